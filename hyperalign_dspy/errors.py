@@ -1,0 +1,110 @@
+"""Everything that this package raises, as one tree.
+
+    HyperalignError                 catch this for "anything that this package reports"
+    ├── UsageError                  what was asked for makes no sense            (exit code 2)
+    │   ├── UnknownName             no such program, recipe, model, column ...
+    │   ├── DataError               a corpus that cannot be read
+    │   └── TooLittleData           a corpus with too few users or samples
+    ├── Missing                     something must be fetched or set first        (exit code 3)
+    │   ├── MissingWeights          the embedded model's weights are not here
+    │   ├── MissingKey              the provider wants a key
+    │   └── MissingFolder           a folder or a disk that cannot be written
+    ├── BudgetReached               the next call would pass a cap; state is saved (exit code 4)
+    ├── GateFailed                  a check that guards a result said no          (exit code 5)
+    │   ├── FrozenMismatch          a frozen program that is not what it claims to be
+    │   ├── RunMismatch             a run that was started with something else
+    │   └── TooManyFailures         too many instances without an answer
+    └── ModelError                  a model could not answer                      (exit code 1)
+        ├── ContextOverflow         the prompt does not fit the model's context
+        └── BadWeights              a weights file that is cut, changed or no model
+
+A message says what happened; ``fix`` says what to type. Both reach the terminal, without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class HyperalignError(Exception):
+    """Root of the tree. ``fix`` is the sentence or command that mends it, or empty."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.fix}" if self.fix else self.message
+
+
+class UsageError(HyperalignError):
+    """The request makes no sense as it stands."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that nothing goes by; ``fix`` carries the nearest ones."""
+
+
+class DataError(UsageError):
+    """A file or data set that cannot be read as a corpus."""
+
+
+class TooLittleData(UsageError):
+    """A corpus with fewer users or samples than the task needs; the message has both numbers."""
+
+
+class Missing(HyperalignError):
+    """Something has to be there first; ``fix`` is the command that gets it."""
+
+    exit_code = 3
+
+
+class MissingWeights(Missing):
+    """The weights of the embedded model are not on this machine."""
+
+
+class MissingKey(Missing):
+    """The provider of a remote model wants a key that is not set."""
+
+
+class MissingFolder(Missing):
+    """A folder that cannot be written, or a disk that is full."""
+
+
+class BudgetReached(HyperalignError):
+    """The next call could pass a cap. Everything recorded is kept."""
+
+    exit_code = 4
+
+
+class GateFailed(HyperalignError):
+    """A check that guards a result did not pass."""
+
+    exit_code = 5
+
+
+class FrozenMismatch(GateFailed):
+    """A frozen program whose files or signatures differ from its manifest."""
+
+
+class RunMismatch(GateFailed):
+    """A run that was started with another program, recipe, corpus or model."""
+
+
+class TooManyFailures(GateFailed):
+    """More instances stayed without an answer than a result can bear."""
+
+
+class ModelError(HyperalignError):
+    """A model could not answer."""
+
+
+class ContextOverflow(ModelError):
+    """The prompt is longer than the model's context."""
+
+
+class BadWeights(ModelError):
+    """A weights file that is damaged or that no runtime can load."""
