@@ -1,0 +1,169 @@
+"""Plain chat turns, for models too small to follow a format.
+
+The instruction (and what is known, field by field) is the system message, demonstrations and samples are earlier turns,
+the last input is the last user turn, and the answer is the raw text. Several output fields or lists are asked for as one
+JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_origin
+
+import dspy
+from dspy.adapters import Adapter
+from dspy.adapters.types import History
+from dspy.utils.exceptions import AdapterParseError
+
+# Bounds of one listed sentence, in characters: long enough to say one thing, short enough never to meet max_tokens.
+SENTENCE = (24, 110)
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
+
+
+class TurnsAdapter(Adapter):  # type: ignore[misc]
+    """A DSPy adapter that speaks in turns; see the module's docstring.
+
+    ``items`` is how many entries a list field gets under a schema, ``sentence`` the bounds of one entry in characters.
+    """
+
+    def __init__(self, items: int = 1, sentence: tuple[int, int] = SENTENCE) -> None:
+        super().__init__()
+        self.items = items
+        self.sentence = sentence
+
+    def __call__(
+        self,
+        lm: Any,
+        lm_kwargs: dict[str, Any],
+        signature: Any,
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Format, call and parse, holding the model to a schema where the answer has several parts."""
+        if is_structured(signature) and lm.supports_response_schema:
+            lm_kwargs = {**lm_kwargs, "response_format": self.response_format(signature)}
+        return list(super().__call__(lm, lm_kwargs, signature, demos, inputs))
+
+    def response_format(self, signature: Any) -> dict[str, Any]:
+        """The JSON schema of the signature's outputs, as an OpenAI ``response_format``."""
+        fields = {name: self._field_schema(field) for name, field in signature.output_fields.items()}
+        schema = {
+            "type": "object",
+            "properties": fields,
+            "required": list(fields),
+            "additionalProperties": False,
+        }
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+
+    def _field_schema(self, field: Any) -> dict[str, Any]:
+        text = {"type": "string", "minLength": self.sentence[0], "maxLength": self.sentence[1]}
+        if not _is_list(field):
+            return text
+        return {"type": "array", "items": text, "minItems": self.items, "maxItems": self.items}
+
+    def format_system_message(self, signature: Any) -> str:
+        """The instruction alone: small models lose the thread in field descriptions."""
+        return " ".join(str(signature.instructions).split())
+
+    def format_user_message_content(  # noqa: PLR0913 (DSPy's own signature)
+        self,
+        signature: Any,
+        inputs: dict[str, Any],
+        prefix: str = "",
+        suffix: str = "",
+        main_request: bool = False,
+    ) -> str:
+        """Every input field that has a value, lists as lines; the last field comes bare, those before it labelled."""
+        del prefix, suffix
+        given = [(name, inputs[name]) for name in signature.input_fields if inputs.get(name)]
+        given = [(name, value) for name, value in given if not isinstance(value, History)]
+        parts = [_labelled(name, value) for name, value in given[:-1]]
+        parts += [_plain(value) for _, value in given[-1:]]
+        if main_request and is_structured(signature):
+            parts.append("Answer as JSON with " + ", ".join(signature.output_fields) + ".")
+        return "\n\n".join(parts)
+
+    def format_assistant_message_content(
+        self, signature: Any, outputs: dict[str, Any], missing_field_message: str | None = None
+    ) -> str:
+        """The answer as the model itself should give it: raw text, or one JSON object."""
+        del missing_field_message
+        values = {name: outputs[name] for name in signature.output_fields if outputs.get(name)}
+        if is_structured(signature):
+            return json.dumps(values, ensure_ascii=False)
+        return "\n".join(_plain(value) for value in values.values())
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Read the answer's fields.
+
+        Raises:
+            AdapterParseError: an empty answer, or a structured one in which nothing can be read.
+        """
+        if not is_structured(signature):
+            return {next(iter(signature.output_fields)): self._require(signature, completion.strip())}
+        found = _from_json(completion) or _from_lines(completion, list(signature.output_fields))
+        return {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()
+                } if self._require(signature, found, completion) else {}
+
+    def _as_field(self, field: Any, value: Any) -> Any:
+        values = value if isinstance(value, list) else [value] if value else []
+        texts = [" ".join(str(item).split()) for item in values if str(item).strip()]
+        return texts if _is_list(field) else " ".join(texts)
+
+    def _require(self, signature: Any, value: Any, completion: str = "") -> Any:
+        if value:
+            return value
+        raise AdapterParseError(adapter_name="TurnsAdapter", signature=signature, lm_response=completion)
+
+
+def is_structured(signature: Any) -> bool:
+    """Whether the answer has parts: several output fields, or a list."""
+    fields = list(signature.output_fields.values())
+    return len(fields) > 1 or any(_is_list(field) for field in fields)
+
+
+def turns(pairs: Sequence[tuple[str, str]], *, asked: str, answered: str) -> dspy.History:
+    """Earlier turns as a DSPy history: each pair is a request and the text that answered it."""
+    return dspy.History(messages=[{asked: request, answered: text} for request, text in pairs])
+
+
+def _is_list(field: Any) -> bool:
+    return get_origin(field.annotation) is list or field.annotation is list
+
+
+def _plain(value: Any) -> str:
+    return "\n\n".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _labelled(name: str, value: Any) -> str:
+    label = name.replace("_", " ").capitalize()
+    if isinstance(value, (list, tuple)):
+        return f"{label}:\n" + "\n".join(f"- {item}" for item in value)
+    return f"{label}: {value}"
+
+
+def _from_json(completion: str) -> dict[str, Any]:
+    start, end = completion.find("{"), completion.rfind("}")
+    try:
+        found = json.loads(completion[start : end + 1]) if 0 <= start < end else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]:
+    """Lines under ``Name:`` headings; without any heading the lines are dealt to the fields in order."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    current, loose = "", []
+    for raw in completion.splitlines():
+        line = _BULLET.sub("", raw).strip(" *#")
+        head, colon, rest = line.partition(":")
+        if colon and head.strip(" *\"").lower() in found:
+            current, line = head.strip(" *\"").lower(), rest.strip()
+        if line:
+            (found[current] if current else loose).append(line)
+    for place, line in enumerate(loose):
+        found[names[place % len(names)]].append(line)
+    return {name: lines for name, lines in found.items() if lines}

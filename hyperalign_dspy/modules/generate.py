@@ -1,0 +1,95 @@
+"""Hypotheses, samples and a request -> a text that the user might have written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dspy
+
+from hyperalign_dspy.adapters.turns import turns
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.lm.siblings import siblings
+from hyperalign_dspy.metrics.measured import reward
+from hyperalign_dspy.modules.infer import as_sample, cut, speaking
+from hyperalign_dspy.modules.settings import Settings, SettingsParameter
+from hyperalign_dspy.signatures import WriteAs
+from hyperalign_dspy.types import Hypothesis, Sample
+
+# What a sample is shown as the answer to when nobody knows what it answers.
+UNKNOWN_REQUEST = "Write something."
+# A measured hypothesis is told to the model only when the user differs from others by this many standard deviations.
+NOTABLE = 0.5
+
+
+class Generate(dspy.Module):  # type: ignore[misc]
+    """Writes as the user would.
+
+    Returns a prediction with ``text`` (the draft kept) and ``drafts`` (all, in order; the first is what one draft
+    alone would have given). The draft kept best meets the measured hypotheses, which know only the samples shown.
+    """
+
+    def __init__(self, settings: SettingsParameter | None = None) -> None:
+        super().__init__()
+        self.settings = settings or SettingsParameter(Settings())
+        self.write = dspy.Predict(WriteAs)
+
+    def forward(
+        self,
+        request: str,
+        hypotheses: Sequence[Hypothesis] = (),
+        samples: Sequence[Sample | str] = (),
+        seed: int = 0,
+    ) -> dspy.Prediction:
+        """Write on request; the same seed gives the same drafts where the model honours seeds.
+
+        Raises:
+            UsageError: an empty request.
+        """
+        if not request.strip():
+            raise UsageError("The request is empty.", fix='Say what is to be written: --request "...".')
+        drafts = self._drafts(request, hypotheses, samples, seed)
+        kept = max(drafts, key=lambda draft: reward(draft, hypotheses))
+        return dspy.Prediction(text=kept, drafts=drafts)
+
+    def _drafts(
+        self,
+        request: str,
+        hypotheses: Sequence[Hypothesis],
+        samples: Sequence[Sample | str],
+        seed: int,
+    ) -> list[str]:
+        settings = self.settings.value
+        known = told(hypotheses, settings)
+        earlier = shown(samples, settings)
+        config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+        # Greedy drafts would all be the same text.
+        count = settings.drafts if settings.temperature > 0 else 1
+        with speaking(settings.adapter, 1), siblings(count):
+            return [
+                str(
+                    self.write(
+                        hypotheses=known, samples=earlier, request=request, config={**config, "seed": seed + place}
+                    ).text
+                )
+                for place in range(count)
+            ]
+
+
+def told(hypotheses: Sequence[Hypothesis], settings: Settings) -> list[str]:
+    """The hypotheses that the prompt holds, as sentences: the inferred, the most notable measured, both or none."""
+    inferred = [h.text for h in hypotheses if h.kind == "inferred"]
+    measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= NOTABLE]
+    count = 3 * settings.hypotheses
+    return {
+        "inferred": inferred,
+        "measured": measured[:count],
+        "both": inferred + measured[:count],
+        "none": [],
+    }[settings.told]
+
+
+def shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
+    """The first samples as earlier turns, each after the request that it answers."""
+    chosen = [as_sample(sample) for sample in samples][: settings.samples]
+    pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]
+    return turns(pairs, asked="request", answered="text")

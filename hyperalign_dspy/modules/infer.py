@@ -1,0 +1,111 @@
+"""Samples -> hypotheses: those that the model reads, and those that code measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dspy
+from dspy.predict.parameter import Parameter
+
+from hyperalign_dspy.adapters import adapter
+from hyperalign_dspy.adapters.turns import TurnsAdapter
+from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.metrics.measured import Background, measured_hypotheses
+from hyperalign_dspy.modules.settings import Settings, SettingsParameter
+from hyperalign_dspy.modules.topic import claims_topic
+from hyperalign_dspy.signatures import InferHypotheses
+from hyperalign_dspy.types import FACETS, Hypothesis, Sample
+
+# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to 110 characters.
+_TOKENS_PER_SENTENCE = 48
+
+
+class BackgroundParameter(Parameter):  # type: ignore[misc]
+    """How others write, kept with the program: what "3 times as often as others" is measured against."""
+
+    def __init__(self, value: Background) -> None:
+        self.value = value
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The means and spreads as plain data."""
+        del json_mode
+        return dict(self.value.to_json())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the means and spreads from plain data."""
+        self.value = Background.from_json(state)
+
+
+class Infer(dspy.Module):  # type: ignore[misc]
+    """Infers hypotheses about a user from samples.
+
+    Returns a prediction with ``hypotheses``: a list of `Hypothesis`, the inferred ones first, then every measured
+    one, strongest first. Nothing is asked of the model when the settings tell it only what is measured, or nothing.
+    """
+
+    def __init__(
+        self, settings: SettingsParameter | None = None, background: BackgroundParameter | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings or SettingsParameter(Settings())
+        self.background = background or BackgroundParameter(bundled_background())
+        self.read = dspy.Predict(InferHypotheses)
+
+    def forward(self, samples: Sequence[Sample | str]) -> dspy.Prediction:
+        """Infer from the first samples; a sample is a text, or a `Sample`.
+
+        Raises:
+            UsageError: no sample at all.
+        """
+        texts = [as_sample(sample).text for sample in samples]
+        if not any(text.strip() for text in texts):
+            raise UsageError("There are no samples to infer anything from.")
+        settings = self.settings.value
+        inferred = self._inferred(texts, settings) if settings.told in ("inferred", "both") else []
+        measured = measured_hypotheses(texts, self.background.value)
+        return dspy.Prediction(hypotheses=[*inferred, *measured])
+
+    def _inferred(self, texts: Sequence[str], settings: Settings) -> list[Hypothesis]:
+        shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
+        room = _TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
+        with speaking(settings.adapter, settings.hypotheses):
+            answer = self.read(samples=shown, config={"temperature": 0.0, "max_tokens": room})
+        return [
+            Hypothesis(claim, facet)
+            for facet in FACETS
+            for claim in _claims(getattr(answer, facet, None))[: settings.hypotheses]
+            if not claims_topic(claim, texts)
+        ]
+
+
+def speaking(name: str, items: int) -> Any:
+    """A DSPy context with the named adapter; an empty name leaves the one that is set."""
+    if not name:
+        return dspy.context()
+    chosen = adapter(name)
+    if isinstance(chosen, TurnsAdapter):
+        chosen.items = items
+    return dspy.context(adapter=chosen)
+
+
+def as_sample(sample: Sample | str) -> Sample:
+    """A bare text as a `Sample`."""
+    return sample if isinstance(sample, Sample) else Sample(sample)
+
+
+def cut(text: str, words: int) -> str:
+    """The first words of a text, its line breaks kept."""
+    pieces = text.split(" ")
+    return text if len(pieces) <= words else " ".join(pieces[:words])
+
+
+def bundled_background() -> Background:
+    """How the bundled corpus' users write, all together."""
+    return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)
+
+
+def _claims(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value] if value else []
+    return [text for text in (" ".join(str(item).split()) for item in values) if text]

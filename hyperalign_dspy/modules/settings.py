@@ -1,0 +1,72 @@
+"""The numbers and choices of a program, as DSPy state: saved, loaded and searched like instructions are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from dspy.predict.parameter import Parameter
+
+from hyperalign_dspy.errors import UsageError
+
+Told = Literal["inferred", "measured", "both", "none"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a program does besides its instructions and demonstrations.
+
+    adapter: how signatures become messages; "" takes the one that DSPy is set to.
+    told: which hypotheses the prompt holds. hypotheses: how many a facet, and how many measured ones.
+    infer_samples, samples: how many samples each stage is shown. sample_words: a longer sample is cut to so many words.
+    temperature: of the writing stage (inference is greedy). drafts: how many texts are written, 1 to 8; the one
+    that best meets the measured hypotheses is kept. max_tokens: the longest text.
+    """
+
+    adapter: str = "turns"
+    told: Told = "inferred"
+    hypotheses: int = 1
+    infer_samples: int = 3
+    samples: int = 0
+    sample_words: int = 90
+    temperature: float = 0.7
+    drafts: int = 1
+    max_tokens: int = 80
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.drafts <= 8:
+            raise UsageError(f"drafts is {self.drafts}; it lies between 1 and 8.")
+        if self.told not in ("inferred", "measured", "both", "none"):
+            raise UsageError(f"told is {self.told!r}; it is inferred, measured, both or none.")
+
+    def changed(self, **changes: Any) -> Settings:
+        """A copy with some values changed.
+
+        Raises:
+            UsageError: no such setting, or a value out of range.
+        """
+        unknown = set(changes) - {field.name for field in fields(self)}
+        if unknown:
+            raise UsageError(f"There is no setting called {', '.join(sorted(unknown))}.")
+        return replace(self, **changes)
+
+
+class SettingsParameter(Parameter):  # type: ignore[misc]
+    """Settings (and any other plain data of a module) as a DSPy parameter, so that ``save`` and ``load`` hold them."""
+
+    def __init__(self, value: Settings) -> None:
+        self.value = value
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The settings as plain data."""
+        del json_mode
+        return asdict(self.value)
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the settings from plain data.
+
+        Raises:
+            UsageError: a value that is no setting.
+        """
+        self.value = Settings().changed(**state)

@@ -1,0 +1,279 @@
+"""From a job and a model to a verdict and a frozen program: pilot, search, confirm, freeze."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import GateFailed, UsageError
+from hyperalign_dspy.lm.connect import connect, describe, slug
+from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.metrics.stats import smallest_gain
+from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
+from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.runs import Run, check_same, open_run
+from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.visits import Visits, describe as describe_changes
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.files import write_json
+from hyperalign_dspy.shelf.frozen import Provenance, freeze
+from hyperalign_dspy.shelf.locate import writable_frozen
+from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
+from hyperalign_dspy.types import Cost
+
+# The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
+ANSWERED = 0.95
+# Calls in flight where the engine does not say how many it takes well.
+REMOTE_CONCURRENCY = 8
+
+
+class Watcher(Protocol):
+    """Who follows a compile."""
+
+    def say(self, text: str) -> None:
+        """An event worth a line."""
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """``done`` of ``total`` instances of a phase have their answer."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a compile will do and can show, known before the first call.
+
+    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win`` is
+    the win rate over the baseline that is found in 80% of runs, if each instance's win were a coin toss.
+    """
+
+    run_id: str
+    users: int
+    instances: int
+    validation_instances: int
+    visits: int
+    configurations: int
+    calls: int
+    confirm_calls: int
+    smallest_win: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What a compile ends with."""
+
+    run: Run
+    plan: Plan
+    chosen: Configuration
+    changes: dict[str, Any]
+    confirmation: Confirmation
+    facts: dict[str, Any]
+    cost: Cost
+    seconds: float
+    frozen: Path
+    frozen_is: str
+    top: tuple[dict[str, Any], ...]
+
+
+class Compiler:
+    """One compile. Everything up to `run` is free of calls."""
+
+    def __init__(self, job: Job, model: str, watcher: Watcher) -> None:
+        self.job, self.model, self.watcher = job, model, watcher
+        self.space = Space(job.program, job.recipe)
+        self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
+        self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
+        self.identity = {
+            "program": job.program.name,
+            "program_digest": digest(job.program),
+            "recipe": job.recipe.name,
+            "recipe_digest": digest(job.recipe),
+            "data_digest": self.bench.digest,
+            "source": job.source,
+            "model": model,
+            "model_digest": digest(describe(model)),
+            "seed": job.seed,
+        }
+
+    def plan(self) -> Plan:
+        """What the run will do and can show.
+
+        Raises:
+            UsageError: the call cap does not even cover the baseline and the confirmation.
+        """
+        recipe, bench = self.job.recipe, self.bench
+        most = max((self._calls(c) for c in self._corners()), default=1)
+        base = self._calls(self.space.baseline)
+        searched = len(bench.validation) * (base + recipe.finalists * most)
+        searched += recipe.visits * max(len(block) for block in self.blocks) * most
+        confirmed = self._confirm_calls(most)
+        users = len({i.user_id for i in bench.sealed})
+        each = len(bench.sealed) / users
+        sd = math.sqrt(0.25 / each)
+        total = searched + confirmed
+        if recipe.max_calls and recipe.max_calls < confirmed + len(self.blocks[0]) * (base + most):
+            raise UsageError(
+                f"{recipe.max_calls} calls are too few: the confirmation alone can take {confirmed}.",
+                fix=f"Give at least --max-calls {confirmed + len(self.blocks[0]) * (base + most)}.",
+            )
+        return Plan(
+            run_id=self._run_id(), users=users, instances=len(bench.sealed),
+            validation_instances=len(bench.validation), visits=recipe.visits, configurations=self.space.size,
+            calls=min(total, recipe.max_calls) if recipe.max_calls else total, confirm_calls=confirmed,
+            smallest_win=min(1.0, 0.5 + smallest_gain(users, sd)), unit=bench.unit,
+        )
+
+    def run(self) -> Compiled:
+        """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
+        start = time.monotonic()
+        plan = self.plan()
+        run = open_run(self.identity)
+        check_same(run, self.identity)
+        limits = Limits(max_calls=self.job.recipe.max_calls or None)
+        with Ledger(run.path("calls.jsonl"), limits) as ledger:
+            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
+            evaluator = Evaluator(self.bench, lm, ledger, getattr(lm.engine, "concurrency", 0) or REMOTE_CONCURRENCY)
+            visits = Visits(evaluator, self.blocks, self.space.baseline)
+            self._pilot(visits)
+            self._search(run, visits, ledger, plan)
+            chosen = visits.winner()
+            confirmation = self._confirm(evaluator, chosen)
+            cost = ledger.cost()
+        return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
+
+    def _pilot(self, visits: Visits) -> None:
+        self._watch(visits.evaluator, "pilot", len(self.blocks[0]))
+        share = answered_share(visits.on_block(0))
+        if share < ANSWERED:
+            raise GateFailed(
+                f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
+                fix="Declare another adapter for the baseline in program.toml, or take another model.",
+            )
+
+    def _search(self, run: Run, visits: Visits, ledger: Ledger, plan: Plan) -> None:
+        run.path("visits.jsonl").unlink(missing_ok=True)
+        study = Study(run.path("study.journal"), self.space, self.job.recipe.sampler, self.job.seed)
+        for changes in self.job.recipe.start:
+            study.enqueue(changes)
+        for place in range(1, self.job.recipe.visits + 1):
+            number, configuration = study.ask()
+            if not self._affords(visits, configuration, ledger, plan):
+                self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
+                break
+            self._watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", len(self.blocks[0]))
+            gap = visits.visit(configuration)
+            study.tell(number, gap)
+            changes_ = configuration.differs(self.space.baseline)
+            run.append("visits.jsonl", {"visit": number, "configuration": changes_, "gap": gap})
+            self.watcher.say(f"visit {place:2d}  {gap:+.2f}  {describe_changes(changes_)}")
+        self._finals(visits, ledger, plan)
+
+    def _finals(self, visits: Visits, ledger: Ledger, plan: Plan) -> None:
+        """Before one is chosen, the most promising are seen on every block: a single block is luck."""
+        for standing in visits.ranking()[: self.job.recipe.finalists]:
+            if self._affords(visits, standing.configuration, ledger, plan, len(self.blocks)):
+                self._watch(visits.evaluator, "finalist", len(self.bench.validation))
+                visits.finish(standing.configuration)
+
+    def _confirm(self, evaluator: Evaluator, chosen: Configuration) -> Confirmation:
+        arms = arms_of(self.bench, self.space.baseline, chosen)
+        self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
+        self._watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
+        return confirm(self.bench, evaluator, arms)
+
+    def _finish(  # noqa: PLR0913
+        self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float
+    ) -> Compiled:
+        chosen = visits.winner()
+        gained = confirmation.verdict == "gain"
+        kept = chosen if gained else self.space.baseline
+        facts = dict(self.bench.facts)
+        provenance = Provenance(
+            program=self.job.program, recipe=self.job.recipe, model=self.model, model_facts=describe(self.model),
+            configuration=kept.as_dict(), identity=self.identity, facts=facts,
+            confirmation=confirmation.as_dict(), cost=asdict(cost), frozen_is=COMPILED if gained else "baseline",
+        )
+        module = self.bench.module(kept)
+        freeze(module, provenance, run.path("frozen"))
+        place = writable_frozen(self.job.program.name, slug(self.model))
+        freeze(module, provenance, place)
+        top = tuple(_summary(s, self.space.baseline) for s in visits.ranking()[:3])
+        compiled = Compiled(
+            run, plan, chosen, dict(chosen.differs(self.space.baseline)), confirmation, facts, cost, seconds, place,
+            provenance.frozen_is, top,
+        )
+        write_json(run.path("result.json"), result_of(compiled))
+        return compiled
+
+    def _watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
+        done = 0
+
+        def tick(name: str) -> None:
+            nonlocal done
+            done += 1
+            self.watcher.step(f"{phase}: {name}" if phase == "confirm" else phase, done, total, evaluator.ledger.cost())
+
+        evaluator.tick = tick
+
+    def _affords(  # noqa: PLR0913
+        self, visits: Visits, configuration: Configuration, ledger: Ledger, plan: Plan, blocks: int = 1
+    ) -> bool:
+        """Whether visits at their worst case leave the confirmation's reserve whole."""
+        cap = self.job.recipe.max_calls
+        worst = blocks * max(map(len, self.blocks)) * (self._calls(configuration) + self._calls(visits.baseline))
+        return not cap or ledger.cost().calls + worst + plan.confirm_calls <= cap
+
+    def _confirm_calls(self, most: int) -> int:
+        # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
+        arms = arms_of(self.bench, self.space.baseline, self.space.baseline)
+        return len(self.bench.sealed) * most * len(arms)
+
+    def _corners(self) -> Sequence[Configuration]:
+        """For each slot its costliest candidates, one at a time and then all together."""
+        widest = {slot: max(c, key=lambda v: (isinstance(v, (int, float)), v if isinstance(v, (int, float)) else 0))
+                  for slot, c in self.space.slots.items()}
+        singles = [self.space.configuration({s: v}) for s, c in self.space.slots.items() for v in c]
+        told = {"told": "both"} if "told" in self.space.slots else {}
+        return [self.space.baseline, self.space.configuration({**widest, **told}), *singles]
+
+    def _calls(self, configuration: Configuration) -> int:
+        return self.bench.calls(configuration)
+
+    def _run_id(self) -> str:
+        return f"{self.job.program.name}-{self.job.recipe.name}-{digest(self.identity)[:8]}"
+
+
+def _summary(standing: Any, baseline: Configuration) -> dict[str, Any]:
+    return {
+        "changes": standing.configuration.differs(baseline),
+        "estimate": asdict(standing.estimate),
+        "shrunk": standing.shrunk,
+        "blocks": standing.blocks,
+    }
+
+
+def result_of(compiled: Compiled) -> dict[str, Any]:
+    """A finished compile as plain data, the same in result.json and in ``--json``."""
+    return {
+        "schema": "hyperalign/result/1",
+        "run": compiled.run.run_id,
+        "plan": asdict(compiled.plan),
+        "chosen": compiled.chosen.as_dict(),
+        "changes": compiled.changes,
+        "confirmation": compiled.confirmation.as_dict(),
+        "facts": compiled.facts,
+        "cost": asdict(compiled.cost),
+        "seconds": compiled.seconds,
+        "frozen": str(compiled.frozen),
+        "frozen_is": compiled.frozen_is,
+        "top": list(compiled.top),
+    }
+
+

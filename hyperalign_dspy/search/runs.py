@@ -1,0 +1,116 @@
+"""Run folders: ``.hyperalign/runs/<id>/``, one for each (program, recipe, corpus, model, seed), ignored by git.
+
+    plan.json      what the run is; a run with another plan is another run
+    calls.jsonl    the ledger: every call that was paid for
+    study.journal  the decisions, for Optuna's tools
+    visits.jsonl   every visit with its instances
+    result.json    the confirmation and verdict, once there
+    frozen/        the frozen program, once there
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.errors import MissingFolder, RunMismatch
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.shelf.files import read_json, write_json
+from hyperalign_dspy.shelf.specs import digest
+
+
+def home() -> Path:
+    """Where runs lie: $HYPERALIGN_RUNS, or .hyperalign/runs in the current folder."""
+    return Path(os.environ.get("HYPERALIGN_RUNS") or Path.cwd() / ".hyperalign" / "runs")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder and plan."""
+
+    folder: Path
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What the run is."""
+        return dict(read_json(self.folder / "plan.json"))
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The confirmation, or None while the run is not done."""
+        path = self.folder / "result.json"
+        return dict(read_json(path)) if path.is_file() else None
+
+    def path(self, name: str) -> Path:
+        """A file of the run."""
+        return self.folder / name
+
+    def append(self, name: str, row: Mapping[str, Any]) -> None:
+        """Add one line to a JSON-lines file of the run."""
+        with self.path(name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+
+    def remove(self) -> None:
+        """Delete the run and every text in it."""
+        shutil.rmtree(self.folder)
+
+
+def open_run(plan: Mapping[str, Any]) -> Run:
+    """The run with this plan: a new folder, or the one that is there to go on with.
+
+    Raises:
+        MissingFolder: the folder cannot be written.
+    """
+    folder = home() / f"{plan['program']}-{plan['recipe']}-{digest(dict(plan))[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ignore = home().parent / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("# people's texts: never commit them\n*\n", encoding="utf-8")
+        write_json(folder / "plan.json", dict(plan))
+    except OSError as error:
+        raise MissingFolder(f"Cannot write runs to {home()}: {error.strerror}.",
+                            fix="Go to a folder of your own, or set HYPERALIGN_RUNS to one.") from error
+    return Run(folder)
+
+
+def check_same(run: Run, plan: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run whose program, recipe, corpus or model changed.
+
+    Raises:
+        RunMismatch: with what differs.
+    """
+    old = run.plan
+    changed = [key for key in sorted({*old, *plan}) if old.get(key) != plan.get(key)]
+    if changed:
+        lines = [f"  {key}: was {str(old.get(key))[:40]}, is {str(plan.get(key))[:40]}" for key in changed]
+        raise RunMismatch(f"The run {run.run_id} was started with something else:\n" + "\n".join(lines),
+                          fix="Compile again: it makes a run of its own, and this one stays as it is.")
+
+
+def all_runs() -> list[Run]:
+    """Every run in the home folder, the newest first."""
+    found = [path.parent for path in home().glob("*/plan.json")]
+    return [Run(folder) for folder in sorted(found, key=lambda f: -f.stat().st_mtime)]
+
+
+def find_run(name: str) -> Run:
+    """A run by its id or the beginning of it.
+
+    Raises:
+        UnknownName: no run, or several, go by that name.
+    """
+    matches = [run for run in all_runs() if run.run_id == name or run.run_id.startswith(name)]
+    if len(matches) != 1:
+        raise unknown("run", name, [run.run_id for run in all_runs()])
+    return matches[0]

@@ -1,0 +1,39 @@
+"""The declared slots, and how an Optuna trial becomes a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import optuna
+
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec, Value
+
+
+class Space:
+    """Slots with candidates. Every choice is categorical, by id or number; nothing long ever enters the study."""
+
+    def __init__(self, program: ProgramSpec, recipe: RecipeSpec) -> None:
+        self.slots: Mapping[str, tuple[Value, ...]] = dict(sorted(recipe.slots.items()))
+        self.baseline = Configuration.of({**program.baseline, "max_tokens": recipe.max_tokens})
+
+    @property
+    def size(self) -> int:
+        """How many configurations there are."""
+        count = 1
+        for candidates in self.slots.values():
+            count *= len(candidates)
+        return count
+
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """The slots as Optuna sees them."""
+        return {slot: optuna.distributions.CategoricalDistribution(c) for slot, c in self.slots.items()}
+
+    def configuration(self, params: Mapping[str, Value]) -> Configuration:
+        """The baseline with the suggested candidates put in."""
+        return Configuration.of({**self.baseline.as_dict(), **params})
+
+    def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
+        """One candidate for every slot: the given changes over the baseline's own."""
+        values = {**self.baseline.as_dict(), **changes}
+        return {slot: values.get(slot, candidates[0]) for slot, candidates in self.slots.items()}

@@ -1,0 +1,111 @@
+"""A configuration: one candidate for each slot; and the module that it makes of a program."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.shelf.specs import ProgramSpec, Value, digest
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One candidate for each slot. Slots are a setting's name, ``PREDICTOR.instruction`` or ``PREDICTOR.demos``."""
+
+    values: tuple[tuple[str, Value], ...]
+
+    @classmethod
+    def of(cls, values: Mapping[str, Value]) -> Configuration:
+        """From a mapping; the order of slots does not matter."""
+        return cls(tuple(sorted(values.items())))
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that name the content."""
+        return digest(list(self.values))[:12]
+
+    def as_dict(self) -> dict[str, Value]:
+        """slot -> candidate."""
+        return dict(self.values)
+
+    def changed(self, **changes: Value) -> Configuration:
+        """A copy with some slots changed."""
+        return Configuration.of({**self.as_dict(), **changes})
+
+    def differs(self, other: Configuration) -> dict[str, Value]:
+        """The slots in which this one differs from another."""
+        theirs = other.as_dict()
+        return {slot: value for slot, value in self.values if theirs.get(slot) != value}
+
+
+def build(program: ProgramSpec, configuration: Configuration) -> Any:
+    """A new module of the program, set as the configuration says.
+
+    Raises:
+        UnknownName: a module, predictor, instruction or demo set that does not exist.
+    """
+    module = new_module(program.module)
+    predictors = dict(module.named_predictors())
+    settings: dict[str, Value] = {}
+    for slot, value in configuration.values:
+        predictor, _, part = slot.rpartition(".")
+        if part == "instruction":
+            _instruct(_named(predictors, predictor), program.instructions.get(predictor, {}), str(value))
+        elif part == "demos":
+            _show(_named(predictors, predictor), program.demos.get(predictor, {}), str(value))
+        else:
+            settings[slot] = value
+    _set(module, predictors, settings)
+    return module
+
+
+def new_module(path: str) -> Any:
+    """Make a module from ``module:Class``; the project's folder counts as a place to import from."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return registry.resolve("module", path, {})()
+
+
+def _named(predictors: Mapping[str, Any], name: str) -> Any:
+    if name not in predictors:
+        raise unknown("predictor", name, predictors)
+    return predictors[name]
+
+
+def _instruct(predictor: Any, library: Mapping[str, str], choice: str) -> None:
+    if choice == SEED:
+        return
+    if choice not in library:
+        raise unknown("instruction", choice, [SEED, *library])
+    predictor.signature = predictor.signature.with_instructions(library[choice])
+
+
+def _show(predictor: Any, library: Mapping[str, list[dict[str, Any]]], choice: str) -> None:
+    if choice == SEED:
+        return
+    if choice not in library:
+        raise unknown("demo set", choice, [SEED, *library])
+    predictor.demos = [dict(demo) for demo in library[choice]]
+
+
+def _set(module: Any, predictors: Mapping[str, Any], settings: Mapping[str, Value]) -> None:
+    """Settings go to the module where it keeps some; a plain DSPy module takes adapter, temperature and max_tokens."""
+    if hasattr(module, "settings"):
+        module.settings.value = module.settings.value.changed(**settings)
+        return
+    for name, value in settings.items():
+        if name not in ("adapter", "temperature", "max_tokens"):
+            raise UsageError(f"The slot {name!r} means nothing to {type(module).__name__}.",
+                             fix="A plain module has adapter, temperature, max_tokens, and PREDICTOR.instruction.")
+        for predictor in predictors.values():
+            if name != "adapter":
+                predictor.config[name] = value

@@ -1,0 +1,54 @@
+"""JSON files that are whole or not there: written beside, then moved into place."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.errors import DataError, MissingFolder
+
+
+def dump(value: Any) -> str:
+    """The one way that JSON is written here: sorted, indented, readable, ending in a line break."""
+    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, default=str) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once.
+
+    Raises:
+        MissingFolder: the folder cannot be written, or the disk is full.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            os.replace(name, path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise MissingFolder(f"Cannot write {path}: {error.strerror}.",
+                            fix="Free some room, or go to a folder that you may write.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file at once. Raises: MissingFolder."""
+    write_text(path, dump(value))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: it is not there, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}.") from error

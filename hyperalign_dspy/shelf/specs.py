@@ -1,0 +1,122 @@
+"""What program.toml and a recipe say, typed and checked. Unknown keys are errors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, find
+
+SCHEMA = 1
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class ProgramSpec:
+    """A program: which module, which task, which candidates, and the configuration that it starts from.
+
+    ``module`` and, for the *examples* task, ``metric`` are ``module:object``. ``instructions`` and ``demos`` map a
+    predictor's name to its candidates by id; the id "seed" is what the module itself says.
+    """
+
+    name: str
+    summary: str
+    task: str
+    module: str
+    data: str
+    metric: str = ""
+    inputs: tuple[str, ...] = ()
+    baseline: Mapping[str, Value] = field(default_factory=dict)
+    instructions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    demos: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecipeSpec:
+    """How to search: which slots with which candidates, how many visits, how large a block and a confirmation.
+
+    ``block_users`` and ``block_requests`` make a block; ``finalists`` configurations are seen on every block before one
+    is chosen. ``confirm_users`` x ``confirm_requests`` sealed instances judge it. ``start`` are configurations
+    to visit first, as changes to the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap.
+    """
+
+    name: str
+    summary: str
+    slots: Mapping[str, tuple[Value, ...]]
+    visits: int
+    block_users: int
+    block_requests: int
+    confirm_users: int
+    confirm_requests: int
+    sampler: str = "tpe"
+    finalists: int = 2
+    max_tokens: int = 80
+    max_calls: int = 0
+    start: tuple[Mapping[str, Value], ...] = ()
+
+
+def load_program(name: str) -> ProgramSpec:
+    """Read a program by name or path.
+
+    Raises:
+        UnknownName: no such program. UsageError: a file that is no program.
+    """
+    path = find(PROGRAMS, name)
+    values = _read(path)
+    values["inputs"] = tuple(values.get("inputs", ()))
+    return _typed(ProgramSpec, values, path)
+
+
+def load_recipe(name: str) -> RecipeSpec:
+    """Read a recipe by name or path.
+
+    Raises:
+        UnknownName: no such recipe. UsageError: a file that is no recipe.
+    """
+    path = find(RECIPES, name)
+    values = _read(path)
+    values["slots"] = {slot: tuple(values_) for slot, values_ in values.get("slots", {}).items()}
+    values["start"] = tuple(values.get("start", ()))
+    recipe = _typed(RecipeSpec, values, path)
+    empty = [slot for slot, candidates in recipe.slots.items() if not candidates]
+    if empty:
+        raise UsageError(f"{path}: the slot {empty[0]!r} has no candidates.", fix="Give it a list of at least one.")
+    return recipe
+
+
+def digest(spec: Any) -> str:
+    """SHA-256 of a spec (or any plain data), the same for equal content."""
+    plain = asdict(spec) if hasattr(spec, "__dataclass_fields__") else spec
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}.") from error
+    schema = values.pop("schema", None)
+    if schema != SCHEMA:
+        raise UsageError(f"{path} has schema {schema!r}; this version reads schema {SCHEMA}.",
+                         fix=f"Put `schema = {SCHEMA}` on its first line.")
+    return values
+
+
+def _typed(kind: Any, values: dict[str, Any], path: Path) -> Any:
+    known = [f.name for f in fields(kind)]
+    for key in values:
+        if key not in known:
+            raise unknown(f"key in {path}", key, known)
+    try:
+        return kind(**values)
+    except TypeError as error:
+        missing = str(error).split(":")[-1].strip()
+        raise UsageError(f"{path} lacks {missing}.", fix=f"Known keys: {', '.join(known)}.") from error

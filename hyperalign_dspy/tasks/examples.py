@@ -1,0 +1,125 @@
+"""Any DSPy program with a metric: rows of a file are instances, and a Python function scores them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.data.load import Columns, read_rows
+from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
+from hyperalign_dspy.shelf.configure import Configuration, build
+from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Score
+
+# Fewer would leave no interval worth printing on the sealed half.
+LEAST_USERS = 12
+
+
+@dataclass(frozen=True)
+class ExampleInstance:
+    """One row. Rows of one ``user_id`` fall on the same side of every split; without a user column each row is its own."""
+
+    instance_id: str
+    user_id: str
+    row: Mapping[str, Any]
+
+
+class ExamplesTask:
+    """The task of programs that bring their own module and metric; the option ``columns`` may name the user column."""
+
+    def prepare(self, job: Job) -> ExamplesBench:
+        """Read and split the rows.
+
+        Raises:
+            UsageError: a program.toml without metric or inputs. DataError: a row without an input field.
+            TooLittleData: fewer than twelve users or rows.
+        """
+        if not job.program.metric or not job.program.inputs:
+            raise UsageError(f"The program {job.program.name!r} names no metric or no inputs.",
+                             fix='Add `metric = "module:function"` and `inputs = [...]` to its program.toml.')
+        rows = list(read_rows(Path(job.source)))
+        instances = _instances(rows, job.program.inputs, job.options.get("columns", Columns()).user)
+        return ExamplesBench(job, instances)
+
+
+class ExamplesBench:
+    """See `hyperalign_dspy.tasks.protocol.Bench`."""
+
+    def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
+        self.job = job
+        self.metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
+            "metric", job.program.metric, {}
+        )
+        self.unit = job.program.metric.partition(":")[2]
+        self._rows = [dict(instance.row) for instance in instances]
+        users = sorted({i.user_id for i in instances}, key=lambda user: digest([job.seed, user]))
+        if len(users) < LEAST_USERS:
+            raise TooLittleData(f"{job.source} has {len(users)} users or rows; {LEAST_USERS} are needed.")
+        half = len(users) // 2
+        self.validation = _capped(instances, users[:half], job.recipe.block_requests)
+        sealed = users[half:][: job.recipe.confirm_users]
+        self.sealed = _capped(instances, sealed, job.recipe.confirm_requests)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over rows and seed."""
+        return digest([self._rows, self.job.seed])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Counts."""
+        count = {"validation": len(self.validation), "sealed": len(self.sealed)}
+        return {"corpus": Path(self.job.source).name, "corpus_digest": digest(self._rows), "users": count,
+                "public": False, "split_digest": self.digest}
+
+    def module(self, configuration: Configuration) -> Any:
+        """The program's module."""
+        return build(self.job.program, configuration)
+
+    def answer(self, module: Any, instance: ExampleInstance, *, wrong: bool = False) -> Answer:
+        """All output fields as one JSON text."""
+        del wrong
+        inputs = {name: instance.row[name] for name in self.job.program.inputs}
+        text = json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str)
+        return Answer(text, text)
+
+    def score(self, texts: Sequence[str], instances: Sequence[ExampleInstance], *, sealed: bool) -> list[Score]:
+        """The metric of each prediction against its row."""
+        del sealed
+        return [self._one(text, instance) for text, instance in zip(texts, instances, strict=True)]
+
+    def _one(self, text: str, instance: ExampleInstance) -> Score:
+        example = dspy.Example(**instance.row).with_inputs(*self.job.program.inputs)
+        return Score(float(self.metric(example, dspy.Prediction(**json.loads(text)))))
+
+    def controls(self, compiled: Configuration) -> Sequence[Arm]:
+        """None: there is no user to be wrong about."""
+        del compiled
+        return ()
+
+    def calls(self, configuration: Configuration) -> int:
+        """One call a predictor."""
+        return len(build(self.job.program, configuration).predictors())
+
+
+def _instances(
+    rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str
+) -> list[ExampleInstance]:
+    for place, row in enumerate(rows, 1):
+        absent = [name for name in (*inputs, *([user_column] if user_column else [])) if name not in row]
+        if absent:
+            raise DataError(f"Row {place} has no field {absent[0]!r}; it has {', '.join(row)}.")
+    return [
+        ExampleInstance(f"row-{place}", str(row[user_column]) if user_column else f"row-{place}", row)
+        for place, row in enumerate(rows)
+    ]
+
+
+def _capped(instances: Sequence[ExampleInstance], users: Sequence[str], most: int) -> tuple[ExampleInstance, ...]:
+    return tuple(i for user in users for i in [i for i in instances if i.user_id == user][:most])

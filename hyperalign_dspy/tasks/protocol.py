@@ -1,0 +1,127 @@
+"""What the search needs to know of a job, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be compiled: a program by a recipe on a corpus, seeded. ``notify`` hears of slow steps."""
+
+    program: ProgramSpec
+    recipe: RecipeSpec
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    notify: Callable[[str], None] = lambda message: None
+
+
+class HasUser(Protocol):
+    """What every instance has, whatever its task."""
+
+    @property
+    def instance_id(self) -> str:
+        """A name that is unique in its corpus."""
+
+    @property
+    def user_id(self) -> str:
+        """Whose instance it is: intervals are over users."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a program gave for one instance; ``first`` is what one draft alone would have given."""
+
+    text: str
+    first: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good one text is: ``value`` on the task's own scale, higher is better; ``second`` by another judge.
+
+    ``rank`` is the true user's among all users (1 is best, 0 where the task has no ranks). ``copied``: it takes eight
+    words in a row from a sample shown, and so loses whatever it is compared with.
+    """
+
+    value: float
+    second: float = 0.0
+    rank: int = 0
+    copied: bool = False
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that the confirmation measures: a configuration, for the user or (``wrong``) for somebody else."""
+
+    name: str
+    configuration: Configuration
+    wrong: bool = False
+    note: str = ""
+
+
+class Bench(Protocol):
+    """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
+
+    @property
+    def unit(self) -> str:
+        """What a value counts in: "log-odds", or the metric's name."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the corpus, its split and the judges' settings."""
+
+    @property
+    def validation(self) -> Sequence[HasUser]:
+        """Instances of users that the search may see."""
+
+    @property
+    def sealed(self) -> Sequence[HasUser]:
+        """Instances of users that only the confirmation sees."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a reader wants to know of the data and judges: counts and figures on human text."""
+
+    def module(self, configuration: Configuration) -> Any:
+        """The program's module as that configuration sets it."""
+
+    def answer(self, module: Any, instance: HasUser, *, wrong: bool = False) -> Answer:
+        """Let the module answer; ``wrong`` gives it another user's samples. Calls the model."""
+
+    def score(self, texts: Sequence[str], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
+        """Judge one text an instance. Sealed instances are judged by a judge that the search never used."""
+
+    def controls(self, compiled: Configuration) -> Sequence[Arm]:
+        """What the compiled configuration is to be measured beside, the baseline excepted."""
+
+    def calls(self, configuration: Configuration) -> int:
+        """The most calls that one instance can cost."""
+
+
+class Task(Protocol):
+    """Lays out a job. Registered by name; ``program.toml`` says which."""
+
+    def prepare(self, job: Job) -> Bench:
+        """Read the corpus, split it and make the judges ready. Calls no model."""
+
+
+def difference(mine: Score, rival: Score) -> float:
+    """Value against a rival's on the same instance; who copies loses by as much as it would have won."""
+    gap = mine.value - rival.value
+    if mine.copied and not rival.copied:
+        return -abs(gap)
+    return abs(gap) if rival.copied and not mine.copied else gap
+
+
+def win(mine: Score, rival: Score) -> float:
+    """1 for a win, 0 for a loss, a half for a tie; who copies loses."""
+    if mine.copied != rival.copied:
+        return 0.0 if mine.copied else 1.0
+    return 0.5 if mine.value == rival.value else float(mine.value > rival.value)
