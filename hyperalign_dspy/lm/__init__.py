@@ -1,1 +1,1 @@
-"""."""
+"""Language models: connecting, the embedded engine, and the ledger through which every call passes."""

@@ -1,0 +1,38 @@
+"""A request made from a text, where a corpus has none: what it is about, never how it is put."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+KEYWORDS = 4
+_WORD = re.compile(r"[a-z][a-z]{4,}")
+_COMMON = frozenset(
+    """about above after again against almost along already although always among another anyone anything around because
+    become becomes before behind being below between cannot could doesn during either enough every everyone everything
+    first found given going great having herself himself however indeed itself known large later least little
+    makes making maybe might moment myself never nobody nothing often other others ought people perhaps place
+    quite rather really right said second seems several shall should since small someone something sometimes soon still
+    such taken their theirs them themselves then there therefore these they thing things think third those though thought
+    three through together toward towards under until upon using usually very want wants were what when where whether
+    which while whole whose will with within without would years your yours yourself""".split()
+)
+
+
+def brief_for(text: str, words: int) -> str:
+    """A neutral request with a word budget: the text's main content words, out of order and lower-cased."""
+    counts = Counter(word for word in _WORD.findall(text.lower()) if word not in _COMMON)
+    chosen = sorted(counts, key=lambda word: (-counts[word], -len(word), word))[:KEYWORDS]
+    budget = f"in about {words} words."
+    if not chosen:
+        return f"Write a short text, {budget}"
+    listed = chosen[0] if len(chosen) == 1 else f"{', '.join(chosen[:-1])} and {chosen[-1]}"
+    return f"Write about {listed}, {budget}"
+
+
+def asked(value: str, words: int) -> str:
+    """A corpus' own request: kept where it is a sentence, made one where it is a bare title."""
+    value = " ".join(value.split())
+    return value if value.endswith((".", "?", "!")) and len(value.split()) > 4 else (
+        f'Write the text "{value.rstrip(".")}", in about {words} words.'
+    )

@@ -1,0 +1,131 @@
+"""Users into train, validation and sealed; a user's samples into shown, evaluated and those that train a judge."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hyperalign_dspy.errors import TooLittleData
+from hyperalign_dspy.types import Corpus, Sample, User
+
+SEALED, VALIDATION = 0.4, 0.35
+LEAST_VALIDATION, LEAST_TRAIN = 4, 2
+
+
+@dataclass(frozen=True)
+class Needs:
+    """How many samples a user must have for each purpose, and how many users there must be."""
+
+    shown: int = 4
+    evaluated: int = 2
+    verifier: int = 4
+    users: int = 12
+
+    @property
+    def samples(self) -> int:
+        """Samples a user in all."""
+        return self.shown + self.evaluated + self.verifier
+
+
+@dataclass(frozen=True)
+class Portions:
+    """One user's samples: those that prompts may show, those whose requests are answered, and the judge's."""
+
+    shown: tuple[Sample, ...]
+    evaluated: tuple[Sample, ...]
+    verifier: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Users by what they are for. ``digest`` is the SHA-256 of the three lists of ids and the seed."""
+
+    train: tuple[User, ...]
+    validation: tuple[User, ...]
+    sealed: tuple[User, ...]
+    seed: int
+    digest: str
+
+
+def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) -> Split:
+    """Split by user: two fifths sealed (at least ``sealed_users`` where that leaves enough), about a third validation.
+
+    Users with too few samples (or too few groups of them) are left out.
+
+    Raises:
+        TooLittleData: fewer users remain than are needed, with both numbers.
+    """
+    able = [user for user in corpus.users if _suffices(user, needs, seed)]
+    if len(able) < needs.users:
+        raise TooLittleData(
+            f"{corpus.name} has {len(able)} users with at least {needs.samples} samples each "
+            f"(of {len(corpus.users)} users); {needs.users} are needed.",
+            fix="Add texts or users, or try `--data bundled`.",
+        )
+    able.sort(key=lambda user: _rank(seed, "user", user.user_id))
+    sealed = max(round(SEALED * len(able)), sealed_users)
+    sealed = min(sealed, len(able) - LEAST_VALIDATION - LEAST_TRAIN)
+    validation = max(LEAST_VALIDATION, round(VALIDATION / (1 - SEALED) * (len(able) - sealed)))
+    validation = min(validation, len(able) - sealed - LEAST_TRAIN)
+    parts = (able[sealed + validation :], able[sealed : sealed + validation], able[:sealed])
+    text = json.dumps([[user.user_id for user in part] for part in parts] + [seed])
+    train, middle, rest = (tuple(part) for part in parts)
+    return Split(train, middle, rest, seed, hashlib.sha256(text.encode()).hexdigest())
+
+
+def portion(user: User, needs: Needs, seed: int) -> Portions:
+    """Portion one user's samples, seeded by the user's id; what shares a group stays together where groups are many.
+
+    Raises:
+        TooLittleData: too few samples, or too few groups to keep apart.
+    """
+    groups = _groups(user, seed)
+    shown, rest = _take(groups, needs.shown)
+    evaluated, left = _take(rest, needs.evaluated)
+    verifier = [sample for group in left for sample in group]
+    if len(shown) < needs.shown or len(evaluated) < needs.evaluated or len(verifier) < needs.verifier:
+        raise TooLittleData(
+            f"{user.user_id} has {len(user.samples)} samples in {len(groups)} groups, which cannot be parted into "
+            f"{needs.shown} to show, {needs.evaluated} to evaluate and {needs.verifier} for the judge."
+        )
+    return Portions(tuple(shown), tuple(evaluated), tuple(verifier))
+
+
+def _suffices(user: User, needs: Needs, seed: int) -> bool:
+    try:
+        portion(user, needs, seed)
+    except TooLittleData:
+        return False
+    return True
+
+
+def _take(groups: Sequence[list[Sample]], count: int) -> tuple[list[Sample], list[list[Sample]]]:
+    """Samples from whole groups until there are enough; what is over of the last group serves nothing else."""
+    taken: list[Sample] = []
+    for place, group in enumerate(groups):
+        if len(taken) >= count:
+            return taken[:count], list(groups[place:])
+        taken.extend(group)
+    return taken[:count], []
+
+
+def _groups(user: User, seed: int) -> list[list[Sample]]:
+    """Samples that share a group, or a word of it ("3 4" and "4 5" share document 4), in a seeded order.
+
+    The smallest groups come first, so that the largest is left whole for the judge.
+    """
+    found: list[tuple[set[str], list[Sample]]] = []
+    for place, sample in enumerate(user.samples):
+        names = set(sample.group.split()) or {f"#{place}"}
+        touching = [pair for pair in found if pair[0] & names]
+        merged = (names.union(*(t[0] for t in touching)), [s for t in touching for s in t[1]] + [sample])
+        found = [pair for pair in found if pair not in touching] + [merged]
+    ordered = sorted(found, key=lambda pair: _rank(seed, user.user_id, "|".join(sorted(pair[0]))))
+    groups = [sorted(samples, key=lambda s: _rank(seed, user.user_id, s.text)) for _, samples in ordered]
+    return sorted(groups, key=len)
+
+
+def _rank(seed: int, *names: str) -> str:
+    return hashlib.sha256(json.dumps([seed, *names]).encode()).hexdigest()

