@@ -11,7 +11,7 @@ _COMMON = frozenset(
     """about above after again against almost along already although always among another anyone anything around because
     become becomes before behind being below between cannot could doesn during either enough every everyone everything
     first found given going great having herself himself however indeed itself known large later least little
-    makes making maybe might moment myself never nobody nothing often other others ought people perhaps place
+    makes making maybe might moment myself never nobody nothing often other others ought people perhaps place please
     quite rather really right said second seems several shall should since small someone something sometimes soon still
     such taken their theirs them themselves then there therefore these they thing things think third those though thought
     three through together toward towards under until upon using usually very want wants were what when where whether

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+import io
 import json
 import re
 import unicodedata
@@ -101,7 +102,7 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    for number, line in enumerate(_decoded(path).splitlines(), 1):
+    for number, line in enumerate(_decoded(path).split("\n"), 1):
         if line.strip():
             yield _object(line, f"Line {number} of {path}")
 
@@ -128,7 +129,7 @@ def _json_list(path: Path) -> Iterator[Row]:
 
 def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
-        yield from csv.DictReader(_decoded(path).splitlines(keepends=True), delimiter=separator)
+        yield from csv.DictReader(io.StringIO(_decoded(path), newline=""), delimiter=separator)
 
     return read
 

@@ -50,7 +50,7 @@ class Split:
 
 
 def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) -> Split:
-    """Split by user: two fifths sealed (at least ``sealed_users`` where that leaves enough), about a third validation.
+    """Split by user: two fifths sealed (up to half, where ``sealed_users`` asks for more), about a third validation.
 
     Users with too few samples (or too few groups of them) are left out.
 
@@ -65,8 +65,7 @@ def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) 
             fix="Add texts or users, or try `--data bundled`.",
         )
     able.sort(key=lambda user: _rank(seed, "user", user.user_id))
-    sealed = max(round(SEALED * len(able)), sealed_users)
-    sealed = min(sealed, len(able) - LEAST_VALIDATION - LEAST_TRAIN)
+    sealed = max(round(SEALED * len(able)), min(sealed_users, len(able) // 2))
     validation = max(LEAST_VALIDATION, round(VALIDATION / (1 - SEALED) * (len(able) - sealed)))
     validation = min(validation, len(able) - sealed - LEAST_TRAIN)
     parts = (able[sealed + validation :], able[sealed : sealed + validation], able[:sealed])
@@ -76,21 +75,24 @@ def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) 
 
 
 def portion(user: User, needs: Needs, seed: int) -> Portions:
-    """Portion one user's samples, seeded by the user's id; what shares a group stays together where groups are many.
+    """Portion one user's samples, seeded by the user's id.
+
+    No group has samples both on the side of prompts (shown, evaluated) and on the judge's.
 
     Raises:
         TooLittleData: too few samples, or too few groups to keep apart.
     """
-    groups = _groups(user, seed)
-    shown, rest = _take(groups, needs.shown)
-    evaluated, left = _take(rest, needs.evaluated)
-    verifier = [sample for group in left for sample in group]
-    if len(shown) < needs.shown or len(evaluated) < needs.evaluated or len(verifier) < needs.verifier:
-        raise TooLittleData(
-            f"{user.user_id} has {len(user.samples)} samples in {len(groups)} groups, which cannot be parted into "
-            f"{needs.shown} to show, {needs.evaluated} to evaluate and {needs.verifier} for the judge."
-        )
-    return Portions(tuple(shown), tuple(evaluated), tuple(verifier))
+    # A sample of two groups ties them together; where that leaves too few groups, such samples are left out.
+    for samples in (user.samples, [s for s in user.samples if len(s.group.split()) < 2]):
+        groups = _groups(user.user_id, samples, seed)
+        prompts, left = _take(groups, needs.shown + needs.evaluated)
+        verifier = [sample for group in left for sample in group]
+        if len(prompts) == needs.shown + needs.evaluated and len(verifier) >= needs.verifier:
+            return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
+    raise TooLittleData(
+        f"{user.user_id} has {len(user.samples)} samples in {len(groups)} groups, which cannot be parted into "
+        f"{needs.shown + needs.evaluated} for prompts and {needs.verifier} for the judge."
+    )
 
 
 def _suffices(user: User, needs: Needs, seed: int) -> bool:
@@ -111,19 +113,19 @@ def _take(groups: Sequence[list[Sample]], count: int) -> tuple[list[Sample], lis
     return taken[:count], []
 
 
-def _groups(user: User, seed: int) -> list[list[Sample]]:
+def _groups(user_id: str, given: Sequence[Sample], seed: int) -> list[list[Sample]]:
     """Samples that share a group, or a word of it ("3 4" and "4 5" share document 4), in a seeded order.
 
     The smallest groups come first, so that the largest is left whole for the judge.
     """
     found: list[tuple[set[str], list[Sample]]] = []
-    for place, sample in enumerate(user.samples):
+    for place, sample in enumerate(given):
         names = set(sample.group.split()) or {f"#{place}"}
         touching = [pair for pair in found if pair[0] & names]
         merged = (names.union(*(t[0] for t in touching)), [s for t in touching for s in t[1]] + [sample])
         found = [pair for pair in found if pair not in touching] + [merged]
-    ordered = sorted(found, key=lambda pair: _rank(seed, user.user_id, "|".join(sorted(pair[0]))))
-    groups = [sorted(samples, key=lambda s: _rank(seed, user.user_id, s.text)) for _, samples in ordered]
+    ordered = sorted(found, key=lambda pair: _rank(seed, user_id, "|".join(sorted(pair[0]))))
+    groups = [sorted(samples, key=lambda s: _rank(seed, user_id, s.text)) for _, samples in ordered]
     return sorted(groups, key=len)
 
 

@@ -90,7 +90,7 @@ class _Classifier:
         self._place = {user: place for place, user in enumerate(self.users)}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
-        return _softmax(_logits(self._pipeline, texts) / self.temperature)
+        return _softmax(_logits(self._pipeline, list(texts)) / self.temperature)
 
     def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
         p = np.clip(self._own(self.probabilities(texts), user_ids), _CLIP, 1 - _CLIP)
@@ -149,10 +149,12 @@ def _fit(
     name: str, parts: Sequence[Any], strength: float, texts_by_user: Mapping[str, Sequence[str]], seed: int
 ) -> StyleVerifier:
     pairs = [(piece, user) for user, texts in sorted(texts_by_user.items()) for piece in _pieces(texts, seed)]
-    texts, users = [text for text, _ in pairs], np.array([user for _, user in pairs])
-    pipeline = make_pipeline(*parts, LogisticRegression(C=strength, max_iter=300, random_state=seed))
-    temperature = _temperature(pipeline, texts, users, seed)
-    return _Classifier(name, pipeline.fit(texts, users), temperature)
+    users = np.array([user for _, user in pairs])
+    features = make_pipeline(*parts)
+    table = np.asarray(features.fit_transform([text for text, _ in pairs]))
+    regression = LogisticRegression(C=strength, max_iter=300, random_state=seed)
+    temperature = _temperature(regression, table, users, seed)
+    return _Classifier(name, make_pipeline(*parts, regression.fit(table, users)), temperature)
 
 
 def _pieces(texts: Sequence[str], seed: int) -> list[str]:
@@ -160,16 +162,16 @@ def _pieces(texts: Sequence[str], seed: int) -> list[str]:
     return found if len(found) <= MOST_CHUNKS else random.Random(seed).sample(found, MOST_CHUNKS)
 
 
-def _temperature(pipeline: Pipeline, texts: Sequence[str], users: NDArray[Any], seed: int) -> float:
+def _temperature(regression: LogisticRegression, table: Floats, users: NDArray[Any], seed: int) -> float:
     """The temperature under which held-out texts are most likely; 1 where somebody has a single text."""
     folds = min(3, int(np.unique(users, return_counts=True)[1].min()))
     if folds < 2:
         return 1.0
     logits, truth = [], []
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(texts, users):
-        pipeline.fit([texts[i] for i in train], users[train])
-        logits.append(_logits(pipeline, [texts[i] for i in test]))
-        truth.append(np.searchsorted(pipeline.classes_, users[test]))
+    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(table, users):
+        regression.fit(table[train], users[train])
+        logits.append(_logits(regression, table[test]))
+        truth.append(np.searchsorted(regression.classes_, users[test]))
     scores, places = np.concatenate(logits), np.concatenate(truth)
 
     def loss(log_t: float) -> float:
@@ -179,8 +181,8 @@ def _temperature(pipeline: Pipeline, texts: Sequence[str], users: NDArray[Any], 
     return float(np.exp(optimize.minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
 
-def _logits(pipeline: Pipeline, texts: Sequence[str]) -> Floats:
-    scores = np.asarray(pipeline.decision_function(list(texts)))
+def _logits(fitted: Any, cases: Any) -> Floats:
+    scores = np.asarray(fitted.decision_function(cases))
     return np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
 
 

@@ -1,0 +1,67 @@
+"""CARD.md: a frozen program in words, from its manifest alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def card(manifest: Mapping[str, Any]) -> str:
+    """The card as Markdown."""
+    measured = manifest["measured"]
+    parts = [
+        f"# {manifest['program']} for {manifest['model']['name']}",
+        str(manifest["summary"]),
+        f"Verdict: **{measured['verdict']}**. Frozen here: the {manifest['frozen']} program.",
+        "## Run it\n\n" + _usage(manifest),
+        "## Measured\n\n" + _table(measured["rows"]),
+        "Values are the primary judge's; gaps and wins are against the baseline at equal drafts; intervals are 95%, "
+        "Student's t over users. None of these users was seen by the search.",
+        "## Settings\n\n" + "\n".join(f"- `{slot}`: {value}" for slot, value in manifest["configuration"].items()),
+        "## Made from\n\n" + _made(manifest),
+        "## Limits\n\n" + _limits(manifest),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _usage(manifest: Mapping[str, Any]) -> str:
+    name = manifest["program"]
+    model = manifest["model"]["name"]
+    return f"```\nhyperalign run {name} --model {model} --samples FOLDER --request \"...\"\n```"
+
+
+def _table(rows: Any) -> str:
+    lines = ["| | drafts | value | gap | wins | copied | n users | n instances |", "|---|---|---|---|---|---|---|---|"]
+    for row in rows:
+        lines.append(
+            f"| {row['name']} | {row['drafts']} | {_estimate(row['value'])} | {_estimate(row['gap'])} "
+            f"| {_estimate(row['wins'])} | {row['copied']:.0%} | {row['gap']['n_users']} | {row['gap']['n_instances']} |"
+        )
+    return "\n".join(lines)
+
+
+def _estimate(value: Mapping[str, float]) -> str:
+    if value["low"] is None or math.isnan(value["low"]):
+        return f"{value['mean']:.2f}"
+    return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+
+
+def _made(manifest: Mapping[str, Any]) -> str:
+    cost, data = manifest["cost"], manifest["data"]
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    return (
+        f"- corpus: {data['corpus']} ({', '.join(f'{n} {part}' for part, n in data['users'].items())})\n"
+        f"- recipe: {manifest['recipe']['name']}, seed {manifest['identity']['seed']}\n"
+        f"- cost: {cost['calls']} calls, {cost['input_tokens']} tokens in, {cost['output_tokens']} out\n"
+        f"- versions: {versions}; runtime: {manifest['model'].get('runtime', 'remote')}"
+    )
+
+
+def _limits(manifest: Mapping[str, Any]) -> str:
+    texts = manifest["embedded_texts"]
+    held = f"holds {texts['demonstrations']} demonstrations" if texts["demonstrations"] else "holds nobody's texts"
+    return (
+        f"It {held}. It was measured on the corpus above and on this model only; another model wants its own search. "
+        "A style verifier judges likeness of style, not whether a text is true, polite or wanted."
+    )

@@ -1,0 +1,174 @@
+"""Frozen programs: written whole, read only after every hash agrees.
+
+A folder holds program.json (DSPy's own state), manifest.json (what DSPy does not save, and what was measured) and CARD.md.
+Loading imports no optimiser and no data set library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.errors import FrozenMismatch, MissingFolder, UnknownName
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.shelf.card import card
+from hyperalign_dspy.shelf.configure import new_module
+from hyperalign_dspy.shelf.files import dump, read_json, write_text
+from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
+from hyperalign_dspy.shelf.locate import frozen_folders
+from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
+
+SCHEMA = "hyperalign/frozen/1"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a frozen program comes from: what it was made of, by, and on, and what was measured."""
+
+    program: ProgramSpec
+    recipe: RecipeSpec
+    model: str
+    model_facts: Mapping[str, str]
+    configuration: Mapping[str, Any]
+    identity: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    confirmation: Mapping[str, Any]
+    cost: Mapping[str, Any]
+    frozen_is: str
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A verified frozen program: the live module and its manifest."""
+
+    module: Any
+    manifest: Mapping[str, Any]
+    folder: Path
+
+
+def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
+    """Write a frozen program; an older one in that folder is replaced at once, never half.
+
+    Raises:
+        MissingFolder: the folder cannot be written.
+    """
+    state = dump(module.dump_state())
+    manifest = _manifest(module, provenance, state)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise MissingFolder(f"Cannot write {folder}: {error.strerror}.",
+                            fix="Go to a folder that you may write, or set HYPERALIGN_SHELF to one.") from error
+    fresh.chmod(0o755)
+    write_text(fresh / "program.json", state)
+    write_text(fresh / "manifest.json", dump(manifest))
+    write_text(fresh / "CARD.md", card(manifest))
+    for path in fresh.iterdir():
+        path.chmod(0o644)
+    if folder.exists():
+        shutil.rmtree(folder)
+    fresh.rename(folder)
+    return folder
+
+
+def load_frozen(folder: Path) -> Frozen:
+    """Verify and load.
+
+    Raises:
+        FrozenMismatch: a file or signature differs from the manifest, with what differs and what to do.
+    """
+    manifest = read_json(folder / "manifest.json")
+    if manifest.get("schema") != SCHEMA:
+        raise FrozenMismatch(f"{folder} has the schema {manifest.get('schema')!r}; this version reads {SCHEMA}.")
+    _check_self(manifest, folder)
+    try:
+        state = (folder / "program.json").read_bytes()
+    except OSError as error:
+        raise FrozenMismatch(f"{folder} has no readable program.json: {error.strerror}.") from error
+    if hashlib.sha256(state).hexdigest() != manifest["program_sha256"]:
+        raise _tampered(folder, "program.json")
+    module = new_module(manifest["module"])
+    _check_fields(module, manifest, folder)
+    module.load_state(read_json(folder / "program.json"))
+    if probe_messages(module) != manifest["probe"]["messages"]:
+        raise FrozenMismatch(
+            f"{folder} renders other messages than those that were measured.",
+            fix=f"It was made with {manifest['versions']}; install these, or compile again.",
+        )
+    return Frozen(module, manifest, folder)
+
+
+def find_frozen(program: str, slug: str) -> Path:
+    """The folder of a frozen program.
+
+    Raises:
+        UnknownName: none for that model; the message lists those there are.
+    """
+    known = frozen_folders(program)
+    if slug not in known:
+        error: UnknownName = unknown(f"frozen program {program!r} for the model", slug, known)
+        error.fix += f" Make one: hyperalign compile {program} --model MODEL"
+        raise error
+    return known[slug]
+
+
+def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]:
+    program = provenance.program
+    values = {
+        "schema": SCHEMA,
+        "program": program.name,
+        "summary": program.summary,
+        "module": program.module,
+        "frozen": provenance.frozen_is,
+        "model": {"name": provenance.model, **provenance.model_facts},
+        "configuration": dict(provenance.configuration),
+        "recipe": asdict(provenance.recipe),
+        "identity": {k: v for k, v in provenance.identity.items() if k != "source"},
+        "fields": signature_fields(module),
+        "program_sha256": hashlib.sha256(state.encode()).hexdigest(),
+        "probe": {"messages": probe_messages(module)},
+        "versions": {name: importlib.metadata.version(name) for name in ("dspy", "hyperalign-dspy")},
+        "data": dict(provenance.facts),
+        "measured": dict(provenance.confirmation),
+        "cost": dict(provenance.cost),
+        "embedded_texts": _embedded(module),
+    }
+    return {**values, "manifest_sha256": _self_hash(values)}
+
+
+def _embedded(module: Any) -> dict[str, Any]:
+    """Whether demonstrations hold anybody's text: those of a program.toml are written for it."""
+    count = sum(len(predictor.demos) for predictor in module.predictors())
+    return {"demonstrations": count, "private": False}
+
+
+def _self_hash(manifest: Mapping[str, Any]) -> str:
+    values = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
+    return hashlib.sha256(dump(values).encode()).hexdigest()
+
+
+def _check_self(manifest: Mapping[str, Any], folder: Path) -> None:
+    if _self_hash(manifest) != manifest.get("manifest_sha256"):
+        raise _tampered(folder, "manifest.json")
+
+
+def _check_fields(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
+    found, wanted = signature_fields(module), manifest["fields"]
+    if found != wanted:
+        differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        raise FrozenMismatch(
+            f"{folder} was made for other signatures; these predictors differ: {', '.join(differing)}.",
+            fix="Compile the program again with this version of its module.",
+        )
+
+
+def _tampered(folder: Path, name: str) -> FrozenMismatch:
+    return FrozenMismatch(f"{folder / name} was changed after it was frozen.",
+                          fix="Restore it from version control, or freeze again: hyperalign freeze RUN")
