@@ -1,1 +1,1 @@
-"""."""
+"""What a person judges by: tables and words."""

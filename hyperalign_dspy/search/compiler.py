@@ -17,7 +17,7 @@ from hyperalign_dspy.metrics.stats import smallest_gain
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
-from hyperalign_dspy.search.runs import Run, check_same, open_run
+from hyperalign_dspy.search.runs import Run, check_same, find_run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits, describe as describe_changes
@@ -85,8 +85,9 @@ class Compiled:
 class Compiler:
     """One compile. Everything up to `run` is free of calls."""
 
-    def __init__(self, job: Job, model: str, watcher: Watcher) -> None:
+    def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = ()) -> None:
         self.job, self.model, self.watcher = job, model, watcher
+        self.command = list(command)
         self.space = Space(job.program, job.recipe)
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
@@ -130,16 +131,24 @@ class Compiler:
             smallest_win=min(1.0, 0.5 + smallest_gain(users, sd)), unit=bench.unit,
         )
 
+    def expect(self, run_id: str) -> None:
+        """Refuse unless this compile is that run.
+
+        Raises:
+            RunMismatch: with what differs.
+        """
+        if run_id != self._run_id():
+            check_same(find_run(run_id), self.identity)
+
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
         start = time.monotonic()
         plan = self.plan()
-        run = open_run(self.identity)
-        check_same(run, self.identity)
+        run = open_run(self.identity, self.command)
         limits = Limits(max_calls=self.job.recipe.max_calls or None)
         with Ledger(run.path("calls.jsonl"), limits) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
-            evaluator = Evaluator(self.bench, lm, ledger, getattr(lm.engine, "concurrency", 0) or REMOTE_CONCURRENCY)
+            evaluator = Evaluator(self.bench, lm, ledger, self.concurrency(lm))
             visits = Visits(evaluator, self.blocks, self.space.baseline)
             self._pilot(visits)
             self._search(run, visits, ledger, plan)
@@ -148,8 +157,12 @@ class Compiler:
             cost = ledger.cost()
         return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
 
+    def concurrency(self, lm: Any) -> int:
+        """Instances in flight together: what the engine takes well, or a fair number for a server."""
+        return int(getattr(lm.engine, "concurrency", 0)) or REMOTE_CONCURRENCY
+
     def _pilot(self, visits: Visits) -> None:
-        self._watch(visits.evaluator, "pilot", len(self.blocks[0]))
+        self.watch(visits.evaluator, "pilot", len(self.blocks[0]))
         share = answered_share(visits.on_block(0))
         if share < ANSWERED:
             raise GateFailed(
@@ -167,7 +180,7 @@ class Compiler:
             if not self._affords(visits, configuration, ledger, plan):
                 self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
                 break
-            self._watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", len(self.blocks[0]))
+            self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", len(self.blocks[0]))
             gap = visits.visit(configuration)
             study.tell(number, gap)
             changes_ = configuration.differs(self.space.baseline)
@@ -179,13 +192,13 @@ class Compiler:
         """Before one is chosen, the most promising are seen on every block: a single block is luck."""
         for standing in visits.ranking()[: self.job.recipe.finalists]:
             if self._affords(visits, standing.configuration, ledger, plan, len(self.blocks)):
-                self._watch(visits.evaluator, "finalist", len(self.bench.validation))
+                self.watch(visits.evaluator, "finalist", len(self.bench.validation))
                 visits.finish(standing.configuration)
 
     def _confirm(self, evaluator: Evaluator, chosen: Configuration) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
-        self._watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
+        self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
         return confirm(self.bench, evaluator, arms)
 
     def _finish(  # noqa: PLR0913
@@ -212,7 +225,8 @@ class Compiler:
         write_json(run.path("result.json"), result_of(compiled))
         return compiled
 
-    def _watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
+    def watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
+        """Let the watcher hear of every instance from here on, as part of this phase."""
         done = 0
 
         def tick(name: str) -> None:
@@ -247,7 +261,7 @@ class Compiler:
         return self.bench.calls(configuration)
 
     def _run_id(self) -> str:
-        return f"{self.job.program.name}-{self.job.recipe.name}-{digest(self.identity)[:8]}"
+        return run_id_of(self.identity)
 
 
 def _summary(standing: Any, baseline: Configuration) -> dict[str, Any]:

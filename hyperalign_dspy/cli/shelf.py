@@ -1,0 +1,94 @@
+"""`hyperalign list`, `show` and `freeze`: what is on the shelf."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet
+
+
+@click.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List programs, recipes and frozen programs, each with where it comes from."""
+    from hyperalign_dspy.report.table import columns
+    from hyperalign_dspy.shelf.files import read_json
+    from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, frozen_folders, listing
+
+    programs, recipes = listing(PROGRAMS), listing(RECIPES)
+    frozen = [
+        {"program": name, "model": slug, "verdict": read_json(f / "manifest.json")["measured"]["verdict"], "path": str(f)}
+        for name in programs
+        for slug, f in frozen_folders(name).items()
+    ]
+    rows = [["program", name, origin] for name, (origin, _) in programs.items()]
+    rows += [["recipe", name, origin] for name, (origin, _) in recipes.items()]
+    rows += [["frozen", f"{row['program']} for {row['model']}", row["verdict"]] for row in frozen]
+    plain = {
+        "schema": "hyperalign/list/1",
+        "programs": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in programs.items()},
+        "recipes": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in recipes.items()},
+        "frozen": frozen,
+    }
+    emit(plain, columns(["kind", "name", "from"], rows), as_json=as_json)
+
+
+@click.command("show")
+@click.argument("program", default="authorship")
+@model_option
+@click.option("--messages", is_flag=True, help="The exact chat messages, with {{field}} where inputs go.")
+@json_option
+def show_command(program: str, model: str, messages: bool, as_json: bool) -> None:
+    """Show the frozen PROGRAM of a model: its card, or the exact messages that it sends."""
+    quiet()
+    from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
+
+    frozen = load_frozen(find_frozen(program, slug(model)))
+    rendered = frozen.manifest["probe"]["messages"]
+    if messages:
+        emit({"schema": "hyperalign/messages/1", "messages": rendered}, _turns(rendered), as_json=as_json)
+    else:
+        emit(frozen.manifest, (frozen.folder / "CARD.md").read_text(encoding="utf-8"), as_json=as_json)
+
+
+@click.command("freeze")
+@click.argument("run")
+@json_option
+def freeze_command(run: str, as_json: bool) -> None:
+    """Put what a finished RUN ended with on the shelf, in place of what is there for that program and model."""
+    quiet()
+    from hyperalign_dspy.errors import UsageError
+    from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.shelf.frozen import load_frozen
+    from hyperalign_dspy.shelf.locate import writable_frozen
+
+    found = find_run(run)
+    if found.result is None:
+        raise UsageError(f"The run {found.run_id} is not done.", fix=f"hyperalign runs resume {found.run_id}")
+    manifest = load_frozen(found.path("frozen")).manifest
+    place = writable_frozen(manifest["program"], slug(manifest["model"]["name"]))
+    _replace(found.path("frozen"), place)
+    emit({"schema": "hyperalign/freeze/1", "path": str(place)}, f"Frozen ({manifest['frozen']}): {place}", as_json=as_json)
+
+
+def _replace(source: Path, target: Path) -> None:
+    fresh = target.with_name(f".{target.name}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(source, fresh)
+    if target.exists():
+        shutil.rmtree(target)
+    fresh.rename(target)
+
+
+def _turns(rendered: dict[str, Any]) -> str:
+    lines = []
+    for predictor, messages in rendered.items():
+        lines.append(f"== {predictor}")
+        lines += [f"-- {message['role']}\n{message['content']}" for message in messages]
+    return "\n".join(lines)

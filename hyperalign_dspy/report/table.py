@@ -1,0 +1,114 @@
+"""The final table and the verdict in words, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HUMAN = "people's own text"
+_VERDICTS = {
+    "gain": "GAIN: the compiled program writes more like these users than the baseline does at equal drafts.",
+    "no gain": "NO GAIN could be shown over the baseline at equal drafts; the baseline is what is frozen.",
+    "loss": "LOSS: the compiled program is worse than the baseline at equal drafts; the baseline is what is frozen.",
+}
+
+
+def result_table(result: Mapping[str, Any]) -> str:
+    """Table, margins, verdict and cost of a finished run; ``result`` as in result.json."""
+    confirmation, facts = result["confirmation"], result["facts"]
+    rows = confirmation["rows"]
+    n = rows[-1]["gap"]
+    head = (
+        f"Sealed users: {n['n_users']}; instances: {n['n_instances']}; value: {result['plan']['unit']}; "
+        "[95% intervals over users]"
+    )
+    parts = [head, columns(_header(facts), [_cells(row, facts) for row in rows] + _human(facts))]
+    parts += [_margins(confirmation["margins"]), verdict_words(result), _cost(result)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain columns, the first to the left and the rest to the right."""
+    widths = [max(len(line[place]) for line in [header, *rows]) for place in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(header).rstrip(), rule, *(line(row).rstrip() for row in rows)])
+
+
+def verdict_words(result: Mapping[str, Any]) -> str:
+    """The verdict, never saying more than the numbers bear."""
+    verdict = result["confirmation"]["verdict"]
+    gap = next(row for row in result["confirmation"]["rows"] if row["name"] == "compiled")
+    figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
+    lines = [f"{_VERDICTS[verdict]}\n  {figures}"]
+    if result["changes"]:
+        lines.append("  compiled: " + ", ".join(f"{slot}={value}" for slot, value in result["changes"].items()))
+    elif verdict == "no gain":
+        lines.append("  The search found nothing above the baseline on the users that it may see.")
+    return "\n".join(lines)
+
+
+def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
+    """A mean with its interval, or the mean alone where there are too few users for one."""
+    if value["mean"] is None:
+        return "-"
+    mean = format(value["mean"], form)
+    if value["low"] is None or value["low"] != value["low"]:
+        return mean
+    return f"{mean} [{format(value['low'], form)}, {format(value['high'], form)}]"
+
+
+def _header(facts: Mapping[str, Any]) -> list[str]:
+    ranks = ["rank", "first"] if "judge" in facts else []
+    second = ["2nd judge"] if "second" in facts else []
+    return ["", "drafts", "value", "gap to baseline*", "wins*", *second, *ranks, "copied", "calls", "tokens", "s"]
+
+
+def _cells(row: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    ranks = [f"{row['rank']:.2f}", f"{row['accuracy']:.2f}"] if "judge" in facts else []
+    second = [f"{row['second_gap']['mean']:+.2f}"] if "second" in facts else []
+    cost = row["cost"]
+    tokens = cost["input_tokens"] + cost["output_tokens"]
+    own = row["name"] == "baseline, equal drafts"
+    return [
+        row["name"],
+        str(row["drafts"]),
+        f"{row['value']['mean']:.2f}",
+        "*" if own else estimate(row["gap"]),
+        "*" if own else estimate(row["wins"], ".2f"),
+        *second,
+        *ranks,
+        f"{row['copied']:.0%}",
+        str(cost["calls"]),
+        f"{tokens / 1000:.0f}k",
+        f"{cost['seconds']:.0f}",
+    ]
+
+
+def _human(facts: Mapping[str, Any]) -> list[list[str]]:
+    if "judge" not in facts:
+        return []
+    judge = facts["judge"]
+    ranks = [f"{judge['mrr']['mean']:.2f}", f"{judge['accuracy']['mean']:.2f}"]
+    own = [HUMAN, "", f"{judge['ceiling']:.2f}", "", "", "", *ranks, "", "", "", ""]
+    other = ["other people's text", "", f"{judge['floor']:.2f}", "", "", "", "", "", "", "", "", ""]
+    return [own, other[: len(own)]]
+
+
+def _margins(margins: Mapping[str, Any]) -> str:
+    lines = [
+        f"  compiled over {name:16} {estimate(gap)}, win rate {estimate(wins, '.2f')}"
+        for name, (gap, wins) in margins.items()
+    ]
+    return "\n".join(["Margins (paired, the same drafts and temperature):", *lines]) if lines else ""
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    cost = result["cost"]
+    fresh = f"{cost['calls']} calls recorded, {cost['recorded_calls']} answers reused in this session"
+    tokens = f"{cost['input_tokens']:,} tokens in, {cost['output_tokens']:,} out"
+    return f"Cost: {fresh}; {tokens}; {result['seconds']:.0f} s."
