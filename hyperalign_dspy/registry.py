@@ -52,8 +52,10 @@ def resolve(kind: str, name: str, known: Mapping[str, str]) -> Any:
     except ModuleNotFoundError as error:
         if error.name and not module_name.startswith(error.name):
             raise
-        raise UnknownName(f"The {kind} {name!r} names the module {module_name!r}, which cannot be found.",
-                          fix="Run the command from the folder that holds it, or install it.") from error
+        raise UnknownName(
+            f"The {kind} {name!r} names the module {module_name!r}, which cannot be found.",
+            fix="Run the command from the folder that holds it, or install it.",
+        ) from error
     try:
         return getattr(module, attribute)
     except AttributeError as error:

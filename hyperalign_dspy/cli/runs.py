@@ -23,8 +23,12 @@ def list_(as_json: bool) -> None:
     from hyperalign_dspy.search.runs import all_runs
 
     rows = [_summary(run) for run in all_runs()]
-    text = columns(["run", "model", "corpus", "state"], [[r["run"], r["model"], r["corpus"], r["state"]] for r in rows])
-    emit({"schema": "hyperalign/runs/1", "runs": rows}, text if rows else "No runs here yet.", as_json=as_json)
+    text = columns(
+        ["run", "model", "corpus", "state"], [[r["run"], r["model"], r["corpus"], r["state"]] for r in rows]
+    )
+    emit(
+        {"schema": "hyperalign/runs/1", "runs": rows}, text if rows else "No runs here yet.", as_json=as_json
+    )
 
 
 @runs_command.command("show")
@@ -38,10 +42,17 @@ def show(run: str, as_json: bool) -> None:
     found = find_run(run)
     result = found.result
     if result is None:
-        calls = sum(1 for _ in found.path("calls.jsonl").open(encoding="utf-8")) if found.path("calls.jsonl").exists() else 0
+        calls = (
+            sum(1 for _ in found.path("calls.jsonl").open(encoding="utf-8"))
+            if found.path("calls.jsonl").exists()
+            else 0
+        )
         state = {"schema": "hyperalign/state/1", "run": found.run_id, "calls": calls, "plan": found.plan}
-        emit(state, f"{found.run_id}: not done; {calls} calls recorded.\nhyperalign runs resume {found.run_id}",
-             as_json=as_json)
+        emit(
+            state,
+            f"{found.run_id}: not done; {calls} calls recorded.\nhyperalign runs resume {found.run_id}",
+            as_json=as_json,
+        )
         return
     emit(result, result_table(result), as_json=as_json)
 

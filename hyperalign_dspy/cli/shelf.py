@@ -21,7 +21,12 @@ def list_command(as_json: bool) -> None:
 
     programs, recipes = listing(PROGRAMS), listing(RECIPES)
     frozen = [
-        {"program": name, "model": slug, "verdict": read_json(f / "manifest.json")["measured"]["verdict"], "path": str(f)}
+        {
+            "program": name,
+            "model": slug,
+            "verdict": read_json(f / "manifest.json")["measured"]["verdict"],
+            "path": str(f),
+        }
         for name in programs
         for slug, f in frozen_folders(name).items()
     ]
@@ -30,7 +35,9 @@ def list_command(as_json: bool) -> None:
     rows += [["frozen", f"{row['program']} for {row['model']}", row["verdict"]] for row in frozen]
     plain = {
         "schema": "hyperalign/list/1",
-        "programs": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in programs.items()},
+        "programs": {
+            name: {"origin": origin, "path": str(path)} for name, (origin, path) in programs.items()
+        },
         "recipes": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in recipes.items()},
         "frozen": frozen,
     }
@@ -74,7 +81,11 @@ def freeze_command(run: str, as_json: bool) -> None:
     manifest = load_frozen(found.path("frozen")).manifest
     place = writable_frozen(manifest["program"], slug(manifest["model"]["name"]))
     _replace(found.path("frozen"), place)
-    emit({"schema": "hyperalign/freeze/1", "path": str(place)}, f"Frozen ({manifest['frozen']}): {place}", as_json=as_json)
+    emit(
+        {"schema": "hyperalign/freeze/1", "path": str(place)},
+        f"Frozen ({manifest['frozen']}): {place}",
+        as_json=as_json,
+    )
 
 
 def _replace(source: Path, target: Path) -> None:

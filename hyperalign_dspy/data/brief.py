@@ -8,14 +8,7 @@ from collections import Counter
 KEYWORDS = 4
 _WORD = re.compile(r"[a-z][a-z]{4,}")
 _COMMON = frozenset(
-    """about above after again against almost along already although always among another anyone anything around because
-    become becomes before behind being below between cannot could doesn during either enough every everyone everything
-    first found given going great having herself himself however indeed itself known large later least little
-    makes making maybe might moment myself never nobody nothing often other others ought people perhaps place please
-    quite rather really right said second seems several shall should since small someone something sometimes soon still
-    such taken their theirs them themselves then there therefore these they thing things think third those though thought
-    three through together toward towards under until upon using usually very want wants were what when where whether
-    which while whole whose will with within without would years your yours yourself""".split()
+    ["about", "above", "after", "again", "against", "almost", "along", "already", "although", "always", "among", "another", "anyone", "anything", "around", "because", "become", "becomes", "before", "behind", "being", "below", "between", "cannot", "could", "doesn", "during", "either", "enough", "every", "everyone", "everything", "first", "found", "given", "going", "great", "having", "herself", "himself", "however", "indeed", "itself", "known", "large", "later", "least", "little", "makes", "making", "maybe", "might", "moment", "myself", "never", "nobody", "nothing", "often", "other", "others", "ought", "people", "perhaps", "place", "please", "quite", "rather", "really", "right", "said", "second", "seems", "several", "shall", "should", "since", "small", "someone", "something", "sometimes", "soon", "still", "such", "taken", "their", "theirs", "them", "themselves", "then", "there", "therefore", "these", "they", "thing", "things", "think", "third", "those", "though", "thought", "three", "through", "together", "toward", "towards", "under", "until", "upon", "using", "usually", "very", "want", "wants", "were", "what", "when", "where", "whether", "which", "while", "whole", "whose", "will", "with", "within", "without", "would", "years", "your", "yours", "yourself"]
 )
 
 
@@ -33,6 +26,8 @@ def brief_for(text: str, words: int) -> str:
 def asked(value: str, words: int) -> str:
     """A corpus' own request: kept where it is a sentence, made one where it is a bare title."""
     value = " ".join(value.split())
-    return value if value.endswith((".", "?", "!")) and len(value.split()) > 4 else (
-        f'Write the text "{value.rstrip(".")}", in about {words} words.'
+    return (
+        value
+        if value.endswith((".", "?", "!")) and len(value.split()) > 4
+        else (f'Write the text "{value.rstrip(".")}", in about {words} words.')
     )

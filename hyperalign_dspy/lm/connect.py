@@ -72,15 +72,17 @@ def check_name(model: str) -> None:
     Raises:
         UnknownName, MissingKey.
     """
-    if model == LOCAL or model.startswith(GGUF) or model.split(":")[0] == SCRIPTED:
+    if model == LOCAL or model.startswith(GGUF) or model.split(":", maxsplit=1)[0] == SCRIPTED:
         return
     provider, slash, rest = model.partition("/")
     if not slash or not rest:
         raise unknown("model", model, [LOCAL, "gguf:PATH", SCRIPTED, "openai/NAME", "ollama_chat/NAME"])
     key = KEYS.get(provider)
     if key and not os.environ.get(key):
-        raise MissingKey(f"{model} wants a key, and {key} is not set.",
-                         fix=f"export {key}=...   (or put it in .env); `--model local` needs none.")
+        raise MissingKey(
+            f"{model} wants a key, and {key} is not set.",
+            fix=f"export {key}=...   (or put it in .env); `--model local` needs none.",
+        )
 
 
 def local_path(model: str) -> Path:
@@ -92,11 +94,15 @@ def local_path(model: str) -> Path:
     if model.startswith(GGUF):
         path = Path(model.removeprefix(GGUF)).expanduser()
         if not path.is_file():
-            raise MissingWeights(f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH")
+            raise MissingWeights(
+                f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH"
+            )
         return path
     found = find()
     if found is None:
-        raise MissingWeights(f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull")
+        raise MissingWeights(
+            f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull"
+        )
     return found
 
 
@@ -123,7 +129,7 @@ def _runtime() -> str:
 def _engine(model: str) -> Any:
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
-    if model.split(":")[0] == SCRIPTED:
+    if model.split(":", maxsplit=1)[0] == SCRIPTED:
         return ScriptedEngine(delay=_delay(model))
     return RemoteEngine(model)
 

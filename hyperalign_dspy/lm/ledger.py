@@ -134,8 +134,10 @@ class Ledger:
     def _reserve(self, key: str) -> None:
         cap = self.limits.max_calls
         if cap is not None and len(self._records) + len(self._flying) + self.failures >= cap:
-            raise BudgetReached(f"The cap of {cap} calls is reached. Everything recorded is kept.",
-                                fix="Go on with a higher --max-calls.")
+            raise BudgetReached(
+                f"The cap of {cap} calls is reached. Everything recorded is kept.",
+                fix="Go on with a higher --max-calls.",
+            )
         self._flying[key] = threading.Event()
 
     def _call(self, engine: Any, model: str, request: Request, key: str) -> Response:
@@ -156,8 +158,10 @@ class Ledger:
                     self._file.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
                     self._file.flush()
                 except OSError as error:
-                    raise MissingFolder(f"The record cannot be written: {error.strerror}.",
-                                        fix="Free some room and give the same command again.") from error
+                    raise MissingFolder(
+                        f"The record cannot be written: {error.strerror}.",
+                        fix="Free some room and give the same command again.",
+                    ) from error
             self._records[row["key"]] = row
             self._phases[_PHASE.get()][row["key"]] += 1
 
@@ -166,11 +170,14 @@ class Ledger:
         try:
             self._guard.acquire(timeout=0)
         except Timeout as error:
-            raise UsageError(f"{path.parent.name} is in use by another process.",
-                             fix="Wait for it, or stop it: this command then goes on where it stood.") from error
+            raise UsageError(
+                f"{path.parent.name} is in use by another process.",
+                fix="Wait for it, or stop it: this command then goes on where it stood.",
+            ) from error
         except OSError as error:
-            raise MissingFolder(f"Cannot write to {path.parent}: {error.strerror}.",
-                                fix="Go to a folder that you may write.") from error
+            raise MissingFolder(
+                f"Cannot write to {path.parent}: {error.strerror}.", fix="Go to a folder that you may write."
+            ) from error
         try:
             path.touch()
             _drop_torn_line(path)
@@ -268,5 +275,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 row = json.loads(line)
                 yield {"key": str(row["key"]), **row}
             except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"Line {number} of {path} is not a recorded call.",
-                                fix="Remove the run with `hyperalign runs remove RUN`, or mend the line.") from error
+                raise DataError(
+                    f"Line {number} of {path} is not a recorded call.",
+                    fix="Remove the run with `hyperalign runs remove RUN`, or mend the line.",
+                ) from error

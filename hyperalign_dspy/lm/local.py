@@ -1,7 +1,8 @@
 """A GGUF model in this process, as a DSPy engine.
 
 Flash attention and the prompt cache are off: with either, a text depends on what else was asked before or at the same
-time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the seed.
+time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the seed. Prompts are
+read one at a time, while earlier requests are being answered.
 """
 
 from __future__ import annotations
@@ -85,23 +86,81 @@ class LocalEngine:
         return cls(local_path(state["model"]), state["model"])
 
     def _ask(self, request: Request, count: int) -> list[Response]:
-        body = _body(request)
-        if count > 1:
-            body["n"] = count
-        reply = _server(str(self.path)).handle_chat_completions(body)
-        if "error" in reply:
-            raise _error(reply["error"])
-        choices = sorted(reply["choices"], key=lambda choice: choice["index"])
-        return [self._response(choice, reply) for choice in choices]
+        body = {**_body(request), "n": count, "stream": True, "stream_options": {"include_usage": True}}
+        gathered = _Gathered(self.model, count)
+        server = _server(str(self.path))
+        gate = _Gate()
+        try:
+            reply = server.handle_chat_completions(body, lambda chunk: gathered.take(chunk, gate))
+        finally:
+            gate.open()
+        return gathered.responses(reply)
 
-    def _response(self, choice: dict[str, Any], reply: dict[str, Any]) -> Response:
-        # The runtime reports one answer's tokens for all siblings.
-        usage = reply.get("usage") or {}
+
+class _Gate:
+    """Holds other prompts back until this one's prompt has been read.
+
+    Two prompts read in one batch are cut to equal lengths, and a piece of a single token is computed by another kernel:
+    then a text would depend on its neighbours. Drafts being written do no such harm, so they go on meanwhile.
+    """
+
+    _READING = threading.Lock()
+
+    def __init__(self) -> None:
+        self._READING.acquire()
+        self._closed = True
+
+    def open(self) -> None:
+        """Let the next prompt in; again is harmless."""
+        if self._closed:
+            self._closed = False
+            self._READING.release()
+
+
+class _Gathered:
+    """The pieces of all siblings of one request, as they come."""
+
+    def __init__(self, model: str, count: int) -> None:
+        self.model = model
+        self.texts = [""] * count
+        self.reasons = ["stop"] * count
+        self.usages: list[dict[str, Any]] = [{}] * count
+        self._done: list[int] = []
+        self._error: dict[str, Any] | None = None
+
+    def take(self, chunk: Any, gate: _Gate) -> bool:
+        """One piece from the runtime; False asks it to go on."""
+        gate.open()
+        for part in chunk if isinstance(chunk, list) else [chunk]:
+            self._error = self._error or part.get("error")
+            for choice in part.get("choices") or ():
+                self._piece(choice)
+            # A sibling's usage comes right after its end, without its number.
+            if part.get("usage") and self._done:
+                self.usages[self._done.pop(0)] = part["usage"]
+        return False
+
+    def responses(self, reply: Any) -> list[Response]:
+        """One answer a sibling, in the order of their seeds."""
+        error = self._error or (reply or {}).get("error")
+        if error:
+            raise _error(error)
+        return [self._response(place) for place in range(len(self.texts))]
+
+    def _piece(self, choice: dict[str, Any]) -> None:
+        place = int(choice["index"])
+        self.texts[place] += (choice.get("delta") or {}).get("content") or ""
+        if choice.get("finish_reason"):
+            self.reasons[place] = choice["finish_reason"]
+            self._done.append(place)
+
+    def _response(self, place: int) -> Response:
+        usage = self.usages[place]
         return Response(
             id=None,
             model=self.model,
-            message=Message.assistant(choice["message"].get("content") or ""),
-            finish_reason="length" if choice["finish_reason"] == "length" else "stop",
+            message=Message.assistant(self.texts[place]),
+            finish_reason="length" if self.reasons[place] == "length" else "stop",
             usage=Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)),
         )
 
@@ -111,7 +170,10 @@ def _body(request: Request) -> dict[str, Any]:
     config = config_of(request)
     schema = config.pop("response_format", None)
     if schema and schema.get("type") == "json_schema" and "json_schema" not in schema:
-        schema = {"type": "json_schema", "json_schema": {"name": schema.get("name"), "schema": schema["schema"]}}
+        schema = {
+            "type": "json_schema",
+            "json_schema": {"name": schema.get("name"), "schema": schema["schema"]},
+        }
     body = {"messages": messages, "cache_prompt": False, **config}
     return {**body, "response_format": schema} if schema else body
 
@@ -139,13 +201,16 @@ def _started(path: str) -> Any:
     params.model.path = path
     params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, CONTEXT * SLOTS, False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(os.cpu_count() or 1, 4)
+    params.n_ubatch = params.n_batch
     params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_ram_mib, params.warmup, params.verbosity = 0, False, -1
     try:
         return runtime.Server(params)
     except (RuntimeError, ValueError) as error:
-        raise BadWeights(f"The runtime cannot load {path}: {error}.",
-                         fix="Check it with `hyperalign models check`, or get it again.") from error
+        raise BadWeights(
+            f"The runtime cannot load {path}: {error}.",
+            fix="Check it with `hyperalign models check`, or get it again.",
+        ) from error
 
 
 _STARTING = threading.Lock()
@@ -167,7 +232,8 @@ def check_magic(path: Path) -> None:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
-        raise MissingWeights(f"There are no weights at {path}.",
-                             fix="Fetch the embedded model with `hyperalign models pull`.") from error
+        raise MissingWeights(
+            f"There are no weights at {path}.", fix="Fetch the embedded model with `hyperalign models pull`."
+        ) from error
     if magic != b"GGUF":
         raise BadWeights(f"{path} is not a GGUF file.", fix="Give another file, or `hyperalign models pull`.")

@@ -22,8 +22,16 @@ def messages_of(request: Request) -> list[dict[str, str]]:
 def config_of(request: Request) -> dict[str, Any]:
     """The generation settings that are set."""
     config = request.config
-    names = ("max_tokens", "temperature", "top_p", "top_k", "response_format", "seed", "frequency_penalty",
-             "presence_penalty")
+    names = (
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "response_format",
+        "seed",
+        "frequency_penalty",
+        "presence_penalty",
+    )
     values = {name: getattr(config, name) for name in names}
     values["stop"] = list(config.stop) or None
     return {name: _plain(value) for name, value in values.items() if value is not None}

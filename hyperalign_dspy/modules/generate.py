@@ -68,7 +68,10 @@ class Generate(dspy.Module):  # type: ignore[misc]
             return [
                 str(
                     self.write(
-                        hypotheses=known, samples=earlier, request=request, config={**config, "seed": seed + place}
+                        hypotheses=known,
+                        samples=earlier,
+                        request=request,
+                        config={**config, "seed": seed + place},
                     ).text
                 )
                 for place in range(count)
@@ -91,5 +94,7 @@ def told(hypotheses: Sequence[Hypothesis], settings: Settings) -> list[str]:
 def shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
     """The first samples as earlier turns, each after the request that it answers."""
     chosen = [as_sample(sample) for sample in samples][: settings.samples]
-    pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]
+    pairs = [
+        (sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen
+    ]
     return turns(pairs, asked="request", answered="text")

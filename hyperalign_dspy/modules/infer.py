@@ -18,8 +18,10 @@ from hyperalign_dspy.modules.topic import claims_topic
 from hyperalign_dspy.signatures import InferHypotheses
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
-# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to 110 characters.
-_TOKENS_PER_SENTENCE = 48
+# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to 15 words.
+_TOKENS_PER_SENTENCE = 64
+# What a hypothesis of each facet begins with, where the model can be held to it.
+OPENINGS = {"style": "Writes", "personality": "Is", "communication": "Speaks"}
 
 
 class BackgroundParameter(Parameter):  # type: ignore[misc]
@@ -72,12 +74,13 @@ class Infer(dspy.Module):  # type: ignore[misc]
         room = _TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
         with speaking(settings.adapter, settings.hypotheses):
             answer = self.read(samples=shown, config={"temperature": 0.0, "max_tokens": room})
-        return [
-            Hypothesis(claim, facet)
+        claims = {
+            claim: facet
             for facet in FACETS
             for claim in _claims(getattr(answer, facet, None))[: settings.hypotheses]
             if not claims_topic(claim, texts)
-        ]
+        }
+        return [Hypothesis(claim, facet) for claim, facet in claims.items()]
 
 
 def speaking(name: str, items: int) -> Any:
@@ -86,7 +89,7 @@ def speaking(name: str, items: int) -> Any:
         return dspy.context()
     chosen = adapter(name)
     if isinstance(chosen, TurnsAdapter):
-        chosen.items = items
+        chosen.items, chosen.begin = items, OPENINGS
     return dspy.context(adapter=chosen)
 
 

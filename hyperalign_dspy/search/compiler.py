@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,17 +16,18 @@ from hyperalign_dspy.lm.ledger import Ledger, Limits
 from hyperalign_dspy.metrics.stats import smallest_gain
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.evaluate import Evaluator, answered_share
 from hyperalign_dspy.search.runs import Run, check_same, find_run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
-from hyperalign_dspy.search.visits import Visits, describe as describe_changes
+from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.search.visits import describe as describe_changes
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
+from hyperalign_dspy.tasks.protocol import Bench, Job
 from hyperalign_dspy.types import Cost
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
@@ -125,10 +126,16 @@ class Compiler:
                 fix=f"Give at least --max-calls {confirmed + len(self.blocks[0]) * (base + most)}.",
             )
         return Plan(
-            run_id=self._run_id(), users=users, instances=len(bench.sealed),
-            validation_instances=len(bench.validation), visits=recipe.visits, configurations=self.space.size,
-            calls=min(total, recipe.max_calls) if recipe.max_calls else total, confirm_calls=confirmed,
-            smallest_win=min(1.0, 0.5 + smallest_gain(users, sd)), unit=bench.unit,
+            run_id=self._run_id(),
+            users=users,
+            instances=len(bench.sealed),
+            validation_instances=len(bench.validation),
+            visits=recipe.visits,
+            configurations=self.space.size,
+            calls=min(total, recipe.max_calls) if recipe.max_calls else total,
+            confirm_calls=confirmed,
+            smallest_win=min(1.0, 0.5 + smallest_gain(users, sd)),
+            unit=bench.unit,
         )
 
     def expect(self, run_id: str) -> None:
@@ -178,7 +185,9 @@ class Compiler:
         for place in range(1, self.job.recipe.visits + 1):
             number, configuration = study.ask()
             if not self._affords(visits, configuration, ledger, plan):
-                self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
+                self.watcher.say(
+                    "The call cap leaves no room for another visit; what is left is for the confirmation."
+                )
                 break
             self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", len(self.blocks[0]))
             gap = visits.visit(configuration)
@@ -197,11 +206,13 @@ class Compiler:
 
     def _confirm(self, evaluator: Evaluator, chosen: Configuration) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
-        self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
+        self.watcher.say(
+            f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances."
+        )
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
         return confirm(self.bench, evaluator, arms)
 
-    def _finish(  # noqa: PLR0913
+    def _finish(
         self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float
     ) -> Compiled:
         chosen = visits.winner()
@@ -209,9 +220,16 @@ class Compiler:
         kept = chosen if gained else self.space.baseline
         facts = dict(self.bench.facts)
         provenance = Provenance(
-            program=self.job.program, recipe=self.job.recipe, model=self.model, model_facts=describe(self.model),
-            configuration=kept.as_dict(), identity=self.identity, facts=facts,
-            confirmation=confirmation.as_dict(), cost=asdict(cost), frozen_is=COMPILED if gained else "baseline",
+            program=self.job.program,
+            recipe=self.job.recipe,
+            model=self.model,
+            model_facts=describe(self.model),
+            configuration=kept.as_dict(),
+            identity=self.identity,
+            facts=facts,
+            confirmation=confirmation.as_dict(),
+            cost=asdict(cost),
+            frozen_is=COMPILED if gained else "baseline",
         )
         module = self.bench.module(kept)
         freeze(module, provenance, run.path("frozen"))
@@ -219,8 +237,17 @@ class Compiler:
         freeze(module, provenance, place)
         top = tuple(_summary(s, self.space.baseline) for s in visits.ranking()[:3])
         compiled = Compiled(
-            run, plan, chosen, dict(chosen.differs(self.space.baseline)), confirmation, facts, cost, seconds, place,
-            provenance.frozen_is, top,
+            run,
+            plan,
+            chosen,
+            dict(chosen.differs(self.space.baseline)),
+            confirmation,
+            facts,
+            cost,
+            seconds,
+            place,
+            provenance.frozen_is,
+            top,
         )
         write_json(run.path("result.json"), result_of(compiled))
         return compiled
@@ -232,16 +259,20 @@ class Compiler:
         def tick(name: str) -> None:
             nonlocal done
             done += 1
-            self.watcher.step(f"{phase}: {name}" if phase == "confirm" else phase, done, total, evaluator.ledger.cost())
+            self.watcher.step(
+                f"{phase}: {name}" if phase == "confirm" else phase, done, total, evaluator.ledger.cost()
+            )
 
         evaluator.tick = tick
 
-    def _affords(  # noqa: PLR0913
+    def _affords(
         self, visits: Visits, configuration: Configuration, ledger: Ledger, plan: Plan, blocks: int = 1
     ) -> bool:
         """Whether visits at their worst case leave the confirmation's reserve whole."""
         cap = self.job.recipe.max_calls
-        worst = blocks * max(map(len, self.blocks)) * (self._calls(configuration) + self._calls(visits.baseline))
+        worst = (
+            blocks * max(map(len, self.blocks)) * (self._calls(configuration) + self._calls(visits.baseline))
+        )
         return not cap or ledger.cost().calls + worst + plan.confirm_calls <= cap
 
     def _confirm_calls(self, most: int) -> int:
@@ -251,8 +282,10 @@ class Compiler:
 
     def _corners(self) -> Sequence[Configuration]:
         """For each slot its costliest candidates, one at a time and then all together."""
-        widest = {slot: max(c, key=lambda v: (isinstance(v, (int, float)), v if isinstance(v, (int, float)) else 0))
-                  for slot, c in self.space.slots.items()}
+        widest = {
+            slot: max(c, key=lambda v: (isinstance(v, (int, float)), v if isinstance(v, (int, float)) else 0))
+            for slot, c in self.space.slots.items()
+        }
         singles = [self.space.configuration({s: v}) for s, c in self.space.slots.items() for v in c]
         told = {"told": "both"} if "told" in self.space.slots else {}
         return [self.space.baseline, self.space.configuration({**widest, **told}), *singles]
@@ -289,5 +322,3 @@ def result_of(compiled: Compiled) -> dict[str, Any]:
         "frozen_is": compiled.frozen_is,
         "top": list(compiled.top),
     }
-
-

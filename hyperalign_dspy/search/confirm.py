@@ -84,9 +84,10 @@ def confirm(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> Confirma
         for arm in arms
         if arm.name not in (BASELINE, EQUAL, COMPILED)
     }
-    same = next(arm for arm in arms if arm.name == COMPILED).configuration == next(
-        arm for arm in arms if arm.name == EQUAL
-    ).configuration
+    same = (
+        next(arm for arm in arms if arm.name == COMPILED).configuration
+        == next(arm for arm in arms if arm.name == EQUAL).configuration
+    )
     return Confirmation(rows, "no gain" if same else verdict(_gap(compiled, rival)), margins)
 
 

@@ -64,7 +64,7 @@ class Evaluator:
         try:
             with dspy.context(lm=self.lm, disable_history=True):
                 return self.bench.answer(module, instance, wrong=arm.wrong)
-        except Exception as error:  # noqa: BLE001 (one of the two places: an instance that fails is missing, not 0)
+        except Exception as error:
             cause = unwrap(error)
             if isinstance(cause, HyperalignError) and not isinstance(cause, _MISSING):
                 raise cause from error

@@ -1,11 +1,11 @@
 """Run folders: ``.hyperalign/runs/<id>/``, one for each (program, recipe, corpus, model, seed), ignored by git.
 
-    plan.json      what the run is; a run with another plan is another run
-    calls.jsonl    the ledger: every call that was paid for
-    study.journal  the decisions, for Optuna's tools
-    visits.jsonl   every visit with its instances
-    result.json    the confirmation and verdict, once there
-    frozen/        the frozen program, once there
+plan.json      what the run is; a run with another plan is another run
+calls.jsonl    the ledger: every call that was paid for
+study.journal  the decisions, for Optuna's tools
+visits.jsonl   every visit with its instances
+result.json    the confirmation and verdict, once there
+frozen/        the frozen program, once there
 """
 
 from __future__ import annotations
@@ -84,8 +84,10 @@ def open_run(plan: Mapping[str, Any], command: Sequence[str]) -> Run:
             ignore.write_text("# people's texts: never commit them\n*\n", encoding="utf-8")
         write_json(folder / "plan.json", {**plan, "command": list(command)})
     except OSError as error:
-        raise MissingFolder(f"Cannot write runs to {home()}: {error.strerror}.",
-                            fix="Go to a folder of your own, or set HYPERALIGN_RUNS to one.") from error
+        raise MissingFolder(
+            f"Cannot write runs to {home()}: {error.strerror}.",
+            fix="Go to a folder of your own, or set HYPERALIGN_RUNS to one.",
+        ) from error
     return Run(folder)
 
 
@@ -99,8 +101,10 @@ def check_same(run: Run, plan: Mapping[str, Any]) -> None:
     changed = [key for key in sorted({*old, *plan}) if old.get(key) != plan.get(key)]
     if changed:
         lines = [f"  {key}: was {str(old.get(key))[:40]}, is {str(plan.get(key))[:40]}" for key in changed]
-        raise RunMismatch(f"The run {run.run_id} was started with something else:\n" + "\n".join(lines),
-                          fix="Compile again: it makes a run of its own, and this one stays as it is.")
+        raise RunMismatch(
+            f"The run {run.run_id} was started with something else:\n" + "\n".join(lines),
+            fix="Compile again: it makes a run of its own, and this one stays as it is.",
+        )
 
 
 def all_runs() -> list[Run]:

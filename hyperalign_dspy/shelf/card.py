@@ -17,7 +17,8 @@ def card(manifest: Mapping[str, Any]) -> str:
         "## Measured\n\n" + _table(measured["rows"]),
         "Values are the primary judge's; gaps and wins are against the baseline at equal drafts; intervals are 95%, "
         "Student's t over users. None of these users was seen by the search.",
-        "## Settings\n\n" + "\n".join(f"- `{slot}`: {value}" for slot, value in manifest["configuration"].items()),
+        "## Settings\n\n"
+        + "\n".join(f"- `{slot}`: {value}" for slot, value in manifest["configuration"].items()),
         "## Made from\n\n" + _made(manifest),
         "## Limits\n\n" + _limits(manifest),
     ]
@@ -27,11 +28,14 @@ def card(manifest: Mapping[str, Any]) -> str:
 def _usage(manifest: Mapping[str, Any]) -> str:
     name = manifest["program"]
     model = manifest["model"]["name"]
-    return f"```\nhyperalign run {name} --model {model} --samples FOLDER --request \"...\"\n```"
+    return f'```\nhyperalign run {name} --model {model} --samples FOLDER --request "..."\n```'
 
 
 def _table(rows: Any) -> str:
-    lines = ["| | drafts | value | gap | wins | copied | n users | n instances |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| | drafts | value | gap | wins | copied | n users | n instances |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         lines.append(
             f"| {row['name']} | {row['drafts']} | {_estimate(row['value'])} | {_estimate(row['gap'])} "
@@ -59,7 +63,11 @@ def _made(manifest: Mapping[str, Any]) -> str:
 
 def _limits(manifest: Mapping[str, Any]) -> str:
     texts = manifest["embedded_texts"]
-    held = f"holds {texts['demonstrations']} demonstrations" if texts["demonstrations"] else "holds nobody's texts"
+    held = (
+        f"holds {texts['demonstrations']} demonstrations"
+        if texts["demonstrations"]
+        else "holds nobody's texts"
+    )
     return (
         f"It {held}. It was measured on the corpus above and on this model only; another model wants its own search. "
         "A style verifier judges likeness of style, not whether a text is true, polite or wanted."

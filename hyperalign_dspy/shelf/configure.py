@@ -104,8 +104,10 @@ def _set(module: Any, predictors: Mapping[str, Any], settings: Mapping[str, Valu
         return
     for name, value in settings.items():
         if name not in ("adapter", "temperature", "max_tokens"):
-            raise UsageError(f"The slot {name!r} means nothing to {type(module).__name__}.",
-                             fix="A plain module has adapter, temperature, max_tokens, and PREDICTOR.instruction.")
+            raise UsageError(
+                f"The slot {name!r} means nothing to {type(module).__name__}.",
+                fix="A plain module has adapter, temperature, max_tokens, and PREDICTOR.instruction.",
+            )
         for predictor in predictors.values():
             if name != "adapter":
                 predictor.config[name] = value

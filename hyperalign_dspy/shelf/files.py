@@ -15,7 +15,9 @@ from hyperalign_dspy.errors import DataError, MissingFolder
 
 def dump(value: Any) -> str:
     """The one way that JSON is written here: sorted, indented, readable, ending in a line break."""
-    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, sort_keys=True, default=str, allow_nan=False)
+    text = json.dumps(
+        _finite(value), ensure_ascii=False, indent=2, sort_keys=True, default=str, allow_nan=False
+    )
     return text + "\n"
 
 
@@ -45,8 +47,10 @@ def write_text(path: Path, text: str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise MissingFolder(f"Cannot write {path}: {error.strerror}.",
-                            fix="Free some room, or go to a folder that you may write.") from error
+        raise MissingFolder(
+            f"Cannot write {path}: {error.strerror}.",
+            fix="Free some room, or go to a folder that you may write.",
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:

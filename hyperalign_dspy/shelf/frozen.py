@@ -65,8 +65,10 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
-        raise MissingFolder(f"Cannot write {folder}: {error.strerror}.",
-                            fix="Go to a folder that you may write, or set HYPERALIGN_SHELF to one.") from error
+        raise MissingFolder(
+            f"Cannot write {folder}: {error.strerror}.",
+            fix="Go to a folder that you may write, or set HYPERALIGN_SHELF to one.",
+        ) from error
     fresh.chmod(0o755)
     write_text(fresh / "program.json", state)
     write_text(fresh / "manifest.json", dump(manifest))
@@ -87,7 +89,9 @@ def load_frozen(folder: Path) -> Frozen:
     """
     manifest = read_json(folder / "manifest.json")
     if manifest.get("schema") != SCHEMA:
-        raise FrozenMismatch(f"{folder} has the schema {manifest.get('schema')!r}; this version reads {SCHEMA}.")
+        raise FrozenMismatch(
+            f"{folder} has the schema {manifest.get('schema')!r}; this version reads {SCHEMA}."
+        )
     _check_self(manifest, folder)
     try:
         state = (folder / "program.json").read_bytes()
@@ -171,5 +175,7 @@ def _check_fields(module: Any, manifest: Mapping[str, Any], folder: Path) -> Non
 
 
 def _tampered(folder: Path, name: str) -> FrozenMismatch:
-    return FrozenMismatch(f"{folder / name} was changed after it was frozen.",
-                          fix="Restore it from version control, or freeze again: hyperalign freeze RUN")
+    return FrozenMismatch(
+        f"{folder / name} was changed after it was frozen.",
+        fix="Restore it from version control, or freeze again: hyperalign freeze RUN",
+    )

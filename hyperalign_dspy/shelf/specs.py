@@ -87,7 +87,9 @@ def load_recipe(name: str) -> RecipeSpec:
     recipe = _typed(RecipeSpec, values, path)
     empty = [slot for slot, candidates in recipe.slots.items() if not candidates]
     if empty:
-        raise UsageError(f"{path}: the slot {empty[0]!r} has no candidates.", fix="Give it a list of at least one.")
+        raise UsageError(
+            f"{path}: the slot {empty[0]!r} has no candidates.", fix="Give it a list of at least one."
+        )
     return recipe
 
 
@@ -105,8 +107,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
     schema = values.pop("schema", None)
     if schema != SCHEMA:
-        raise UsageError(f"{path} has schema {schema!r}; this version reads schema {SCHEMA}.",
-                         fix=f"Put `schema = {SCHEMA}` on its first line.")
+        raise UsageError(
+            f"{path} has schema {schema!r}; this version reads schema {SCHEMA}.",
+            fix=f"Put `schema = {SCHEMA}` on its first line.",
+        )
     return values
 
 

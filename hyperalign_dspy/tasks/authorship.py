@@ -50,7 +50,9 @@ class AuthorshipBench:
         self._needs = needs
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         self.validation = self._instances(split.validation, job.recipe.block_requests)
-        sealed = sorted(split.sealed, key=lambda user: _order(job.seed, user.user_id))[: job.recipe.confirm_users]
+        sealed = sorted(split.sealed, key=lambda user: _order(job.seed, user.user_id))[
+            : job.recipe.confirm_users
+        ]
         self.sealed = self._instances(sealed, job.recipe.confirm_requests)
 
     @property
@@ -84,7 +86,10 @@ class AuthorshipBench:
             "users": {name: len(getattr(self.split, name)) for name in ("train", "validation", "sealed")},
             "split_digest": self.split.digest,
             "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
-            "second": {"name": self.second_judge.name, **asdict(validate(self.second_judge, references, ids))},
+            "second": {
+                "name": self.second_judge.name,
+                **asdict(validate(self.second_judge, references, ids)),
+            },
         }
 
     def module(self, configuration: Configuration) -> Any:
@@ -110,9 +115,13 @@ class AuthorshipBench:
         odds, ranks = judge.log_odds(texts, ids), judge.ranks(texts, ids)
         second = self.second_judge.log_odds(texts, ids) if sealed else [0.0] * len(texts)
         copied = [
-            copies(text, [s.text for s in instance.shown]) for text, instance in zip(texts, instances, strict=True)
+            copies(text, [s.text for s in instance.shown])
+            for text, instance in zip(texts, instances, strict=True)
         ]
-        return [Score(float(o), float(s), int(r), c) for o, s, r, c in zip(odds, second, ranks, copied, strict=True)]
+        return [
+            Score(float(o), float(s), int(r), c)
+            for o, s, r, c in zip(odds, second, ranks, copied, strict=True)
+        ]
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """Generic, raw k-shot, hypotheses only and the wrong user, all at the compiled drafts and temperature."""
@@ -141,7 +150,9 @@ class AuthorshipBench:
 
     def _instances(self, users: Sequence[User], requests: int) -> tuple[Instance, ...]:
         return tuple(
-            instance for user in users for instance in _of(user.user_id, self._portions[user.user_id], requests)
+            instance
+            for user in users
+            for instance in _of(user.user_id, self._portions[user.user_id], requests)
         )
 
     def _stranger(self, instance: Instance) -> Instance:
@@ -162,4 +173,3 @@ def _of(user_id: str, portions: Portions, requests: int) -> list[Instance]:
 def _order(seed: int, name: str) -> int:
     """A number that depends on seed and name only, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
-

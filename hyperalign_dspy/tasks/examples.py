@@ -41,8 +41,10 @@ class ExamplesTask:
             TooLittleData: fewer than twelve users or rows.
         """
         if not job.program.metric or not job.program.inputs:
-            raise UsageError(f"The program {job.program.name!r} names no metric or no inputs.",
-                             fix='Add `metric = "module:function"` and `inputs = [...]` to its program.toml.')
+            raise UsageError(
+                f"The program {job.program.name!r} names no metric or no inputs.",
+                fix='Add `metric = "module:function"` and `inputs = [...]` to its program.toml.',
+            )
         rows = list(read_rows(Path(job.source)))
         instances = _instances(rows, job.program.inputs, job.options.get("columns", Columns()).user)
         return ExamplesBench(job, instances)
@@ -75,8 +77,13 @@ class ExamplesBench:
     def facts(self) -> Mapping[str, Any]:
         """Counts."""
         count = {"validation": len(self.validation), "sealed": len(self.sealed)}
-        return {"corpus": Path(self.job.source).name, "corpus_digest": digest(self._rows), "users": count,
-                "public": False, "split_digest": self.digest}
+        return {
+            "corpus": Path(self.job.source).name,
+            "corpus_digest": digest(self._rows),
+            "users": count,
+            "public": False,
+            "split_digest": self.digest,
+        }
 
     def module(self, configuration: Configuration) -> Any:
         """The program's module."""
@@ -89,7 +96,9 @@ class ExamplesBench:
         text = json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str)
         return Answer(text, text)
 
-    def score(self, texts: Sequence[str], instances: Sequence[ExampleInstance], *, sealed: bool) -> list[Score]:
+    def score(
+        self, texts: Sequence[str], instances: Sequence[ExampleInstance], *, sealed: bool
+    ) -> list[Score]:
         """The metric of each prediction against its row."""
         del sealed
         return [self._one(text, instance) for text, instance in zip(texts, instances, strict=True)]
@@ -121,5 +130,7 @@ def _instances(
     ]
 
 
-def _capped(instances: Sequence[ExampleInstance], users: Sequence[str], most: int) -> tuple[ExampleInstance, ...]:
+def _capped(
+    instances: Sequence[ExampleInstance], users: Sequence[str], most: int
+) -> tuple[ExampleInstance, ...]:
     return tuple(i for user in users for i in [i for i in instances if i.user_id == user][:most])
