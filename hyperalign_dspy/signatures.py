@@ -1,4 +1,4 @@
-"""Every DSPy signature of the package. The docstrings are the seed instructions: short, since small models read them."""
+"""Every DSPy signature of the package. The docstrings are the seed instructions, short for small models."""
 
 from __future__ import annotations
 

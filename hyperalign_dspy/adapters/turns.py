@@ -1,8 +1,8 @@
 """Plain chat turns, for models too small to follow a format.
 
 The instruction (and what is known, field by field) is the system message, demonstrations and samples are earlier turns,
-the last input is the last user turn, and the answer is the raw text. Several output fields or lists are asked for as one
-JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
+the last input is the last user turn, and the answer is the raw text. Several output fields or lists are asked for as
+one JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
-SENTENCE = (4, 14)
+SENTENCE = (3, 10)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 
 
-class TurnsAdapter(Adapter):  # type: ignore[misc]
+class TurnsAdapter(Adapter):
     """A DSPy adapter that speaks in turns; see the module's docstring.
 
     ``items`` is how many entries a list field gets under a schema, ``begin`` the word that
@@ -170,7 +170,8 @@ def _from_json(completion: str, names: Sequence[str]) -> dict[str, Any]:
 def _from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]:
     """Lines under ``Name:`` headings; without any heading the lines are dealt to the fields in order."""
     found: dict[str, list[str]] = {name: [] for name in names}
-    current, loose = "", []
+    current = ""
+    loose: list[str] = []
     for raw in completion.splitlines():
         line = _BULLET.sub("", raw).strip(" *#")
         head, colon, rest = line.partition(":")

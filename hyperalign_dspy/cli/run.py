@@ -25,9 +25,7 @@ NOTABLE = 6
     help="A text file, a folder of them, or JSONL.",
 )
 @click.option("--request", required=True, help="What is to be written; - reads it from standard input.")
-@click.option(
-    "--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json."
-)
+@click.option("--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json.")
 @click.option("--max-tokens", type=click.IntRange(8), help="The longest text, instead of the program's own.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another text.")
 @json_option
@@ -74,9 +72,7 @@ def _module(program: str, model: str, max_tokens: int | None) -> Any:
         module = load_frozen(folder).module
     else:
         spec = load_program(program)
-        say(
-            f"No frozen {program} for {model} yet; this is its baseline. Make one: hyperalign compile {program}"
-        )
+        say(f"No frozen {program} for {model} yet; this is its baseline. Make one: hyperalign compile {program}")
         module = build(spec, Configuration.of(spec.baseline))
     if max_tokens:
         module.settings.value = module.settings.value.changed(max_tokens=max_tokens)
@@ -101,8 +97,6 @@ def _edited(path: Path | None) -> list[Any] | None:
 
 def _words(answer: dict[str, Any]) -> str:
     inferred = [h for h in answer["hypotheses"] if h["kind"] == "inferred"]
-    measured = [h for h in answer["hypotheses"] if h["kind"] == "measured" and h["direction"] != "same"][
-        :NOTABLE
-    ]
+    measured = [h for h in answer["hypotheses"] if h["kind"] == "measured" and h["direction"] != "same"][:NOTABLE]
     lines = [f"  {h['facet']:14} {h['text']}" for h in [*inferred, *measured]]
     return "\n".join(["Hypotheses", *lines, "", "Text", answer["text"]])

@@ -23,12 +23,8 @@ def list_(as_json: bool) -> None:
     from hyperalign_dspy.search.runs import all_runs
 
     rows = [_summary(run) for run in all_runs()]
-    text = columns(
-        ["run", "model", "corpus", "state"], [[r["run"], r["model"], r["corpus"], r["state"]] for r in rows]
-    )
-    emit(
-        {"schema": "hyperalign/runs/1", "runs": rows}, text if rows else "No runs here yet.", as_json=as_json
-    )
+    text = columns(["run", "model", "corpus", "state"], [[r["run"], r["model"], r["corpus"], r["state"]] for r in rows])
+    emit({"schema": "hyperalign/runs/1", "runs": rows}, text if rows else "No runs here yet.", as_json=as_json)
 
 
 @runs_command.command("show")

@@ -35,9 +35,7 @@ def list_command(as_json: bool) -> None:
     rows += [["frozen", f"{row['program']} for {row['model']}", row["verdict"]] for row in frozen]
     plain = {
         "schema": "hyperalign/list/1",
-        "programs": {
-            name: {"origin": origin, "path": str(path)} for name, (origin, path) in programs.items()
-        },
+        "programs": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in programs.items()},
         "recipes": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in recipes.items()},
         "frozen": frozen,
     }

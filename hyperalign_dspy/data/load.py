@@ -81,9 +81,7 @@ def read_samples(source: Path) -> tuple[Sample, ...]:
         found = [Sample(_decoded(source).strip())] if source.is_file() else []
     found = [sample for sample in found if sample.text]
     if not found:
-        raise DataError(
-            f"There are no texts in {source}.", fix="Give a text file, a folder of .txt files, or JSONL."
-        )
+        raise DataError(f"There are no texts in {source}.", fix="Give a text file, a folder of .txt files, or JSONL.")
     return tuple(found)
 
 
@@ -123,9 +121,7 @@ def _json_list(path: Path) -> Iterator[Row]:
     try:
         value = json.loads(_decoded(path))
     except ValueError as error:
-        raise DataError(
-            f"{path} is not JSON: {error}.", fix="One object a line? Then name it .jsonl."
-        ) from error
+        raise DataError(f"{path} is not JSON: {error}.", fix="One object a line? Then name it .jsonl.") from error
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
         raise DataError(f"{path} is not a list of objects.")
     yield from value
@@ -164,14 +160,10 @@ def _decoded(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(4096)
             if b"\0" in head:
-                raise DataError(
-                    f"{path} is not text: byte {head.index(0)} is zero.", fix="Give a text file in UTF-8."
-                )
+                raise DataError(f"{path} is not text: byte {head.index(0)} is zero.", fix="Give a text file in UTF-8.")
             return (head + file.read()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8: byte {error.start} cannot be read.", fix="Save it as UTF-8."
-        ) from error
+        raise DataError(f"{path} is not UTF-8: byte {error.start} cannot be read.", fix="Save it as UTF-8.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -185,27 +177,22 @@ def _hub_rows(source: str, path: Path) -> Iterable[Row]:
     name, _, split = source.partition("@")
     name, _, config = name.partition(":")
     try:
-        loaded = datasets.load_dataset(
-            str(path) if path.is_dir() else name, config or None, split=split or "train"
-        )
+        loaded = datasets.load_dataset(str(path) if path.is_dir() else name, config or None, split=split or "train")
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise DataError(
             f"The data set {source!r} cannot be loaded: {reason}",
             fix="Check the name and your connection, or give a file: --data FILE",
         ) from error
-    return loaded
+    rows: Iterable[Row] = loaded
+    return rows
 
 
 def _absent(source: str, path: Path) -> DataError:
     folder = path.parent
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=3)
-    fix = (
-        f"Did you mean {' or '.join(str(folder / n) for n in near)}?"
-        if near
-        else "Give a file, folder or hub name."
-    )
+    fix = f"Did you mean {' or '.join(str(folder / n) for n in near)}?" if near else "Give a file, folder or hub name."
     return DataError(f"There is no {source}.", fix=fix)
 
 
@@ -221,9 +208,7 @@ def _found(row: Row, columns: Columns, wanted: Iterable[str], source: str) -> di
         name = given or next((usual for usual in USUAL.get(meaning, ()) if usual in row), "")
         if name not in row:
             raise DataError(
-                f"{source} has no column {given!r}."
-                if given
-                else f"{source} has no column for the {meaning}.",
+                f"{source} has no column {given!r}." if given else f"{source} has no column for the {meaning}.",
                 fix=f"Its columns: {', '.join(map(str, row)) or 'none'}. Name one: --{meaning}-column NAME",
             )
         found[meaning] = name
@@ -243,9 +228,7 @@ def _users(rows: Iterable[Row], columns: Columns, words: int, source: str) -> tu
             seen.add(start)
             samples.setdefault(str(row[names["user"]]), []).append(_sample(row, text, names, words))
     if not samples:
-        raise DataError(
-            f"{source} has no texts" + (" in the rows that were asked for." if columns.where else ".")
-        )
+        raise DataError(f"{source} has no texts" + (" in the rows that were asked for." if columns.where else "."))
     return tuple(User(user_id, tuple(found)) for user_id, found in sorted(samples.items()))
 
 
@@ -259,9 +242,7 @@ def _names(row: Row, columns: Columns, source: str) -> dict[str, str]:
     names = _found(row, columns, wanted, source)
     for column, _ in columns.where:
         if column not in row:
-            raise DataError(
-                f"{source} has no column {column!r}.", fix=f"Its columns: {', '.join(map(str, row))}."
-            )
+            raise DataError(f"{source} has no column {column!r}.", fix=f"Its columns: {', '.join(map(str, row))}.")
     guessed = next((name for name in USUAL["request"] if name in row), "")
     return {**names, "request": names.get("request", guessed), "group": names.get("group", "")}
 

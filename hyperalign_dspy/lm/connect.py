@@ -94,15 +94,11 @@ def local_path(model: str) -> Path:
     if model.startswith(GGUF):
         path = Path(model.removeprefix(GGUF)).expanduser()
         if not path.is_file():
-            raise MissingWeights(
-                f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH"
-            )
+            raise MissingWeights(f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH")
         return path
     found = find()
     if found is None:
-        raise MissingWeights(
-            f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull"
-        )
+        raise MissingWeights(f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull")
     return found
 
 

@@ -1,8 +1,8 @@
 """A GGUF model in this process, as a DSPy engine.
 
-Flash attention and the prompt cache are off: with either, a text depends on what else was asked before or at the same
-time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the seed. Prompts are
-read one at a time, while earlier requests are being answered.
+Flash attention and the prompt cache are off: with either, a text depends on what else was asked before or at the
+same time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the
+seed. Prompts are read one at a time, while earlier requests are being answered.
 """
 
 from __future__ import annotations
@@ -37,9 +37,7 @@ class LocalEngine:
     """Answers `dspy.lm15.Request` from a GGUF file. Safe to call from many threads; one server a file a process."""
 
     supports_response_schema = True
-    supported_params = frozenset(
-        {"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "response_format"}
-    )
+    supported_params = frozenset({"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "response_format"})
     # Requests in flight; each may hold several drafts, and the server queues what does not fit its slots.
     concurrency = 4
 
@@ -183,7 +181,7 @@ def neutral(text: str) -> str:
     return text.replace("<|", "< |").replace("|>", "| >")
 
 
-def _error(error: dict[str, Any]) -> Exception:
+def _error(error: dict[str, Any]) -> Any:
     message = str(error.get("message", error))
     if error.get("type") == "exceed_context_size_error":
         tokens, room = error.get("n_prompt_tokens"), error.get("n_ctx")

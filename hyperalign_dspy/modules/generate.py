@@ -21,7 +21,7 @@ UNKNOWN_REQUEST = "Write something."
 NOTABLE = 0.5
 
 
-class Generate(dspy.Module):  # type: ignore[misc]
+class Generate(dspy.Module):
     """Writes as the user would.
 
     Returns a prediction with ``text`` (the draft kept) and ``drafts`` (all, in order; the first is what one draft
@@ -94,7 +94,5 @@ def told(hypotheses: Sequence[Hypothesis], settings: Settings) -> list[str]:
 def shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
     """The first samples as earlier turns, each after the request that it answers."""
     chosen = [as_sample(sample) for sample in samples][: settings.samples]
-    pairs = [
-        (sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen
-    ]
+    pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]
     return turns(pairs, asked="request", answered="text")

@@ -13,7 +13,7 @@ from hyperalign_dspy.modules.settings import Settings, SettingsParameter
 from hyperalign_dspy.types import Hypothesis, Sample
 
 
-class HyPerAlign(dspy.Module):  # type: ignore[misc]
+class HyPerAlign(dspy.Module):
     """Infers hypotheses about a user, then writes under them (the method of arXiv 2505.00038).
 
     Returns a prediction with ``text``, ``drafts`` and ``hypotheses``. Hypotheses that a person has edited can be

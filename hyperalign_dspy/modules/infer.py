@@ -18,13 +18,13 @@ from hyperalign_dspy.modules.topic import claims_topic
 from hyperalign_dspy.signatures import InferHypotheses
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
-# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to 15 words.
+# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to 12 words.
 _TOKENS_PER_SENTENCE = 64
 # What a hypothesis of each facet begins with, where the model can be held to it.
 OPENINGS = {"style": "Writes", "personality": "Is", "communication": "Speaks"}
 
 
-class BackgroundParameter(Parameter):  # type: ignore[misc]
+class BackgroundParameter(Parameter):
     """How others write, kept with the program: what "3 times as often as others" is measured against."""
 
     def __init__(self, value: Background) -> None:
@@ -40,7 +40,7 @@ class BackgroundParameter(Parameter):  # type: ignore[misc]
         self.value = Background.from_json(state)
 
 
-class Infer(dspy.Module):  # type: ignore[misc]
+class Infer(dspy.Module):
     """Infers hypotheses about a user from samples.
 
     Returns a prediction with ``hypotheses``: a list of `Hypothesis`, the inferred ones first, then every measured

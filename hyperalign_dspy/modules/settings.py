@@ -52,7 +52,7 @@ class Settings:
         return replace(self, **changes)
 
 
-class SettingsParameter(Parameter):  # type: ignore[misc]
+class SettingsParameter(Parameter):
     """Settings (and any other plain data of a module) as a DSPy parameter, so that ``save`` and ``load`` hold them."""
 
     def __init__(self, value: Settings) -> None:

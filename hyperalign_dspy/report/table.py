@@ -33,9 +33,7 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     def line(cells: Sequence[str]) -> str:
         first = cells[0].ljust(widths[0])
-        return "  ".join(
-            [first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]
-        )
+        return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(header).rstrip(), rule, *(line(row).rstrip() for row in rows)])
@@ -48,9 +46,7 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
     lines = [f"{_VERDICTS[verdict]}\n  {figures}"]
     if result["changes"]:
-        lines.append(
-            "  compiled: " + ", ".join(f"{slot}={value}" for slot, value in result["changes"].items())
-        )
+        lines.append("  compiled: " + ", ".join(f"{slot}={value}" for slot, value in result["changes"].items()))
     elif verdict == "no gain":
         lines.append("  The search found nothing above the baseline on the users that it may see.")
     return "\n".join(lines)

@@ -50,8 +50,8 @@ class Watcher(Protocol):
 class Plan:
     """What a compile will do and can show, known before the first call.
 
-    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win`` is
-    the win rate over the baseline that is found in 80% of runs, if each instance's win were a coin toss.
+    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win``
+    is the win rate over the baseline that is found in 80% of runs, if each instance's win were a coin toss.
     """
 
     run_id: str
@@ -185,9 +185,7 @@ class Compiler:
         for place in range(1, self.job.recipe.visits + 1):
             number, configuration = study.ask()
             if not self._affords(visits, configuration, ledger, plan):
-                self.watcher.say(
-                    "The call cap leaves no room for another visit; what is left is for the confirmation."
-                )
+                self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
                 break
             self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", len(self.blocks[0]))
             gap = visits.visit(configuration)
@@ -206,9 +204,7 @@ class Compiler:
 
     def _confirm(self, evaluator: Evaluator, chosen: Configuration) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
-        self.watcher.say(
-            f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances."
-        )
+        self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
         return confirm(self.bench, evaluator, arms)
 
@@ -259,9 +255,7 @@ class Compiler:
         def tick(name: str) -> None:
             nonlocal done
             done += 1
-            self.watcher.step(
-                f"{phase}: {name}" if phase == "confirm" else phase, done, total, evaluator.ledger.cost()
-            )
+            self.watcher.step(f"{phase}: {name}" if phase == "confirm" else phase, done, total, evaluator.ledger.cost())
 
         evaluator.tick = tick
 
@@ -270,9 +264,7 @@ class Compiler:
     ) -> bool:
         """Whether visits at their worst case leave the confirmation's reserve whole."""
         cap = self.job.recipe.max_calls
-        worst = (
-            blocks * max(map(len, self.blocks)) * (self._calls(configuration) + self._calls(visits.baseline))
-        )
+        worst = blocks * max(map(len, self.blocks)) * (self._calls(configuration) + self._calls(visits.baseline))
         return not cap or ledger.cost().calls + worst + plan.confirm_calls <= cap
 
     def _confirm_calls(self, most: int) -> int:

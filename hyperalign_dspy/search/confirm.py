@@ -110,9 +110,7 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outc
     )
 
 
-def _pairs(
-    mine: Sequence[Outcome], rival: Sequence[Outcome], *, first: bool = False
-) -> list[tuple[Score, Score, str]]:
+def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome], *, first: bool = False) -> list[tuple[Score, Score, str]]:
     found = [
         ((m.first, r.first) if first else (m.score, r.score), m.instance.user_id)
         for m, r in zip(mine, rival, strict=True)

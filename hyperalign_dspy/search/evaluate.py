@@ -80,9 +80,7 @@ class Evaluator:
                 fix="Try the model with `hyperalign models check --model MODEL`, or take another adapter.",
             )
 
-    def _scored(
-        self, instances: Sequence[HasUser], answers: Sequence[Answer | str], *, sealed: bool
-    ) -> list[Outcome]:
+    def _scored(self, instances: Sequence[HasUser], answers: Sequence[Answer | str], *, sealed: bool) -> list[Outcome]:
         done = [(i, a) for i, a in zip(instances, answers, strict=True) if isinstance(a, Answer)]
         answered = [instance for instance, _ in done]
         kept = iter(self.bench.score([a.text for _, a in done], answered, sealed=sealed))

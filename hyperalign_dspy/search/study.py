@@ -1,7 +1,7 @@
 """The Optuna study of a run: decisions only, in a journal file that every Optuna tool can read.
 
-The journal is written anew when a run goes on: the ledger holds every answer, so the same decisions are reached again at
-no cost, and a half-written visit cannot disturb them.
+The journal is written anew when a run goes on: the ledger holds every answer, so the same decisions are reached
+again at no cost, and a half-written visit cannot disturb them.
 """
 
 from __future__ import annotations

@@ -27,9 +27,7 @@ class Standing:
 class Visits:
     """Visits configurations on their next block, and keeps every paired difference."""
 
-    def __init__(
-        self, evaluator: Evaluator, blocks: Sequence[Sequence[HasUser]], baseline: Configuration
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, blocks: Sequence[Sequence[HasUser]], baseline: Configuration) -> None:
         self.evaluator, self.blocks, self.baseline = evaluator, blocks, baseline
         self._baseline: dict[int, list[Outcome]] = {}
         self._values: dict[Configuration, list[float]] = {}
@@ -100,7 +98,4 @@ class Visits:
 
 def describe(changes: Mapping[str, object]) -> str:
     """A configuration's differences from the baseline on one line."""
-    return (
-        ", ".join(f"{slot.split('.')[-1]}={value}" for slot, value in changes.items())
-        or "the baseline itself"
-    )
+    return ", ".join(f"{slot.split('.')[-1]}={value}" for slot, value in changes.items()) or "the baseline itself"

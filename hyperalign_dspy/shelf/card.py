@@ -17,8 +17,7 @@ def card(manifest: Mapping[str, Any]) -> str:
         "## Measured\n\n" + _table(measured["rows"]),
         "Values are the primary judge's; gaps and wins are against the baseline at equal drafts; intervals are 95%, "
         "Student's t over users. None of these users was seen by the search.",
-        "## Settings\n\n"
-        + "\n".join(f"- `{slot}`: {value}" for slot, value in manifest["configuration"].items()),
+        "## Settings\n\n" + "\n".join(f"- `{slot}`: {value}" for slot, value in manifest["configuration"].items()),
         "## Made from\n\n" + _made(manifest),
         "## Limits\n\n" + _limits(manifest),
     ]
@@ -39,12 +38,13 @@ def _table(rows: Any) -> str:
     for row in rows:
         lines.append(
             f"| {row['name']} | {row['drafts']} | {_estimate(row['value'])} | {_estimate(row['gap'])} "
-            f"| {_estimate(row['wins'])} | {row['copied']:.0%} | {row['gap']['n_users']} | {row['gap']['n_instances']} |"
+            f"| {_estimate(row['wins'])} | {row['copied']:.0%} "
+            f"| {row['gap']['n_users']} | {row['gap']['n_instances']} |"
         )
     return "\n".join(lines)
 
 
-def _estimate(value: Mapping[str, float]) -> str:
+def _estimate(value: Mapping[str, float | None]) -> str:
     if value["low"] is None:
         return f"{value['mean']:.2f}"
     return f"{value['mean']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
@@ -63,11 +63,7 @@ def _made(manifest: Mapping[str, Any]) -> str:
 
 def _limits(manifest: Mapping[str, Any]) -> str:
     texts = manifest["embedded_texts"]
-    held = (
-        f"holds {texts['demonstrations']} demonstrations"
-        if texts["demonstrations"]
-        else "holds nobody's texts"
-    )
+    held = f"holds {texts['demonstrations']} demonstrations" if texts["demonstrations"] else "holds nobody's texts"
     return (
         f"It {held}. It was measured on the corpus above and on this model only; another model wants its own search. "
         "A style verifier judges likeness of style, not whether a text is true, polite or wanted."

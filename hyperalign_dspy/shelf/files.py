@@ -15,9 +15,7 @@ from hyperalign_dspy.errors import DataError, MissingFolder
 
 def dump(value: Any) -> str:
     """The one way that JSON is written here: sorted, indented, readable, ending in a line break."""
-    text = json.dumps(
-        _finite(value), ensure_ascii=False, indent=2, sort_keys=True, default=str, allow_nan=False
-    )
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, sort_keys=True, default=str, allow_nan=False)
     return text + "\n"
 
 

@@ -28,9 +28,7 @@ def probe_messages(module: Any) -> dict[str, list[dict[str, Any]]]:
 
 def _fields(signature: Any) -> list[list[str]]:
     inputs = [["input", name, str(field.annotation)] for name, field in signature.input_fields.items()]
-    return inputs + [
-        ["output", name, str(field.annotation)] for name, field in signature.output_fields.items()
-    ]
+    return inputs + [["output", name, str(field.annotation)] for name, field in signature.output_fields.items()]
 
 
 def _probe(signature: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Frozen programs: written whole, read only after every hash agrees.
 
-A folder holds program.json (DSPy's own state), manifest.json (what DSPy does not save, and what was measured) and CARD.md.
-Loading imports no optimiser and no data set library.
+A folder holds program.json (DSPy's own state), manifest.json (what DSPy does not save, and what was measured) and
+CARD.md. Loading imports no optimiser and no data set library.
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ def load_frozen(folder: Path) -> Frozen:
     """
     manifest = read_json(folder / "manifest.json")
     if manifest.get("schema") != SCHEMA:
-        raise FrozenMismatch(
-            f"{folder} has the schema {manifest.get('schema')!r}; this version reads {SCHEMA}."
-        )
+        raise FrozenMismatch(f"{folder} has the schema {manifest.get('schema')!r}; this version reads {SCHEMA}.")
     _check_self(manifest, folder)
     try:
         state = (folder / "program.json").read_bytes()

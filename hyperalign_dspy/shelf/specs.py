@@ -71,7 +71,8 @@ def load_program(name: str) -> ProgramSpec:
     path = find(PROGRAMS, name)
     values = _read(path)
     values["inputs"] = tuple(values.get("inputs", ()))
-    return _typed(ProgramSpec, values, path)
+    spec: ProgramSpec = _typed(ProgramSpec, values, path)
+    return spec
 
 
 def load_recipe(name: str) -> RecipeSpec:
@@ -84,12 +85,10 @@ def load_recipe(name: str) -> RecipeSpec:
     values = _read(path)
     values["slots"] = {slot: tuple(values_) for slot, values_ in values.get("slots", {}).items()}
     values["start"] = tuple(values.get("start", ()))
-    recipe = _typed(RecipeSpec, values, path)
+    recipe: RecipeSpec = _typed(RecipeSpec, values, path)
     empty = [slot for slot, candidates in recipe.slots.items() if not candidates]
     if empty:
-        raise UsageError(
-            f"{path}: the slot {empty[0]!r} has no candidates.", fix="Give it a list of at least one."
-        )
+        raise UsageError(f"{path}: the slot {empty[0]!r} has no candidates.", fix="Give it a list of at least one.")
     return recipe
 
 

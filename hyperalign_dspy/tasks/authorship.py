@@ -50,9 +50,7 @@ class AuthorshipBench:
         self._needs = needs
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         self.validation = self._instances(split.validation, job.recipe.block_requests)
-        sealed = sorted(split.sealed, key=lambda user: _order(job.seed, user.user_id))[
-            : job.recipe.confirm_users
-        ]
+        sealed = sorted(split.sealed, key=lambda user: _order(job.seed, user.user_id))[: job.recipe.confirm_users]
         self.sealed = self._instances(sealed, job.recipe.confirm_requests)
 
     @property
@@ -115,13 +113,9 @@ class AuthorshipBench:
         odds, ranks = judge.log_odds(texts, ids), judge.ranks(texts, ids)
         second = self.second_judge.log_odds(texts, ids) if sealed else [0.0] * len(texts)
         copied = [
-            copies(text, [s.text for s in instance.shown])
-            for text, instance in zip(texts, instances, strict=True)
+            copies(text, [s.text for s in instance.shown]) for text, instance in zip(texts, instances, strict=True)
         ]
-        return [
-            Score(float(o), float(s), int(r), c)
-            for o, s, r, c in zip(odds, second, ranks, copied, strict=True)
-        ]
+        return [Score(float(o), float(s), int(r), c) for o, s, r, c in zip(odds, second, ranks, copied, strict=True)]
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """Generic, raw k-shot, hypotheses only and the wrong user, all at the compiled drafts and temperature."""
@@ -150,9 +144,7 @@ class AuthorshipBench:
 
     def _instances(self, users: Sequence[User], requests: int) -> tuple[Instance, ...]:
         return tuple(
-            instance
-            for user in users
-            for instance in _of(user.user_id, self._portions[user.user_id], requests)
+            instance for user in users for instance in _of(user.user_id, self._portions[user.user_id], requests)
         )
 
     def _stranger(self, instance: Instance) -> Instance:

@@ -23,7 +23,7 @@ LEAST_USERS = 12
 
 @dataclass(frozen=True)
 class ExampleInstance:
-    """One row. Rows of one ``user_id`` fall on the same side of every split; without a user column each row is its own."""
+    """One row. Rows of one ``user_id`` fall on the same side of the split; without such a column each is its own."""
 
     instance_id: str
     user_id: str
@@ -96,9 +96,7 @@ class ExamplesBench:
         text = json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str)
         return Answer(text, text)
 
-    def score(
-        self, texts: Sequence[str], instances: Sequence[ExampleInstance], *, sealed: bool
-    ) -> list[Score]:
+    def score(self, texts: Sequence[str], instances: Sequence[ExampleInstance], *, sealed: bool) -> list[Score]:
         """The metric of each prediction against its row."""
         del sealed
         return [self._one(text, instance) for text, instance in zip(texts, instances, strict=True)]
@@ -117,9 +115,7 @@ class ExamplesBench:
         return len(build(self.job.program, configuration).predictors())
 
 
-def _instances(
-    rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str
-) -> list[ExampleInstance]:
+def _instances(rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str) -> list[ExampleInstance]:
     for place, row in enumerate(rows, 1):
         absent = [name for name in (*inputs, *([user_column] if user_column else [])) if name not in row]
         if absent:
@@ -130,7 +126,5 @@ def _instances(
     ]
 
 
-def _capped(
-    instances: Sequence[ExampleInstance], users: Sequence[str], most: int
-) -> tuple[ExampleInstance, ...]:
+def _capped(instances: Sequence[ExampleInstance], users: Sequence[str], most: int) -> tuple[ExampleInstance, ...]:
     return tuple(i for user in users for i in [i for i in instances if i.user_id == user][:most])

@@ -226,7 +226,5 @@ def test_real_corpora_load_as_they_are(corpora: Path, file: str, columns: Column
     corpus = load_corpus(str(corpora / file), columns)
     assert len(corpus.users) == users
     assert all(
-        longest_shared_run(s.request, s.text) < 6 or columns.request
-        for u in corpus.users[:3]
-        for s in u.samples
+        longest_shared_run(s.request, s.text) < 6 or columns.request for u in corpus.users[:3] for s in u.samples
     )

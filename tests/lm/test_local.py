@@ -74,9 +74,7 @@ def test_a_schema_is_obeyed(engine: LocalEngine) -> None:
     }
     form = {"type": "json_schema", "name": "a", "schema": schema, "strict": True}
     for topic in TOPICS:
-        text = engine.complete(
-            ask(f"Which mood has {topic}?", response_format=form, max_tokens=60)
-        ).message.text
+        text = engine.complete(ask(f"Which mood has {topic}?", response_format=form, max_tokens=60)).message.text
         assert json.loads(text or "")["mood"] in ("glad", "sad")
 
 
@@ -110,9 +108,7 @@ def test_a_cut_weights_file_is_an_error_and_no_crash(tmp_path: Path, weights: Pa
         LocalEngine(cut, "gguf:cut").complete(ask("x"))
 
 
-def test_pull_takes_a_file_and_refuses_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path
-) -> None:
+def test_pull_takes_a_file_and_refuses_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
     monkeypatch.setenv("HYPERALIGN_CACHE", str(tmp_path / "cache"))
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\0" * 1000)

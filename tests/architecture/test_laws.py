@@ -1,0 +1,83 @@
+"""The laws that a machine can check."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+
+import hyperalign_dspy
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "hyperalign_dspy"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def functions(tree: ast.AST) -> list[ast.FunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+
+
+def test_rooms_import_downwards_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True) == 0
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_are_short_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 400
+    assert ast.get_docstring(tree)
+    for function in functions(tree):
+        assert (function.end_lineno or 0) - function.lineno < 60, function.name
+    if "cli" not in path.parts:
+        assert "print(" not in text
+    assert "dspy.configure(" not in text
+
+
+def test_data_folders_hold_no_code() -> None:
+    assert not [p for folder in ("programs", "optimizers") for p in (ROOT / folder).rglob("*.py")]
+
+
+def test_every_public_name_is_there() -> None:
+    for name in hyperalign_dspy.__all__:
+        assert getattr(hyperalign_dspy, name)
+    with pytest.raises(AttributeError):
+        hyperalign_dspy.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["hyperalign_dspy", "hyperalign_dspy.cli.main"])
+def test_the_first_import_is_light(module: str) -> None:
+    heavy = ("dspy", "optuna", "datasets", "openai", "sklearn", "numpy")
+    code = f"import sys, {module}; print([n for n in {heavy!r} if n in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_help_is_quick() -> None:
+    code = "import sys; sys.argv = ['hyperalign', '--help']; from hyperalign_dspy.cli.main import main; main()"
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3
+
+
+def test_loading_a_frozen_program_imports_no_optimiser() -> None:
+    code = (
+        "import sys; from hyperalign_dspy import load_frozen; "
+        "print([n for n in ('optuna', 'datasets', 'xllamacpp') if n in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_every_module_can_be_imported_alone() -> None:
+    for path in FILES:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        importlib.import_module(name)

@@ -1,0 +1,206 @@
+"""The main job from the command line, on the scripted model: plumbing only, no claim of quality."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperalign_dspy.shelf.frozen import load_frozen
+
+HYPERALIGN = [sys.executable, "-c", "from hyperalign_dspy.cli.main import main; main()"]
+
+
+def call(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*HYPERALIGN, *words], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False
+    )
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    path = next(folder.glob(".hyperalign/runs/*/calls.jsonl"))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def measured(result: dict[str, Any]) -> Any:
+    """A result without what a clock says."""
+    rows = [{k: v for k, v in row.items() if k != "cost"} for row in result["confirmation"]["rows"]]
+    return rows, result["confirmation"]["verdict"], result["chosen"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """One finished compile: its folder, its JSON answer and what it said."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "programs").mkdir()
+    reply = call("compile", "authorship", "--model", "scripted", "--json", cwd=folder)
+    assert reply.returncode == 0, reply.stderr
+    return folder, json.loads(reply.stdout), reply.stderr
+
+
+def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, dict[str, Any], str]) -> None:
+    folder, result, said = done
+    names = [row["name"] for row in result["confirmation"]["rows"]]
+    assert names == [
+        "generic",
+        "raw k-shot",
+        "hypotheses only",
+        "wrong user",
+        "baseline",
+        "baseline, equal drafts",
+        "compiled",
+    ]
+    assert "smallest gain that it can show" in said
+    assert result["confirmation"]["rows"][0]["gap"]["n_users"] >= 16
+    assert result["confirmation"]["rows"][0]["gap"]["n_instances"] >= 32
+    frozen = load_frozen(folder / "programs/authorship/frozen/scripted")
+    assert frozen.manifest["measured"]["verdict"] == result["confirmation"]["verdict"]
+    assert (folder / ".hyperalign/.gitignore").read_text().endswith("*\n")
+
+
+def test_a_finished_compile_is_not_paid_again(done: tuple[Path, dict[str, Any], str]) -> None:
+    folder, result, _ = done
+    before = len(rows(folder))
+    again = json.loads(call("compile", "authorship", "--model", "scripted", "--json", cwd=folder).stdout)
+    assert len(rows(folder)) == before
+    assert measured(again) == measured(result)
+
+
+def test_what_is_on_the_shelf_can_be_listed_shown_and_run(done: tuple[Path, dict[str, Any], str]) -> None:
+    folder, result, _ = done
+    listed = json.loads(call("list", "--json", cwd=folder).stdout)
+    assert listed["frozen"][0]["model"] == "scripted"
+    shown = call("show", "authorship", "--model", "scripted", "--messages", cwd=folder).stdout
+    assert "{{request}}" in shown
+    runs = json.loads(call("runs", "list", "--json", cwd=folder).stdout)["runs"]
+    assert runs[0]["state"] == result["confirmation"]["verdict"]
+    assert "compiled" in call("runs", "show", runs[0]["run"][:14], cwd=folder).stdout
+    (folder / "a.txt").write_text("Rain again. Fine. We walk anyway!")
+    ran = call(
+        "run", "--model", "scripted", "--samples", "a.txt", "--request", "Write about rain.", "--json", cwd=folder
+    )
+    answer = json.loads(ran.stdout)
+    assert answer["text"]
+    (folder / "known.json").write_text(json.dumps([h for h in answer["hypotheses"] if h["kind"] == "measured"][:3]))
+    words = ("run", "--model", "scripted", "--samples", "a.txt", "--request", "Write.", "--hypotheses", "known.json")
+    assert len(json.loads(call(*words, "--json", cwd=folder).stdout)["hypotheses"]) == 3
+
+
+@pytest.mark.parametrize("name", ["program.json", "manifest.json"])
+def test_a_tampered_frozen_program_is_refused(done: tuple[Path, dict[str, Any], str], name: str) -> None:
+    folder, _, _ = done
+    path = folder / "programs/authorship/frozen/scripted" / name
+    whole = path.read_text()
+    try:
+        path.write_text(whole.replace("0.7", "0.6", 1) if "0.7" in whole else whole.replace("a", "b", 1))
+        reply = call("show", "authorship", "--model", "scripted", cwd=folder)
+    finally:
+        path.write_text(whole)
+    assert reply.returncode == 5
+    assert f"{name} was changed" in reply.stderr
+    assert "Traceback" not in reply.stderr
+
+
+def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(tmp_path: Path) -> None:
+    (tmp_path / "optimizers").mkdir()
+    recipe = tmp_path / "optimizers" / "mine.toml"
+    text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text().replace('"quick"', '"mine"')
+    recipe.write_text(text.replace("visits = 6", "visits = 2").replace("confirm_requests = 2", "confirm_requests = 1"))
+    assert call("compile", "--model", "scripted", "--recipe", "mine", cwd=tmp_path).returncode == 0
+    run = next(tmp_path.glob(".hyperalign/runs/*")).name
+    before = len(rows(tmp_path))
+    assert call("runs", "resume", run, cwd=tmp_path).returncode == 0
+    assert len(rows(tmp_path)) == before
+    recipe.write_text(recipe.read_text().replace("max_tokens = 48", "max_tokens = 40"))
+    reply = call("runs", "resume", run, cwd=tmp_path)
+    assert reply.returncode == 5
+    assert "recipe_digest" in reply.stderr
+
+
+def test_a_killed_run_goes_on_where_it_stood(done: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
+    folder, result, _ = done
+    whole = len(rows(folder))
+    words = [*HYPERALIGN, "compile", "--model", "scripted"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".hyperalign/runs/*/calls.jsonl")) or len(rows(tmp_path)) < 100:
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = len(rows(tmp_path))
+    reply = call("compile", "--model", "scripted", "--json", cwd=tmp_path)
+    assert reply.returncode == 0, reply.stderr
+    assert 100 <= kept < whole
+    assert len(rows(tmp_path)) == whole
+    assert measured(json.loads(reply.stdout)) == measured(result)
+
+
+def test_a_call_cap_is_kept_and_the_confirmation_still_paid(tmp_path: Path) -> None:
+    reply = call("compile", "--model", "scripted", "--max-calls", "700", "--json", cwd=tmp_path)
+    assert reply.returncode == 0, reply.stderr
+    assert json.loads(reply.stdout)["cost"]["calls"] <= 700
+    refused = call("compile", "--model", "scripted", "--max-calls", "50", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "confirmation alone" in refused.stderr
+
+
+BAD = [
+    (("compile", "--data", "nowhere.jsonl"), 2, "There is no nowhere.jsonl"),
+    (("compile", "--data", "empty.jsonl"), 2, "is empty"),
+    (("compile", "--data", "binary.jsonl"), 2, "not text"),
+    (("compile", "--data", "two.jsonl"), 2, "12 are needed"),
+    (("compile", "--data", "two.jsonl", "--user-column", "author"), 2, "no column 'author'"),
+    (("compile", "--model", "locla"), 2, "Did you mean local"),
+    (("compile", "--model", "openai/gpt-4o-mini"), 3, "OPENAI_API_KEY"),
+    (("compile", "--model", "gguf:nowhere.gguf"), 3, "There is no file"),
+    (("compile", "autorship"), 2, "Did you mean authorship"),
+    (("compile", "--recipe", "quik"), 2, "Did you mean quick"),
+    (("show", "authorship", "--model", "scripted"), 2, "hyperalign compile"),
+    (("run", "--model", "scripted", "--samples", "nowhere", "--request", "x"), 2, "no texts in nowhere"),
+    (("runs", "show", "nothing"), 2, "no run called"),
+    (("models", "pull", "--from", "binary.jsonl"), 1, "SHA-256"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), BAD, ids=[" ".join(words) for words, _, _ in BAD])
+def test_bad_input_gets_one_clear_screen(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "binary.jsonl").write_bytes(b"\0\1\2" * 50)
+    (tmp_path / "two.jsonl").write_text("".join(json.dumps({"user": u, "text": f"text of {u}"}) + "\n" for u in "ab"))
+    model = () if "--model" in words or words[0] not in ("compile",) else ("--model", "scripted")
+    reply = call(*words, *model, cwd=tmp_path, HYPERALIGN_CACHE=str(tmp_path / "cache"))
+    assert said in reply.stderr
+    assert reply.returncode == code
+    assert "Traceback" not in reply.stderr
+    assert len(reply.stderr.splitlines()) < 15
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    reply = call("compile", "--model", "scripted", cwd=tmp_path, HYPERALIGN_RUNS=str(tmp_path / "file" / "runs"))
+    assert (reply.returncode, "Cannot write runs" in reply.stderr) == (3, True)
+
+
+def test_a_program_of_ones_own_is_written_and_compiles(tmp_path: Path) -> None:
+    made = call("init", "moods", cwd=tmp_path)
+    assert made.returncode == 0
+    assert call("init", "moods", cwd=tmp_path).returncode == 2
+    reply = call("compile", "moods", "--recipe", "moods", "--model", "scripted", "--json", cwd=tmp_path)
+    assert reply.returncode == 0, reply.stderr
+    result = json.loads(reply.stdout)
+    assert result["plan"]["unit"] == "names_the_mood"
+    assert load_frozen(tmp_path / "programs/moods/frozen/scripted").manifest["program"] == "moods"
+
+
+def test_doctor_tells_what_is_here_and_hides_keys(tmp_path: Path) -> None:
+    reply = call("doctor", cwd=tmp_path, OPENAI_API_KEY="sk-secret")
+    assert reply.returncode == 0
+    assert "sk-secret" not in reply.stdout + reply.stderr
+    assert "OPENAI_API_KEY" in reply.stdout

@@ -1,0 +1,151 @@
+"""The measuring instruments: on human text first, and against numbers that can be checked by hand."""
+
+from __future__ import annotations
+
+import math
+import random
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.metrics.features import FEATURES, measure_all
+from hyperalign_dspy.metrics.leak import copies, longest_shared_run
+from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
+from hyperalign_dspy.metrics.stats import paired, shrunk_mean, smallest_gain, verdict
+from hyperalign_dspy.metrics.style import FUNCTION_WORDS, chunks, fit_function_words, fit_ngrams, validate
+
+WORDS = st.lists(st.sampled_from(["one", "two", "three", "four", "five", "six", "seven"]), max_size=30).map(" ".join)
+
+
+def by_topics(first: int, last: int) -> dict[str, list[str]]:
+    return {user.user_id: [s.text for s in user.samples[first:last]] for user in bundled_corpus().users}
+
+
+def flat(texts: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+    return [t for found in texts.values() for t in found], [u for u, found in texts.items() for _ in found]
+
+
+@pytest.mark.parametrize(("fit", "accuracy", "auc"), [(fit_ngrams, 0.9, 0.98), (fit_function_words, 0.3, 0.85)])
+def test_a_verifier_knows_people_on_topics_that_it_never_saw(fit, accuracy, auc) -> None:  # type: ignore[no-untyped-def]
+    found = validate(fit(by_topics(0, 8), 0), *flat(by_topics(8, 12)))
+    assert found.accuracy.mean > accuracy
+    assert found.auc > auc
+    assert found.ceiling > found.floor
+    assert found.candidates == 48
+
+
+def test_a_verifier_is_the_same_every_time_and_calibrated_within_reason() -> None:
+    texts, users = flat(by_topics(8, 10))
+    first, second = fit_function_words(by_topics(0, 8), 1), fit_function_words(by_topics(0, 8), 1)
+    assert np.array_equal(first.log_odds(texts, users), second.log_odds(texts, users))
+    table = first.probabilities(texts)
+    assert np.allclose(table.sum(axis=1), 1)
+    confident = table.max(axis=1).mean()
+    right = fmean(first.users[k] == user for k, user in zip(table.argmax(axis=1), users, strict=True))
+    assert abs(confident - right) < 0.15
+
+
+def test_the_second_judge_shares_no_word_with_what_chooses_drafts() -> None:
+    pronouns = {"i", "me", "my", "mine", "myself", "you", "your", "yours", "yourself", "u", "ur"}
+    assert not pronouns & set(FUNCTION_WORDS)
+
+
+def test_chunks_lose_nothing() -> None:
+    text = " ".join(f"w{n}" for n in range(333))
+    pieces = chunks(text, 100)
+    assert " ".join(pieces) == text
+    assert [len(piece.split()) for piece in pieces] == [111, 111, 111]
+
+
+def test_the_reward_prefers_the_users_own_text() -> None:
+    users = bundled_corpus().users[24:]
+    background = Background.of(s.text for user in bundled_corpus().users[:24] for s in user.samples)
+    better = []
+    for user in users:
+        known = measured_hypotheses([s.text for s in user.samples[:4]], background)
+        for place in range(4, 8):
+            own = reward(user.samples[place].text, known)
+            better += [own > reward(o.samples[place].text, known) for o in users if o is not user]
+    assert fmean(better) > 0.85
+
+
+def test_a_measured_hypothesis_says_what_was_measured() -> None:
+    background = Background.of(["One sentence here. Another one there.", "No questions at all. None."])
+    found = measured_hypotheses(["Why? Who knows? Do you?", "Really? Is it so?"], background)
+    questions = next(h for h in found if h.feature == "questions")
+    assert (questions.direction, questions.facet, questions.kind) == ("more", "communication", "measured")
+    assert questions.value > questions.typical == 0
+    assert len(found) == len(FEATURES)
+    assert [h.strength for h in found] == sorted((h.strength for h in found), reverse=True)
+
+
+def test_a_struck_hypothesis_no_longer_counts() -> None:
+    background = Background.of(["Plain words. More words."])
+    known = measured_hypotheses(["Oh! Wow! Yes!"], background)
+    kept = [h for h in known if h.feature != "exclamations"]
+    shout, calm = "Yes! Yes! Yes!", "Yes. Yes. Yes."
+    assert reward(shout, known) > reward(calm, known)
+    assert reward(shout, kept) == reward(calm, kept)
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_measured(text: str) -> None:
+    assert all(math.isfinite(value) for value in measure_all(text).values())
+
+
+@given(WORDS, WORDS)
+def test_shared_runs_are_symmetric_and_bounded(a: str, b: str) -> None:
+    run = longest_shared_run(a, b)
+    assert run == longest_shared_run(b, a)
+    assert 0 <= run <= min(len(a.split()), len(b.split()))
+    assert longest_shared_run(a, a) == len(a.split())
+
+
+@given(st.integers(1, 12), st.integers(0, 5))
+def test_a_planted_run_is_found_whatever_its_case(length: int, before: int) -> None:
+    planted = [f"p{n}" for n in range(length)]
+    text = " ".join([*(f"x{n}" for n in range(before)), *(word.upper() for word in planted), "end."])
+    assert longest_shared_run(text, ", ".join(planted)) == length
+    assert copies(text, [" ".join(planted)]) is (length >= 8)
+
+
+def test_an_interval_is_students_t_on_user_means() -> None:
+    values, users = [1.0, 3.0, 2.0, 2.0, 6.0, 4.0], ["a", "a", "b", "b", "c", "c"]
+    found = paired(values, users)
+    low, high = scipy_stats.t.interval(0.95, 2, loc=3.0, scale=scipy_stats.sem([2.0, 2.0, 5.0]))
+    assert (found.mean, found.n_users, found.n_instances) == (3.0, 3, 6)
+    assert found.low == pytest.approx(low)
+    assert found.high == pytest.approx(high)
+    assert math.isnan(paired([1.0, 2.0], ["a", "b"]).low)
+
+
+def test_intervals_cover_what_they_claim() -> None:
+    rng = random.Random(0)
+    covered = 0
+    for _ in range(1500):
+        values, users = [], []
+        for user in range(8):
+            own = rng.gauss(0.3, 1)
+            values += [own + rng.gauss(0, 1) for _ in range(2)]
+            users += [str(user)] * 2
+        found = paired(values, users)
+        covered += found.low <= 0.3 <= found.high
+    assert 0.93 < covered / 1500 < 0.97
+
+
+def test_the_smallest_gain_is_found_as_often_as_it_says() -> None:
+    gain, rng = smallest_gain(16, 1.0), random.Random(1)
+    found = [verdict(paired([rng.gauss(gain, 1) for _ in range(16)], [str(n) for n in range(16)])) for _ in range(1500)]
+    assert 0.77 < fmean(v == "gain" for v in found) < 0.83
+
+
+def test_a_mean_of_little_is_drawn_to_nothing() -> None:
+    few = shrunk_mean([3.0, -1.0], ["a", "b"], 0.5)
+    many = shrunk_mean([3.0, -1.0] * 200, [str(n) for n in range(400)], 0.5)
+    assert 0 < few < 0.1
+    assert many == pytest.approx(1.0, abs=0.06)

@@ -1,0 +1,157 @@
+"""The search's parts: blocks, study, pairing and the choice of a winner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperalign_dspy.errors import BudgetReached, TooManyFailures, UsageError
+from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.shelf.configure import Configuration, build
+from hyperalign_dspy.shelf.specs import load_program, load_recipe
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Score, difference, win
+
+
+@dataclass(frozen=True)
+class Case:
+    instance_id: str
+    user_id: str
+
+
+CASES = [Case(f"{user}/{n}", f"u{user:02}") for user in range(17) for n in range(2)]
+
+
+class ToyBench:
+    """Configurations whose true worth is known: ``worth`` for everybody, one call an answer."""
+
+    unit = "points"
+
+    def module(self, configuration: Configuration) -> Any:
+        return configuration.as_dict()
+
+    def answer(self, module: Any, instance: Case, *, wrong: bool = False) -> Answer:
+        said = dspy.settings.lm(f"{module['worth']} for {instance.instance_id}")[0]
+        assert said
+        return Answer(str(module["worth"]), str(module["worth"]))
+
+    def score(self, texts: Any, instances: Any, *, sealed: bool) -> list[Score]:
+        return [Score(float(text)) for text in texts]
+
+
+def evaluator(engine: ScriptedEngine, limits: Limits | None = None) -> Evaluator:
+    ledger = Ledger(limits=limits)
+    lm = dspy.LM("scripted", engine=ledger.wrap(engine, "scripted"), cache=False, num_retries=0)
+    return Evaluator(ToyBench(), lm, ledger, 4)  # type: ignore[arg-type]
+
+
+def worth(value: float) -> Configuration:
+    return Configuration.of({"worth": value})
+
+
+@given(st.integers(2, 12), st.integers(0, 99))
+def test_blocks_hold_every_instance_once_and_keep_users_whole(users: int, seed: int) -> None:
+    blocks = make_blocks(CASES, users, seed)
+    assert sorted(c.instance_id for block in blocks for c in block) == sorted(c.instance_id for c in CASES)
+    homes = [{c.user_id for c in block} for block in blocks]
+    assert sum(map(len, homes)) == 17
+    assert blocks == make_blocks(CASES, users, seed)
+
+
+def test_visits_pair_with_the_baseline_and_the_best_wins() -> None:
+    visits = Visits(evaluator(ScriptedEngine()), make_blocks(CASES, 6, 0), worth(1.0))
+    assert visits.visit(worth(3.0)) == 2.0
+    assert visits.visit(worth(0.0)) == -1.0
+    visits.finish(worth(3.0))
+    assert visits.winner() == worth(3.0)
+    assert visits.standing(worth(3.0)).estimate.n_users == 17
+
+
+def test_a_repeated_visit_buys_new_instances_and_then_nothing() -> None:
+    engine = ScriptedEngine()
+    visits = Visits(evaluator(engine), make_blocks(CASES, 6, 0), worth(1.0))
+    counts = []
+    for _ in range(5):
+        visits.visit(worth(2.0))
+        counts.append(engine.calls)
+    assert counts[0] < counts[1] < counts[2] == counts[4] == 2 * len(CASES)
+
+
+def test_nothing_better_than_the_baseline_leaves_the_baseline() -> None:
+    visits = Visits(evaluator(ScriptedEngine()), make_blocks(CASES, 6, 0), worth(1.0))
+    visits.visit(worth(0.5))
+    assert visits.winner() == worth(1.0)
+
+
+def test_a_model_that_fails_too_often_ends_the_run_with_its_reason() -> None:
+    def fail(request: Any) -> str:
+        raise ValueError("no voice")
+
+    with pytest.raises(TooManyFailures, match="no voice"):
+        evaluator(ScriptedEngine(fail)).outcomes(Arm("a", worth(1.0)), CASES, sealed=False, phase="x")
+
+
+def test_a_cap_travels_out_of_dspy_as_itself() -> None:
+    with pytest.raises(BudgetReached):
+        evaluator(ScriptedEngine(), Limits(max_calls=5)).outcomes(Arm("a", worth(1.0)), CASES, sealed=False, phase="x")
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.booleans(), st.booleans())
+def test_who_copies_loses(mine: float, rival: float, copied: bool, theirs: bool) -> None:
+    a, b = Score(mine, copied=copied), Score(rival, copied=theirs)
+    assert difference(a, b) == -difference(b, a)
+    assert win(a, b) == 1 - win(b, a)
+    if copied and not theirs:
+        assert difference(a, b) <= 0
+        assert win(a, b) == 0
+
+
+def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path) -> None:
+    space = Space(load_program("authorship"), load_recipe("full"))
+
+    def asked(seed: int) -> list[Configuration]:
+        study = Study(tmp_path / "study.journal", space, "tpe", seed)
+        study.enqueue({"samples": 2})
+        found = []
+        for place in range(10):
+            number, configuration = study.ask()
+            study.tell(number, float(place % 3))
+            found.append(configuration)
+        return found
+
+    first = asked(1)
+    assert first == asked(1)
+    assert first != asked(2)
+    assert first[0].differs(space.baseline) == {"samples": 2}
+    assert len({c.digest for c in first}) > 5
+
+
+@pytest.mark.parametrize("recipe", ["quick", "full"])
+def test_every_candidate_of_a_shipped_recipe_makes_a_module(recipe: str) -> None:
+    program = load_program("authorship")
+    space = Space(program, load_recipe(recipe))
+    for slot, candidates in space.slots.items():
+        for value in candidates:
+            assert build(program, space.configuration({slot: value}))
+
+
+def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text("schema = 1\nvisitz = 3\n")
+    with pytest.raises(UsageError, match="visitz") as caught:
+        load_recipe(str(path))
+    assert "visits" in caught.value.fix
+    path.write_text("visits = 3\n")
+    with pytest.raises(UsageError, match="schema"):
+        load_recipe(str(path))
