@@ -22,7 +22,7 @@ class HyPerAlign(dspy.Module):
     Example:
         program = HyPerAlign()
         with dspy.context(lm=connect("local")):
-            print(program(samples=texts, request="Write a note to a neighbour.").text)
+            text = program(samples=texts, request="Write a note to a neighbour.").text
     """
 
     def __init__(self, settings: Settings | None = None, background: Background | None = None) -> None:

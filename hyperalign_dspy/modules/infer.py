@@ -30,6 +30,9 @@ class BackgroundParameter(Parameter):
     def __init__(self, value: Background) -> None:
         self.value = value
 
+    def reset(self) -> None:
+        """DSPy's optimisers reset what they are about to learn; this is not learned by them, so it stays."""
+
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """The means and spreads as plain data."""
         del json_mode

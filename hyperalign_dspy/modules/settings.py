@@ -58,6 +58,9 @@ class SettingsParameter(Parameter):
     def __init__(self, value: Settings) -> None:
         self.value = value
 
+    def reset(self) -> None:
+        """DSPy's optimisers reset what they are about to learn; this is not learned by them, so it stays."""
+
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """The settings as plain data."""
         del json_mode

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import optuna
 
+from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec, Value
 
@@ -34,6 +35,13 @@ class Space:
         return Configuration.of({**self.baseline.as_dict(), **params})
 
     def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
-        """One candidate for every slot: the given changes over the baseline's own."""
+        """One candidate for every slot: the given changes, else the baseline's own, else (no candidate) the first.
+
+        Raises:
+            UsageError: a change that is no candidate.
+        """
+        for slot, value in changes.items():
+            if value not in self.slots.get(slot, ()):
+                raise UsageError(f"A start of the recipe sets {slot}={value}, which is no candidate of that slot.")
         values = {**self.baseline.as_dict(), **changes}
-        return {slot: values.get(slot, candidates[0]) for slot, candidates in self.slots.items()}
+        return {slot: values[slot] if values.get(slot) in found else found[0] for slot, found in self.slots.items()}
