@@ -109,13 +109,13 @@ def slug(model: str) -> str:
 
 
 def describe(model: str) -> dict[str, str]:
-    """What a manifest says of a model: its id, runtime and weights. Never keys, addresses or paths."""
+    """What a manifest says of a model beside its name: runtime and weights. Never keys, addresses or paths."""
     if model == LOCAL:
-        return {"id": LOCAL, "name": EMBEDDED.name, "weights_sha256": EMBEDDED.sha256, "runtime": _runtime()}
+        return {"weights": EMBEDDED.name, "weights_sha256": EMBEDDED.sha256, "runtime": _runtime()}
     if model.startswith(GGUF):
         path = local_path(model)
-        return {"id": f"gguf:{path.name}", "bytes": str(path.stat().st_size), "runtime": _runtime()}
-    return {"id": model}
+        return {"weights": path.name, "bytes": str(path.stat().st_size), "runtime": _runtime()}
+    return {}
 
 
 def _runtime() -> str:

@@ -76,7 +76,7 @@ def _header(facts: Mapping[str, Any]) -> list[str]:
         "copied",
         "calls",
         "tokens",
-        "s",
+        "call s",
     ]
 
 

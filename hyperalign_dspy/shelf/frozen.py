@@ -130,10 +130,11 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "summary": program.summary,
         "module": program.module,
         "frozen": provenance.frozen_is,
-        "model": {"name": provenance.model, **provenance.model_facts},
+        "model": {**provenance.model_facts, "name": public_name(provenance.model)},
         "configuration": dict(provenance.configuration),
         "recipe": asdict(provenance.recipe),
-        "identity": {k: v for k, v in provenance.identity.items() if k != "source"},
+        # The source and a model's path tell of one machine; their digests say what they were.
+        "identity": {k: v for k, v in provenance.identity.items() if k not in ("source", "model")},
         "fields": signature_fields(module),
         "program_sha256": hashlib.sha256(state.encode()).hexdigest(),
         "probe": {"messages": probe_messages(module)},
@@ -144,6 +145,11 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "embedded_texts": _embedded(module),
     }
     return {**values, "manifest_sha256": _self_hash(values)}
+
+
+def public_name(model: str) -> str:
+    """A model's name without the path of anybody's machine."""
+    return f"gguf:{Path(model).name}" if model.startswith("gguf:") else model
 
 
 def _embedded(module: Any) -> dict[str, Any]:

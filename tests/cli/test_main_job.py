@@ -62,6 +62,8 @@ def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, d
     assert result["confirmation"]["rows"][0]["gap"]["n_instances"] >= 32
     frozen = load_frozen(folder / "programs/authorship/frozen/scripted")
     assert frozen.manifest["measured"]["verdict"] == result["confirmation"]["verdict"]
+    assert frozen.manifest["model"]["name"] == "scripted"
+    assert "--model scripted" in (frozen.folder / "CARD.md").read_text()
     assert (folder / ".hyperalign/.gitignore").read_text().endswith("*\n")
 
 
@@ -82,6 +84,7 @@ def test_what_is_on_the_shelf_can_be_listed_shown_and_run(done: tuple[Path, dict
     runs = json.loads(call("runs", "list", "--json", cwd=folder).stdout)["runs"]
     assert runs[0]["state"] == result["confirmation"]["verdict"]
     assert "compiled" in call("runs", "show", runs[0]["run"][:14], cwd=folder).stdout
+    assert call("freeze", runs[0]["run"], cwd=folder).stdout.strip().endswith("authorship/frozen/scripted")
     (folder / "a.txt").write_text("Rain again. Fine. We walk anyway!")
     ran = call(
         "run", "--model", "scripted", "--samples", "a.txt", "--request", "Write about rain.", "--json", cwd=folder

@@ -14,7 +14,7 @@ from dspy.lm15 import Config, ContextLengthError, Message, Request
 
 from hyperalign_dspy.errors import BadWeights, MissingKey, MissingWeights, UnknownName, UsageError
 from hyperalign_dspy.lm import models
-from hyperalign_dspy.lm.connect import check_name, connect, local_path, slug
+from hyperalign_dspy.lm.connect import check_name, connect, describe, local_path, slug
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.siblings import siblings
 
@@ -129,6 +129,11 @@ def test_a_name_with_a_typo_is_refused_with_the_nearest(name: str) -> None:
 def test_a_missing_key_is_named_before_any_call() -> None:
     with pytest.raises(MissingKey, match="OPENAI_API_KEY"):
         connect("openai/gpt-4o-mini")
+
+
+@pytest.mark.parametrize("model", ["local", "scripted", "openai/gpt-4o"])
+def test_what_a_manifest_says_of_a_model_never_hides_its_name(model: str) -> None:
+    assert not {"name", "id", "path", "api_key"} & set(describe(model))
 
 
 def test_scripted_options_are_checked() -> None:
