@@ -52,7 +52,8 @@ def columns_of(given: dict[str, Any]) -> Columns:
 
 def quiet() -> None:
     """Third-party loggers say nothing on a user's screen; what matters reaches it as an error."""
-    for name in ("dspy", "LiteLLM", "litellm", "httpx", "optuna", "datasets", "filelock"):
+    # DSPy sets its own top logger's level when it is imported; those below keep what is set here.
+    for name in ("dspy.clients", "dspy.predict", "dspy.adapters", "LiteLLM", "httpx", "optuna", "datasets", "filelock"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module="dspy")
 

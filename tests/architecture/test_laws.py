@@ -77,6 +77,14 @@ def test_loading_a_frozen_program_imports_no_optimiser() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
+def test_a_cut_text_is_no_news_on_a_users_screen() -> None:
+    code = (
+        "from hyperalign_dspy.cli.common import quiet; quiet(); import dspy, logging; "
+        "print(logging.getLogger('dspy.clients.lm').isEnabledFor(logging.WARNING))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
 def test_every_module_can_be_imported_alone() -> None:
     for path in FILES:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
