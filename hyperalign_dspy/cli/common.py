@@ -70,8 +70,8 @@ def say(text: str = "") -> None:
 
 def ready(model: str) -> None:
     """See that a model can be used: the name makes sense, and the embedded model's weights are here."""
-    from hyperalign_dspy.lm.connect import LOCAL, check_name, local_path
-    from hyperalign_dspy.lm.models import ensure, find
+    from hyperalign_dspy.lm.connect import check_name
+    from hyperalign_dspy.lm.models import LOCAL, ensure, find, local_path
 
     check_name(model)
     if model == LOCAL and find() is None:

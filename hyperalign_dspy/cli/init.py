@@ -63,50 +63,46 @@ max_tokens = 16
 temperature = [0.0, 0.7]
 "tell.instruction" = ["seed", "choose", "mood"]
 """
-_HAPPY = [
-    "We won the match and danced all the way home",
-    "The baby laughed for the first time today",
-    "I got the job and I cannot stop smiling",
-    "What a lovely dinner, thank you all for coming",
-    "The sun is out and the garden is full of birds",
-    "My sister is coming to stay for the whole summer",
-    "They said yes, we are moving into the blue house",
-    "Best birthday I have had in years",
-    "The test came back and everything is fine",
-    "We sang in the car for three hours",
-    "My old friend found me after twenty years",
-    "First snow this morning and the children ran out shouting",
-    "The bread came out perfect at last",
-    "He proposed on the bridge and I said yes",
-    "Our little team finished first of forty",
-    "The vet says the dog will be completely well",
-    "I planted a tree with my grandfather today",
-    "They played our song and everybody joined in",
-    "A stranger returned my wallet with every coin in it",
-    "We stayed up late and talked about good times",
-]
-_SAD = [
-    "The old dog did not wake up this morning",
-    "I missed the last train and nobody came",
-    "They closed the library where I learned to read",
-    "She left without saying goodbye",
-    "The letter said that they had chosen someone else",
-    "It has rained for days and the phone never rings",
-    "We had to sell the farm after all",
-    "I keep setting a plate for him out of habit",
-    "The doctor did not have good news",
-    "My best friend is moving to another country",
-    "The house is so quiet since the children left",
-    "I dropped the cup that was my grandmother's",
-    "Nobody remembered what day it was",
-    "The river took the bridge and half the orchard",
-    "We lost in the last minute of the last game",
-    "The shop that my father built is empty now",
-    "I stood at the grave and had no words",
-    "Another winter alone with the clock ticking",
-    "The roses froze before they could open",
-    "He read the message twice and put out the light",
-]
+_HAPPY = """We won the match and danced all the way home
+The baby laughed for the first time today
+I got the job and I cannot stop smiling
+What a lovely dinner, thank you all for coming
+The sun is out and the garden is full of birds
+My sister is coming to stay for the whole summer
+They said yes, we are moving into the blue house
+Best birthday I have had in years
+The test came back and everything is fine
+We sang in the car for three hours
+My old friend found me after twenty years
+First snow this morning and the children ran out shouting
+The bread came out perfect at last
+He proposed on the bridge and I said yes
+Our little team finished first of forty
+The vet says the dog will be completely well
+I planted a tree with my grandfather today
+They played our song and everybody joined in
+A stranger returned my wallet with every coin in it
+We stayed up late and talked about good times""".split("\n")
+_SAD = """The old dog did not wake up this morning
+I missed the last train and nobody came
+They closed the library where I learned to read
+She left without saying goodbye
+The letter said that they had chosen someone else
+It has rained for days and the phone never rings
+We had to sell the farm after all
+I keep setting a plate for him out of habit
+The doctor did not have good news
+My best friend is moving to another country
+The house is so quiet since the children left
+I dropped the cup that was my grandmother's
+Nobody remembered what day it was
+The river took the bridge and half the orchard
+We lost in the last minute of the last game
+The shop that my father built is empty now
+I stood at the grave and had no words
+Another winter alone with the clock ticking
+The roses froze before they could open
+He read the message twice and put out the light""".split("\n")
 
 
 @click.command("init")

@@ -11,14 +11,14 @@ from typing import Any
 import dspy
 from dspy.lm15 import Request, Response
 
-from hyperalign_dspy.errors import MissingKey, MissingWeights, UsageError
+from hyperalign_dspy.errors import MissingKey, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.models import EMBEDDED, find
+from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.registry import unknown
 
-LOCAL, GGUF, SCRIPTED = "local", "gguf:", "scripted"
+SCRIPTED = "scripted"
 KEYS = {
     "openai": "OPENAI_API_KEY",
     "anthropic": "ANTHROPIC_API_KEY",
@@ -83,23 +83,6 @@ def check_name(model: str) -> None:
             f"{model} wants a key, and {key} is not set.",
             fix=f"export {key}=...   (or put it in .env); `--model local` needs none.",
         )
-
-
-def local_path(model: str) -> Path:
-    """The weights file of ``local`` or ``gguf:PATH``.
-
-    Raises:
-        MissingWeights: it is not there.
-    """
-    if model.startswith(GGUF):
-        path = Path(model.removeprefix(GGUF)).expanduser()
-        if not path.is_file():
-            raise MissingWeights(f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH")
-        return path
-    found = find()
-    if found is None:
-        raise MissingWeights(f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull")
-    return found
 
 
 def slug(model: str) -> str:

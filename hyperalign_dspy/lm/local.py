@@ -26,6 +26,7 @@ from dspy.lm15 import (
 
 from hyperalign_dspy.errors import BadWeights, MissingWeights
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
+from hyperalign_dspy.lm.models import local_path
 from hyperalign_dspy.lm.siblings import expected
 
 SLOTS = 8
@@ -79,8 +80,6 @@ class LocalEngine:
     @classmethod
     def load_state(cls, state: dict[str, str]) -> LocalEngine:
         """The engine of a saved state."""
-        from hyperalign_dspy.lm.connect import local_path
-
         return cls(local_path(state["model"]), state["model"])
 
     def _ask(self, request: Request, count: int) -> list[Response]:

@@ -54,6 +54,8 @@ EMBEDDED = Weights(
     size=98_362_432,
 )
 TRIES = 3
+# The names under which weights of this machine go: the embedded model, and any GGUF file.
+LOCAL, GGUF = "local", "gguf:"
 
 
 def folder() -> Path:
@@ -98,6 +100,23 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def local_path(model: str) -> Path:
+    """The weights file of ``local`` or ``gguf:PATH``.
+
+    Raises:
+        MissingWeights: it is not there.
+    """
+    if model.startswith(GGUF):
+        path = Path(model.removeprefix(GGUF)).expanduser()
+        if not path.is_file():
+            raise MissingWeights(f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH")
+        return path
+    found = find()
+    if found is None:
+        raise MissingWeights(f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull")
+    return found
 
 
 def ensure(progress: Progress) -> Path:

@@ -14,8 +14,9 @@ from dspy.lm15 import Config, ContextLengthError, Message, Request
 
 from hyperalign_dspy.errors import BadWeights, MissingKey, MissingWeights, UnknownName, UsageError
 from hyperalign_dspy.lm import models
-from hyperalign_dspy.lm.connect import check_name, connect, describe, local_path, slug
+from hyperalign_dspy.lm.connect import check_name, connect, describe, slug
 from hyperalign_dspy.lm.local import LocalEngine
+from hyperalign_dspy.lm.models import local_path
 from hyperalign_dspy.lm.siblings import siblings
 
 
