@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 KEYWORDS = 4
-_WORD = re.compile(r"[a-z][a-z]{4,}")
+# A word with all its letters, in any script; what follows an apostrophe is told apart.
+_WORD = re.compile(r"([^\W\d_]+)(?:['’]([^\W\d_]+))?")
+_SHORTEST = 5
 _COMMON = frozenset(
     """about above after again against almost along already although always among another anyone anything around
     because become becomes before behind being below between cannot could doesn during either enough every
@@ -22,13 +25,22 @@ _COMMON = frozenset(
 
 def brief_for(text: str, words: int) -> str:
     """A neutral request with a word budget: the text's main content words, out of order and lower-cased."""
-    counts = Counter(word for word in _WORD.findall(text.lower()) if word not in _COMMON)
+    counts = Counter(_content_words(text.lower()))
     chosen = sorted(counts, key=lambda word: (-counts[word], -len(word), word))[:KEYWORDS]
     budget = f"in about {words} words."
     if not chosen:
         return f"Write a short text, {budget}"
     listed = chosen[0] if len(chosen) == 1 else f"{', '.join(chosen[:-1])} and {chosen[-1]}"
     return f"Write about {listed}, {budget}"
+
+
+def _content_words(text: str) -> Iterator[str]:
+    """Content words without contractions ("wouldn't" is style), and without scripts that set no spaces or no capitals,
+    where a run of letters may be a whole clause of the text.
+    """
+    for word, ending in _WORD.findall(text):
+        if ending in ("", "s") and len(word) >= _SHORTEST and word not in _COMMON and word.upper() != word:
+            yield word
 
 
 def asked(value: str, words: int) -> str:

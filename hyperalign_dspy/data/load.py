@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import difflib
 import io
@@ -53,7 +54,7 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
     if source == NAME:
         return bundled_corpus()
     path, columns = Path(source).expanduser(), columns or Columns()
-    if path.is_dir() and (texts := sorted(path.glob("*/*.txt")) + sorted(path.glob("*/*.md"))):
+    if path.is_dir() and (texts := _texts(path)):
         rows: Iterable[Row] = ({"user": t.parent.name, "text": _decoded(t)} for t in texts)
     elif path.is_file():
         rows = read_rows(path)
@@ -61,6 +62,13 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
         rows = _hub_rows(source, path)
     users = _users(rows, columns, words, source)
     return Corpus(path.stem or source, users, digest_of(users))
+
+
+def _texts(folder: Path) -> list[Path]:
+    """The texts in one folder a user; a hidden folder, or one that holds files of rows, is no user."""
+    users = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    people = [p for p in users if not any(file.suffix.lower() in READERS for file in p.iterdir())]
+    return [text for end in ("*.txt", "*.md") for person in people for text in sorted(person.glob(end))]
 
 
 def read_samples(source: Path) -> tuple[Sample, ...]:
@@ -72,7 +80,7 @@ def read_samples(source: Path) -> tuple[Sample, ...]:
     if source.is_dir():
         paths = sorted([*source.glob("*.txt"), *source.glob("*.md")])
         found = [Sample(_decoded(path).strip()) for path in paths]
-    elif source.suffix in READERS:
+    elif source.suffix.lower() in READERS:
         rows = list(read_rows(source))
         names = _found(rows[0] if rows else {}, Columns(), ("text",), str(source))
         request = next((n for n in USUAL["request"] if rows and n in rows[0]), "")
@@ -97,7 +105,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     if reader is None:
         raise DataError(f"{path} has an ending that is not read here.", fix=f"Known: {', '.join(READERS)}.")
     if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty.")
+        raise DataError(f"{path} is empty.", fix="Give a file with rows.")
     return reader(path)
 
 
@@ -111,9 +119,9 @@ def _object(text: str, where: str) -> Row:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{where} is not JSON: {error}.") from error
+        raise DataError(f"{where} is not JSON: {error}.", fix="Mend or delete that line.") from error
     if not isinstance(value, dict):
-        raise DataError(f"{where} is not a JSON object.")
+        raise DataError(f"{where} is not a JSON object.", fix='Write one object a line: {"user": "a", "text": "..."}')
     return value
 
 
@@ -123,13 +131,18 @@ def _json_list(path: Path) -> Iterator[Row]:
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}.", fix="One object a line? Then name it .jsonl.") from error
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-        raise DataError(f"{path} is not a list of objects.")
+        raise DataError(f"{path} is not a list of objects.", fix='Write [{"user": "a", "text": "..."}, ...]')
     yield from value
 
 
 def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
     def read(path: Path) -> Iterator[Row]:
-        yield from csv.DictReader(io.StringIO(_decoded(path), newline=""), delimiter=separator)
+        lines = csv.DictReader(io.StringIO(_decoded(path), newline=""), delimiter=separator)
+        try:
+            yield from lines
+        except csv.Error as error:
+            where = f"Line {lines.line_num + 1} of {path}"
+            raise DataError(f"{where} cannot be read: {error}.", fix="Store such texts as .jsonl.") from error
 
     return read
 
@@ -140,8 +153,9 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     try:
         table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} cannot be read as Parquet: {str(error)[:200]}") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = _reason(error)
+        raise DataError(f"{path} cannot be read as Parquet: {reason}", fix="Write the file again.") from error
     yield from table.to_pylist()
 
 
@@ -159,13 +173,28 @@ def _decoded(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(4096)
-            if b"\0" in head:
-                raise DataError(f"{path} is not text: byte {head.index(0)} is zero.", fix="Give a text file in UTF-8.")
-            return (head + file.read()).decode("utf-8-sig")
+            # The beginning is looked at first, so that a huge binary file is refused without being read.
+            _refuse_zero(path, head)
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+            data = head + file.read()
+        _refuse_zero(path, data)
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: byte {error.start} cannot be read.", fix="Save it as UTF-8.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _refuse_zero(path: Path, data: bytes) -> None:
+    if (place := data.find(b"\0")) >= 0:
+        raise DataError(f"{path} is not text: byte {place} is zero.", fix="Give a text file in UTF-8.")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says, or of what made it say so, cut to a screen's width or two."""
+    said = f"{error}".strip() or type(error).__name__
+    cause = f": {error.__cause__}" if error.__cause__ else ""
+    return f"{said}{cause}".splitlines()[0][:200]
 
 
 def _hub_rows(source: str, path: Path) -> Iterable[Row]:
@@ -178,11 +207,11 @@ def _hub_rows(source: str, path: Path) -> Iterable[Row]:
     name, _, config = name.partition(":")
     try:
         loaded = datasets.load_dataset(str(path) if path.is_dir() else name, config or None, split=split or "train")
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
+        here = "Give it one folder of .txt files a user, or files of rows (.jsonl, .csv, .parquet)."
+        afar = "Check the name and your connection, or give a file: --data FILE"
         raise DataError(
-            f"The data set {source!r} cannot be loaded: {reason}",
-            fix="Check the name and your connection, or give a file: --data FILE",
+            f"The data set {source!r} cannot be loaded: {_reason(error)}", fix=here if path.is_dir() else afar
         ) from error
     rows: Iterable[Row] = loaded
     return rows
@@ -219,16 +248,21 @@ def _users(rows: Iterable[Row], columns: Columns, words: int, source: str) -> tu
     names: dict[str, str] = {}
     seen: set[str] = set()
     samples: dict[str, list[Sample]] = {}
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         names = names or _names(row, columns, source)
-        text = unicodedata.normalize("NFC", str(row.get(names["text"]) or "")).strip()
+        text = _string(row.get(names["text"]))
         start = " ".join(text.split()).casefold()[:_SAME_BEGINNING]
         kept = all(str(row.get(column)) == value for column, value in columns.where)
         if text and kept and start not in seen:
             seen.add(start)
-            samples.setdefault(str(row[names["user"]]), []).append(_sample(row, text, names, words))
+            user_id = _string(row.get(names["user"]))
+            if not user_id:
+                fix = f"Fill its column {names['user']!r}, or delete the row."
+                raise DataError(f"Row {number} of {source} names no user.", fix=fix)
+            samples.setdefault(user_id, []).append(_sample(row, text, names, words))
     if not samples:
-        raise DataError(f"{source} has no texts" + (" in the rows that were asked for." if columns.where else "."))
+        asked_for = " in the rows that were asked for" if columns.where else ""
+        raise DataError(f"{source} has no texts{asked_for}.", fix="Look at its text column, and at --where.")
     return tuple(User(user_id, tuple(found)) for user_id, found in sorted(samples.items()))
 
 
@@ -250,5 +284,10 @@ def _names(row: Row, columns: Columns, source: str) -> dict[str, str]:
 def _sample(row: Row, text: str, names: Mapping[str, str], words: int) -> Sample:
     own = str(row.get(names["request"]) or "").strip() if names["request"] else ""
     group = row.get(names["group"]) if names["group"] else ""
-    listed = " ".join(map(str, group)) if isinstance(group, list) else str(group or "")
+    listed = " ".join(map(str, group)) if isinstance(group, list) else _string(group)
     return Sample(text, asked(own, words) if own else brief_for(text, words), listed)
+
+
+def _string(value: Any) -> str:
+    """A cell as trimmed text. Only a missing cell is empty: 0 is a name like any other."""
+    return "" if value is None else unicodedata.normalize("NFC", str(value)).strip()

@@ -11,7 +11,7 @@ from hyperalign_dspy.errors import TooLittleData
 from hyperalign_dspy.types import Corpus, Sample, User
 
 SEALED, VALIDATION = 0.4, 0.35
-LEAST_VALIDATION, LEAST_TRAIN = 4, 2
+LEAST_SEALED, LEAST_VALIDATION, LEAST_TRAIN = 1, 4, 2
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,16 @@ def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) 
         TooLittleData: fewer users remain than are needed, with both numbers.
     """
     able = [user for user in corpus.users if _suffices(user, needs, seed)]
-    if len(able) < needs.users:
+    least = max(needs.users, LEAST_SEALED + LEAST_VALIDATION + LEAST_TRAIN)
+    if len(able) < least:
         raise TooLittleData(
             f"{corpus.name} has {len(able)} users with at least {needs.samples} samples each "
-            f"(of {len(corpus.users)} users); {needs.users} are needed.",
+            f"(of {len(corpus.users)} users); {least} are needed.",
             fix="Add texts or users, or try `--data bundled`.",
         )
     able.sort(key=lambda user: _rank(seed, "user", user.user_id))
     sealed = max(round(SEALED * len(able)), min(sealed_users, len(able) // 2))
+    sealed = min(sealed, len(able) - LEAST_VALIDATION - LEAST_TRAIN)
     validation = max(LEAST_VALIDATION, round(VALIDATION / (1 - SEALED) * (len(able) - sealed)))
     validation = min(validation, len(able) - sealed - LEAST_TRAIN)
     parts = (able[sealed + validation :], able[sealed : sealed + validation], able[:sealed])
@@ -90,8 +92,10 @@ def portion(user: User, needs: Needs, seed: int) -> Portions:
         if len(prompts) == needs.shown + needs.evaluated and len(verifier) >= needs.verifier:
             return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
     raise TooLittleData(
-        f"{user.user_id} has {len(user.samples)} samples in {len(groups)} groups, which cannot be parted into "
-        f"{needs.shown + needs.evaluated} for prompts and {needs.verifier} for the judge."
+        f"{user.user_id} has {len(user.samples)} samples in {len(_groups(user.user_id, user.samples, seed))} groups "
+        "(those that share a source count as one), which cannot be parted into "
+        f"{needs.shown + needs.evaluated} for prompts and {needs.verifier} for the judge.",
+        fix="Add texts from further sources, or leave --group-column out.",
     )
 
 
