@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 Facet = Literal["style", "personality", "communication"]
 FACETS: tuple[Facet, ...] = ("style", "personality", "communication")
@@ -99,3 +99,13 @@ class Cost:
             self.output_tokens + other.output_tokens,
             self.seconds + other.seconds,
         )
+
+
+class Watcher(Protocol):
+    """Who follows what takes long."""
+
+    def say(self, text: str) -> None:
+        """An event worth a line."""
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """``done`` of ``total`` of a phase; "visit 2/6" and "confirm: generic" are the phases visit and confirm."""

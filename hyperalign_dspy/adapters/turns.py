@@ -18,7 +18,9 @@ from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
-SENTENCE = (3, 10)
+SENTENCE = (1, 22)
+# Held to a schema, a small model says one thing over and over unless repeating costs something.
+FREQUENCY_PENALTY = 0.6
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 
 
@@ -45,6 +47,8 @@ class TurnsAdapter(Adapter):
         """Format, call and parse, holding the model to a schema where the answer has several parts."""
         if is_structured(signature) and lm.supports_response_schema:
             lm_kwargs = {**lm_kwargs, "response_format": self.response_format(signature)}
+            if "frequency_penalty" in lm.supported_params:
+                lm_kwargs["frequency_penalty"] = FREQUENCY_PENALTY
         return list(super().__call__(lm, lm_kwargs, signature, demos, inputs))
 
     def response_format(self, signature: Any) -> dict[str, Any]:
@@ -62,7 +66,7 @@ class TurnsAdapter(Adapter):
         low, high = SENTENCE
         # A sentence of ordinary words: without this a small model fills strings with names, or with one endless word.
         begin = self.begin.get(name, "[A-Z][a-z]{0,13}")
-        pattern = f"^{begin}( [a-z']{{1,14}},?){{{low},{high}}} [a-z']{{1,14}}\\.$"
+        pattern = f"^{begin}( [a-z']{{1,12}},?){{{low},{high}}} [a-z']{{3,12}}\\.$"
         text = {"type": "string", "pattern": pattern}
         if not _is_list(field):
             return text

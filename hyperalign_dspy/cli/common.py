@@ -1,20 +1,20 @@
-"""What several commands share: output, progress, and the embedded model's weights."""
+"""What several commands share: options, output, and the embedded model's weights."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
-import time
+import os
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from hyperalign_dspy.data.load import Columns
 from hyperalign_dspy.shelf.files import dump
-from hyperalign_dspy.types import Cost
+from hyperalign_dspy.types import Cost, Watcher
 
 Command = Callable[..., Any]
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -68,67 +68,35 @@ def say(text: str = "") -> None:
     click.echo(text, err=True)
 
 
-def ready(model: str) -> None:
+def ready(model: str, watcher: Watcher) -> None:
     """See that a model can be used: the name makes sense, and the embedded model's weights are here."""
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.lm.models import LOCAL, ensure, find, local_path
 
     check_name(model)
     if model == LOCAL and find() is None:
-        say("Fetching the embedded model's weights once (93 MB, Apache-2.0).")
-        bar = Bar("weights")
-        ensure(lambda done, total: bar.show(done / total, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"))
-        bar.end()
+        watcher.say("Fetching the embedded model's weights once (93 MB, Apache-2.0).")
+        ensure(megabytes(watcher))
     elif model.startswith("gguf:"):
         local_path(model)
 
 
-class Bar:
-    """One line that moves on a terminal, and a line now and then elsewhere."""
-
-    EVERY = 15.0  # seconds between lines that do not overwrite each other
-
-    def __init__(self, label: str) -> None:
-        self.label, self._last, self._live = label, 0.0, sys.stderr.isatty()
-        self._start = time.monotonic()
-
-    def show(self, share: float, note: str) -> None:
-        """How far it is, from 0 to 1."""
-        now = time.monotonic()
-        if now - self._last < (0.1 if self._live else self.EVERY) and share < 1:
-            return
-        self._last = now
-        filled = round(20 * min(1.0, share))
-        line = f"{self.label:26} [{'#' * filled}{'.' * (20 - filled)}] {share:4.0%}  {note}"
-        click.echo(f"\r\x1b[K{line}" if self._live else line, err=True, nl=not self._live)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self._live:
-            click.echo("\r\x1b[K", err=True, nl=False)
+def megabytes(watcher: Watcher) -> Callable[[int, int], None]:
+    """Shows a transfer of so many bytes as the phase "weights (MB)"."""
+    return lambda done, total: watcher.step("weights (MB)", done // 10**6, total // 10**6, Cost())
 
 
-class Progress:
-    """Follows a compile or an evaluation on stderr."""
+def shelf_option(command: Command) -> Command:
+    """--shelf, for this process: as if HYPERALIGN_SHELF were set."""
 
-    def __init__(self) -> None:
-        self._bar: Bar | None = None
-        self._phase, self._start = "", time.monotonic()
+    def use(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+        if value:
+            os.environ["HYPERALIGN_SHELF"] = str(value)
 
-    def say(self, text: str) -> None:
-        """A line of its own."""
-        if self._bar:
-            self._bar.end()
-        say(text)
-
-    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """How far a phase is."""
-        name = phase.partition(":")[0]
-        if self._bar is None or name != self._phase:
-            self._bar, self._phase = Bar(name), name
-        self._bar.label = phase
-        passed = time.monotonic() - self._start
-        reused = f", {cost.recorded_calls} reused" if cost.recorded_calls else ""
-        self._bar.show(done / max(1, total), f"{cost.calls} calls{reused}, {passed:.0f} s")
-        if done >= total:
-            self._bar.end()
+    return click.option(
+        "--shelf",
+        type=click.Path(path_type=Path, file_okay=False),
+        callback=use,
+        expose_value=False,
+        help="A folder with programs/ and optimizers/ that comes before all others; frozen programs go there.",
+    )(command)

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from hyperalign_dspy.cli.common import (
-    Progress,
     columns_of,
     data_options,
     emit,
@@ -16,8 +15,9 @@ from hyperalign_dspy.cli.common import (
     model_option,
     quiet,
     ready,
-    say,
+    shelf_option,
 )
+from hyperalign_dspy.cli.progress import display_option, following
 
 
 @click.command("compile")
@@ -30,6 +30,8 @@ from hyperalign_dspy.cli.common import (
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
+@shelf_option
+@display_option
 @json_option
 def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Search for a better PROGRAM for a model, prove it on users that the search never saw, and freeze it.
@@ -50,24 +52,25 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         recipe = replace(recipe, visits=given["visits"])
     if given["max_calls"]:
         recipe = replace(recipe, max_calls=given["max_calls"])
-    if not given["only_plan"]:
-        ready(model)
-    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-    job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], say)
-    compiler = Compiler(job, model, Progress(), command_of(click.get_current_context()))
-    if given["expect"]:
-        compiler.expect(given["expect"])
-    plan, facts = compiler.plan(), dict(compiler.bench.facts)
-    say(plan_words(asdict(plan), facts, recipe.max_calls))
+    with following(given["display"]) as watcher:
+        if not given["only_plan"]:
+            ready(model, watcher)
+        options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
+        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
+        compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
+        if given["expect"]:
+            compiler.expect(given["expect"])
+        plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
+        watcher.say(plan_words(plan, facts, recipe.max_calls))
+        result = {} if given["only_plan"] else result_of(compiler.run())
     if given["only_plan"]:
-        emit(
-            {"schema": "hyperalign/plan/1", "plan": asdict(plan), "facts": facts},
-            "Nothing was called.",
-            as_json=as_json,
-        )
-        return
-    result = result_of(compiler.run())
-    emit(result, finished(result, program, model), as_json=as_json)
+        emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
+    else:
+        emit(result, finished(result, program, model), as_json=as_json)
+
+
+# Options that say how to show a run, and not what it is.
+_HOW = ("expect", "only_plan", "as_json", "display")
 
 
 def command_of(context: click.Context) -> list[str]:
@@ -75,7 +78,7 @@ def command_of(context: click.Context) -> list[str]:
     words = ["compile", str(context.params["program"])]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
-        if isinstance(parameter, click.Option) and parameter.name not in ("expect", "only_plan", "as_json") and value:
+        if isinstance(parameter, click.Option) and parameter.name not in _HOW and value:
             values = value if isinstance(value, tuple) else (value,)
             words += [word for each in values for word in (parameter.opts[0], str(each))]
     return words

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option
+from hyperalign_dspy.cli.common import emit, json_option, shelf_option
 
 PACKAGES = ("hyperalign-dspy", "dspy", "optuna", "openai", "datasets", "scikit-learn", "xllamacpp")
 
 
 @click.command("doctor")
+@shelf_option
 @json_option
 def doctor_command(as_json: bool) -> None:
     """Print versions, weights, keys that are set (never their values) and folders that can be written."""

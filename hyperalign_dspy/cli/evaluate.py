@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from hyperalign_dspy.cli.common import (
-    Progress,
     columns_of,
     data_options,
     emit,
@@ -16,8 +15,9 @@ from hyperalign_dspy.cli.common import (
     model_option,
     quiet,
     ready,
-    say,
+    shelf_option,
 )
+from hyperalign_dspy.cli.progress import display_option, following
 
 
 @click.command("eval")
@@ -27,6 +27,8 @@ from hyperalign_dspy.cli.common import (
 @click.option("--users", default=16, show_default=True, type=click.IntRange(3), help="How many sealed users.")
 @click.option("--requests", default=2, show_default=True, type=click.IntRange(1), help="Requests a user.")
 @click.option("--seed", default=0, show_default=True, help="Seeds the split.")
+@shelf_option
+@display_option
 @json_option
 def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Measure the frozen PROGRAM of a model beside its controls, on the sealed users of a corpus.
@@ -42,7 +44,6 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.tasks.protocol import Job
 
     frozen = load_frozen(find_frozen(program, slug(model)))
-    ready(model)
     made = frozen.manifest["recipe"]
     recipe = replace(
         RecipeSpec(**{**made, "slots": {}, "start": ()}),
@@ -52,6 +53,8 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     columns = columns_of(given)
     spec = load_program(program)
     options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-    job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], say)
-    result = measure(job, model, frozen.manifest["configuration"], Progress())
+    with following(given["display"]) as watcher:
+        ready(model, watcher)
+        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
+        result = measure(job, model, frozen.manifest["configuration"], watcher)
     emit(result, result_table(result), as_json=as_json)

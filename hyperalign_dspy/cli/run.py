@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, ready, say
+from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, ready, say, shelf_option
+from hyperalign_dspy.cli.progress import following
 
 NOTABLE = 6
 
@@ -28,6 +29,7 @@ NOTABLE = 6
 @click.option("--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json.")
 @click.option("--max-tokens", type=click.IntRange(8), help="The longest text, instead of the program's own.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another text.")
+@shelf_option
 @json_option
 def run_command(program: str, model: str, samples: Path, as_json: bool, **given: Any) -> None:
     """Print the hypotheses about the author of some SAMPLES, and a text that they might have written.
@@ -44,7 +46,8 @@ def run_command(program: str, model: str, samples: Path, as_json: bool, **given:
     texts = read_samples(samples)
     known = _edited(given["hypotheses"])
     request = sys.stdin.read() if given["request"] == "-" else given["request"]
-    ready(model)
+    with following(None) as watcher:
+        ready(model, watcher)
     module = _module(program, model, given["max_tokens"])
     try:
         with dspy.context(lm=connect(model), disable_history=True):

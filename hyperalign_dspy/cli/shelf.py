@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet
+from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, shelf_option
 
 
 @click.command("list")
+@shelf_option
 @json_option
 def list_command(as_json: bool) -> None:
     """List programs, recipes and frozen programs, each with where it comes from."""
@@ -46,6 +47,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("program", default="authorship")
 @model_option
 @click.option("--messages", is_flag=True, help="The exact chat messages, with {{field}} where inputs go.")
+@shelf_option
 @json_option
 def show_command(program: str, model: str, messages: bool, as_json: bool) -> None:
     """Show the frozen PROGRAM of a model: its card, or the exact messages that it sends."""
@@ -63,6 +65,7 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
 
 @click.command("freeze")
 @click.argument("run")
+@shelf_option
 @json_option
 def freeze_command(run: str, as_json: bool) -> None:
     """Put what a finished RUN ended with on the shelf, in place of what is there for that program and model."""

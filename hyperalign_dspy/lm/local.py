@@ -38,7 +38,9 @@ class LocalEngine:
     """Answers `dspy.lm15.Request` from a GGUF file. Safe to call from many threads; one server a file a process."""
 
     supports_response_schema = True
-    supported_params = frozenset({"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "response_format"})
+    supported_params = frozenset(
+        {"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "response_format", "frequency_penalty"}
+    )
     # Requests in flight; each may hold several drafts, and the server queues what does not fit its slots.
     concurrency = 4
 
@@ -166,13 +168,19 @@ def _body(request: Request) -> dict[str, Any]:
     messages = [{**m, "content": neutral(m["content"])} for m in messages_of(request)]
     config = config_of(request)
     schema = config.pop("response_format", None)
-    if schema and schema.get("type") == "json_schema" and "json_schema" not in schema:
-        schema = {
-            "type": "json_schema",
-            "json_schema": {"name": schema.get("name"), "schema": schema["schema"]},
-        }
     body = {"messages": messages, "cache_prompt": False, **config}
-    return {**body, "response_format": schema} if schema else body
+    return {**body, **_held_to(schema)} if schema else body
+
+
+def _held_to(response_format: dict[str, Any]) -> dict[str, Any]:
+    """The grammar of a JSON schema, without the line breaks that a small model would spend half its tokens on."""
+    if response_format.get("type") != "json_schema":
+        return {"response_format": response_format}
+    import xllamacpp as runtime
+
+    schema = response_format.get("schema") or response_format["json_schema"]["schema"]
+    compact = {**schema, "x-guidance": {"whitespace_flexible": False}}
+    return {"grammar": runtime.json_schema_to_grammar(compact)}
 
 
 def neutral(text: str) -> str:

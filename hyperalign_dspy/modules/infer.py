@@ -18,10 +18,10 @@ from hyperalign_dspy.modules.topic import claims_topic
 from hyperalign_dspy.signatures import InferHypotheses
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
-# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to 12 words.
+# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to some 30 words.
 _TOKENS_PER_SENTENCE = 64
 # What a hypothesis of each facet begins with, where the model can be held to it.
-OPENINGS = {"style": "Writes", "personality": "Is", "communication": "Speaks"}
+OPENINGS = {"style": "Writes in a", "personality": "Seems to be", "communication": "Speaks to the reader in a"}
 
 
 class BackgroundParameter(Parameter):

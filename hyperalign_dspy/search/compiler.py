@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import GateFailed, UsageError
@@ -28,22 +28,12 @@ from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
 from hyperalign_dspy.shelf.specs import digest
 from hyperalign_dspy.tasks.protocol import Bench, Job
-from hyperalign_dspy.types import Cost
+from hyperalign_dspy.types import Cost, Watcher
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
 ANSWERED = 0.95
 # Calls in flight where the engine does not say how many it takes well.
 REMOTE_CONCURRENCY = 8
-
-
-class Watcher(Protocol):
-    """Who follows a compile."""
-
-    def say(self, text: str) -> None:
-        """An event worth a line."""
-
-    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """``done`` of ``total`` instances of a phase have their answer."""
 
 
 @dataclass(frozen=True)

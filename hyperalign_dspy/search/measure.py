@@ -9,12 +9,13 @@ from typing import Any
 
 from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.search.compiler import Compiler, Watcher
+from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.confirm import arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 from hyperalign_dspy.tasks.protocol import Job
+from hyperalign_dspy.types import Watcher
 
 
 def measure(job: Job, model: str, values: Mapping[str, Value], watcher: Watcher) -> dict[str, Any]:

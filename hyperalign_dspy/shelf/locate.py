@@ -89,4 +89,4 @@ def writable_frozen(program: str, slug: str) -> Path:
     for origin, root in roots():
         if origin == "shelf" or (root / PROGRAMS).is_dir() or origin == "user":
             return root / PROGRAMS / program / "frozen" / slug
-    raise MissingFolder("There is no folder to freeze into.", fix="Set HYPERALIGN_SHELF to one.")
+    raise MissingFolder("There is no folder to freeze into.", fix="Name one with --shelf FOLDER.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -27,6 +28,22 @@ def call(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]
 def rows(folder: Path) -> list[dict[str, Any]]:
     path = next(folder.glob(".hyperalign/runs/*/calls.jsonl"))
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def wait_for_calls(process: subprocess.Popen[Any], folder: Path, count: int) -> None:
+    """Until a compile in that folder has recorded so many calls."""
+    while not list(folder.glob(".hyperalign/runs/*/calls.jsonl")) or len(rows(folder)) < count:
+        time.sleep(0.02)
+        assert process.poll() is None
+
+
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def room_for(size: int) -> None:
+    """No file may grow beyond so many bytes: to a process the same as a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def measured(result: dict[str, Any]) -> Any:
@@ -115,13 +132,13 @@ def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(tmp_pa
     (tmp_path / "optimizers").mkdir()
     recipe = tmp_path / "optimizers" / "mine.toml"
     text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text().replace('"quick"', '"mine"')
-    recipe.write_text(text.replace("visits = 6", "visits = 2").replace("confirm_requests = 2", "confirm_requests = 1"))
+    recipe.write_text(text.replace("visits = 5", "visits = 2").replace("confirm_requests = 2", "confirm_requests = 1"))
     assert call("compile", "--model", "scripted", "--recipe", "mine", cwd=tmp_path).returncode == 0
     run = next(tmp_path.glob(".hyperalign/runs/*")).name
     before = len(rows(tmp_path))
     assert call("runs", "resume", run, cwd=tmp_path).returncode == 0
     assert len(rows(tmp_path)) == before
-    recipe.write_text(recipe.read_text().replace("max_tokens = 48", "max_tokens = 40"))
+    recipe.write_text(recipe.read_text().replace("max_tokens = 56", "max_tokens = 40"))
     reply = call("runs", "resume", run, cwd=tmp_path)
     assert reply.returncode == 5
     assert "recipe_digest" in reply.stderr
@@ -132,9 +149,7 @@ def test_a_killed_run_goes_on_where_it_stood(done: tuple[Path, dict[str, Any], s
     whole = len(rows(folder))
     words = [*HYPERALIGN, "compile", "--model", "scripted"]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(tmp_path.glob(".hyperalign/runs/*/calls.jsonl")) or len(rows(tmp_path)) < 100:
-        time.sleep(0.02)
-        assert process.poll() is None
+    wait_for_calls(process, tmp_path, 100)
     process.send_signal(signal.SIGKILL)
     process.wait()
     kept = len(rows(tmp_path))
@@ -146,12 +161,55 @@ def test_a_killed_run_goes_on_where_it_stood(done: tuple[Path, dict[str, Any], s
 
 
 def test_a_call_cap_is_kept_and_the_confirmation_still_paid(tmp_path: Path) -> None:
-    reply = call("compile", "--model", "scripted", "--max-calls", "760", "--json", cwd=tmp_path)
+    reply = call("compile", "--model", "scripted", "--max-calls", "1000", "--json", cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
-    assert json.loads(reply.stdout)["cost"]["calls"] <= 760
+    assert json.loads(reply.stdout)["cost"]["calls"] <= 1000
     refused = call("compile", "--model", "scripted", "--max-calls", "50", cwd=tmp_path)
     assert refused.returncode == 2
     assert "confirmation alone" in refused.stderr
+
+
+def test_two_at_once_are_kept_apart_and_ctrl_c_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
+    words = [*HYPERALIGN, "compile", "--model", "scripted:delay=300"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    # A shell may have started the tests with interrupts ignored.
+    first = subprocess.Popen(words, cwd=tmp_path, preexec_fn=heed_interrupts, **quiet)
+    wait_for_calls(first, tmp_path, 20)
+    second = call("compile", "--model", "scripted:delay=300", cwd=tmp_path)
+    assert (second.returncode, "in use by another process" in second.stderr) == (2, True)
+    assert first.poll() is None
+    first.send_signal(signal.SIGINT)
+    said = first.communicate(timeout=30)[1]
+    assert (first.returncode, "goes on where this stopped" in said, "Traceback" in said) == (130, True, False)
+    run = json.loads(call("runs", "list", "--json", cwd=tmp_path).stdout)["runs"][0]
+    assert run["state"] == "not done"
+    assert f"{len(rows(tmp_path))} calls recorded" in call("runs", "show", run["run"], cwd=tmp_path).stdout
+
+
+def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path: Path) -> None:
+    words = [*HYPERALIGN, "compile", "--model", "scripted"]
+    full = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=lambda: room_for(150_000)
+    )
+    assert (full.returncode, "Traceback" in full.stderr) == (3, False), full.stderr
+    assert "Free some room" in full.stderr
+    kept = [json.loads(line) for line in next(tmp_path.glob("**/calls.jsonl")).read_text().splitlines()[:-1]]
+    assert len(kept) > 20
+    assert call("compile", "--model", "scripted", cwd=tmp_path).returncode == 0
+    assert {row["key"] for row in kept} <= {row["key"] for row in rows(tmp_path)}
+
+
+def test_progress_can_be_json_or_nothing_and_the_shelf_another(
+    done: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    folder = done[0]
+    words = ("compile", "--model", "scripted", "--json", "--shelf", str(tmp_path / "mine"))
+    lines = call(*words, "--display", "json", cwd=folder).stderr.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert {event["event"] for event in events} == {"say", "step"}
+    assert [e for e in events if e.get("phase", "").startswith("confirm")][-1]["calls"] == len(rows(folder))
+    assert call(*words, "--display", "none", cwd=folder).stderr == ""
+    assert load_frozen(tmp_path / "mine/programs/authorship/frozen/scripted").manifest["program"] == "authorship"
 
 
 BAD = [

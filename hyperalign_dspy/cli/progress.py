@@ -1,0 +1,134 @@
+"""How a command shows what a person waits for: nothing, plain lines, a live panel, or one JSON line an event."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from hyperalign_dspy.types import Cost, Watcher
+
+display_option = click.option(
+    "--display",
+    type=click.Choice(["none", "plain", "live", "json"]),
+    help="How progress is shown. [default: live on a terminal, else plain]",
+)
+_EVERY = 15.0  # seconds between plain lines of one phase
+
+
+class Silent:
+    """Shows nothing; errors still reach the terminal."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Plain:
+    """A line an event, and one now and then for a phase that takes long."""
+
+    def __init__(self) -> None:
+        self._phase, self._last, self._start = "", 0.0, time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        click.echo(text, err=True)
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """A line for the first and the last step, and every fifteen seconds between."""
+        now = time.monotonic()
+        if _name(phase) == self._phase and done < total and now - self._last < _EVERY:
+            return
+        self._phase, self._last = _name(phase), now
+        self.say(f"{phase:26} {done}/{total}  {_spent(cost)}, {now - self._start:.0f} s")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class JsonLines:
+    """One JSON object a line, for programs that watch."""
+
+    def say(self, text: str) -> None:
+        """``{"event": "say", "text": ...}``"""
+        self._write(event="say", text=text)
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """``{"event": "step", "phase": ..., "done": ..., "total": ..., "calls": ...}``"""
+        self._write(event="step", phase=phase, done=done, total=total, calls=cost.calls, reused=cost.recorded_calls)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def _write(self, **event: Any) -> None:
+        click.echo(json.dumps(event, ensure_ascii=False), err=True)
+
+
+class Live:
+    """A panel with one bar a phase below the events; the terminal is given back however the command ends."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = ("{task.description:26}", BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+        spent = TextColumn("{task.fields[spent]}")
+        self._progress = Progress(*columns, spent, console=Console(stderr=True), refresh_per_second=4)
+        self._tasks: dict[str, Any] = {}
+        self._phase = ""
+
+    def say(self, text: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(text, markup=False, highlight=False)
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """Move the phase's bar."""
+        self._progress.start()
+        name = _name(phase)
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(phase, total=total, spent="")
+        elif done <= 1 and phase != self._phase:
+            self._progress.reset(self._tasks[name], total=total)
+        self._phase = phase if name != "confirm" else self._phase
+        self._progress.update(self._tasks[name], completed=done, total=total, description=phase, spent=_spent(cost))
+
+    def close(self) -> None:
+        """Leave the bars as they are and give the cursor back."""
+        self._progress.stop()
+
+
+_MAKERS: dict[str, Callable[[], Silent | Plain | Live | JsonLines]] = {
+    "none": Silent,
+    "plain": Plain,
+    "live": Live,
+    "json": JsonLines,
+}
+
+
+@contextmanager
+def following(display: str | None) -> Iterator[Watcher]:
+    """Who follows a command as ``display`` says; the screen is let go of however the command ends."""
+    watcher = _MAKERS[display or ("live" if sys.stderr.isatty() else "plain")]()
+    try:
+        yield watcher
+    finally:
+        watcher.close()
+
+
+def _name(phase: str) -> str:
+    return phase.split(":", maxsplit=1)[0].split(maxsplit=1)[0]
+
+
+def _spent(cost: Cost) -> str:
+    reused = f", {cost.recorded_calls} reused" if cost.recorded_calls else ""
+    return f"{cost.calls} calls{reused}" if cost.calls or reused else ""
