@@ -177,7 +177,7 @@ class Compiler:
             if not self._affords(visits, configuration, ledger, plan):
                 self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
                 break
-            self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", len(self.blocks[0]))
+            self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", visits.ahead(configuration, 1))
             gap = visits.visit(configuration)
             study.tell(number, gap)
             changes_ = configuration.differs(self.space.baseline)
@@ -189,7 +189,8 @@ class Compiler:
         """Before one is chosen, the most promising are seen on every block: a single block is luck."""
         for standing in visits.ranking()[: self.job.recipe.finalists]:
             if self._affords(visits, standing.configuration, ledger, plan, len(self.blocks)):
-                self.watch(visits.evaluator, "finalist", len(self.bench.validation))
+                todo = visits.ahead(standing.configuration, len(self.blocks))
+                self.watch(visits.evaluator, "finalist", todo)
                 visits.finish(standing.configuration)
 
     def _confirm(self, evaluator: Evaluator, chosen: Configuration) -> Confirmation:

@@ -53,6 +53,13 @@ class Visits:
         while self._seen.get(configuration, 0) < len(self.blocks):
             self.visit(configuration)
 
+    def ahead(self, configuration: Configuration, blocks: int) -> int:
+        """How many instances the next ``blocks`` blocks of a configuration have answered, the baseline's included."""
+        seen = self._seen.get(configuration, 0)
+        places = range(seen, min(seen + blocks, len(self.blocks)))
+        rival = 0 if configuration == self.baseline else 1
+        return sum(len(self.blocks[p]) * (rival + (p not in self._baseline)) for p in places)
+
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""
         if block not in self._baseline:

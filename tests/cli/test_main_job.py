@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.shelf.frozen import load_frozen
 
 HYPERALIGN = [sys.executable, "-c", "from hyperalign_dspy.cli.main import main; main()"]
@@ -23,6 +25,37 @@ def call(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [*HYPERALIGN, *words], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False
     )
+
+
+@dataclass(frozen=True)
+class Reply:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Inside:
+    """The command line in this process: the same entry, without seconds of imports."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *words: str, cwd: Path, **env: str) -> Reply:
+        self.monkeypatch.chdir(cwd)
+        self.monkeypatch.setattr(sys, "argv", ["hyperalign", *words])
+        for name, value in env.items():
+            self.monkeypatch.setenv(name, value)
+        code = 0
+        try:
+            main()
+        except SystemExit as stopped:
+            code = int(stopped.code or 0)
+        return Reply(code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
+    return Inside(monkeypatch, capsys)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -84,43 +117,47 @@ def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, d
     assert (folder / ".hyperalign/.gitignore").read_text().endswith("*\n")
 
 
-def test_a_finished_compile_is_not_paid_again(done: tuple[Path, dict[str, Any], str]) -> None:
+def test_a_finished_compile_is_not_paid_again(done: tuple[Path, dict[str, Any], str], inside: Inside) -> None:
     folder, result, _ = done
     before = len(rows(folder))
-    again = json.loads(call("compile", "authorship", "--model", "scripted", "--json", cwd=folder).stdout)
+    again = json.loads(inside("compile", "authorship", "--model", "scripted", "--json", cwd=folder).stdout)
     assert len(rows(folder)) == before
     assert measured(again) == measured(result)
 
 
-def test_what_is_on_the_shelf_can_be_listed_shown_and_run(done: tuple[Path, dict[str, Any], str]) -> None:
+def test_what_is_on_the_shelf_can_be_listed_shown_and_run(
+    done: tuple[Path, dict[str, Any], str], inside: Inside
+) -> None:
     folder, result, _ = done
-    listed = json.loads(call("list", "--json", cwd=folder).stdout)
+    listed = json.loads(inside("list", "--json", cwd=folder).stdout)
     assert listed["frozen"][0]["model"] == "scripted"
-    shown = call("show", "authorship", "--model", "scripted", "--messages", cwd=folder).stdout
+    shown = inside("show", "authorship", "--model", "scripted", "--messages", cwd=folder).stdout
     assert "{{request}}" in shown
-    runs = json.loads(call("runs", "list", "--json", cwd=folder).stdout)["runs"]
+    runs = json.loads(inside("runs", "list", "--json", cwd=folder).stdout)["runs"]
     assert runs[0]["state"] == result["confirmation"]["verdict"]
-    assert "compiled" in call("runs", "show", runs[0]["run"][:14], cwd=folder).stdout
-    assert call("freeze", runs[0]["run"], cwd=folder).stdout.strip().endswith("authorship/frozen/scripted")
+    assert "compiled" in inside("runs", "show", runs[0]["run"][:14], cwd=folder).stdout
+    assert inside("freeze", runs[0]["run"], cwd=folder).stdout.strip().endswith("authorship/frozen/scripted")
     (folder / "a.txt").write_text("Rain again. Fine. We walk anyway!")
-    ran = call(
+    ran = inside(
         "run", "--model", "scripted", "--samples", "a.txt", "--request", "Write about rain.", "--json", cwd=folder
     )
     answer = json.loads(ran.stdout)
     assert answer["text"]
     (folder / "known.json").write_text(json.dumps([h for h in answer["hypotheses"] if h["kind"] == "measured"][:3]))
     words = ("run", "--model", "scripted", "--samples", "a.txt", "--request", "Write.", "--hypotheses", "known.json")
-    assert len(json.loads(call(*words, "--json", cwd=folder).stdout)["hypotheses"]) == 3
+    assert len(json.loads(inside(*words, "--json", cwd=folder).stdout)["hypotheses"]) == 3
 
 
 @pytest.mark.parametrize("name", ["program.json", "manifest.json"])
-def test_a_tampered_frozen_program_is_refused(done: tuple[Path, dict[str, Any], str], name: str) -> None:
+def test_a_tampered_frozen_program_is_refused(
+    done: tuple[Path, dict[str, Any], str], name: str, inside: Inside
+) -> None:
     folder, _, _ = done
     path = folder / "programs/authorship/frozen/scripted" / name
     whole = path.read_text()
     try:
         path.write_text(whole.replace("0.7", "0.6", 1) if "0.7" in whole else whole.replace("a", "b", 1))
-        reply = call("show", "authorship", "--model", "scripted", cwd=folder)
+        reply = inside("show", "authorship", "--model", "scripted", cwd=folder)
     finally:
         path.write_text(whole)
     assert reply.returncode == 5
@@ -128,18 +165,18 @@ def test_a_tampered_frozen_program_is_refused(done: tuple[Path, dict[str, Any], 
     assert "Traceback" not in reply.stderr
 
 
-def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(tmp_path: Path) -> None:
+def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(tmp_path: Path, inside: Inside) -> None:
     (tmp_path / "optimizers").mkdir()
     recipe = tmp_path / "optimizers" / "mine.toml"
     text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text().replace('"quick"', '"mine"')
     recipe.write_text(text.replace("visits = 5", "visits = 2").replace("confirm_requests = 2", "confirm_requests = 1"))
-    assert call("compile", "--model", "scripted", "--recipe", "mine", cwd=tmp_path).returncode == 0
+    assert inside("compile", "--model", "scripted", "--recipe", "mine", cwd=tmp_path).returncode == 0
     run = next(tmp_path.glob(".hyperalign/runs/*")).name
     before = len(rows(tmp_path))
-    assert call("runs", "resume", run, cwd=tmp_path).returncode == 0
+    assert inside("runs", "resume", run, cwd=tmp_path).returncode == 0
     assert len(rows(tmp_path)) == before
     recipe.write_text(recipe.read_text().replace("max_tokens = 56", "max_tokens = 40"))
-    reply = call("runs", "resume", run, cwd=tmp_path)
+    reply = inside("runs", "resume", run, cwd=tmp_path)
     assert reply.returncode == 5
     assert "recipe_digest" in reply.stderr
 
@@ -160,11 +197,11 @@ def test_a_killed_run_goes_on_where_it_stood(done: tuple[Path, dict[str, Any], s
     assert measured(json.loads(reply.stdout)) == measured(result)
 
 
-def test_a_call_cap_is_kept_and_the_confirmation_still_paid(tmp_path: Path) -> None:
-    reply = call("compile", "--model", "scripted", "--max-calls", "1000", "--json", cwd=tmp_path)
+def test_a_call_cap_is_kept_and_the_confirmation_still_paid(tmp_path: Path, inside: Inside) -> None:
+    reply = inside("compile", "--model", "scripted", "--max-calls", "1000", "--json", cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
     assert json.loads(reply.stdout)["cost"]["calls"] <= 1000
-    refused = call("compile", "--model", "scripted", "--max-calls", "50", cwd=tmp_path)
+    refused = inside("compile", "--model", "scripted", "--max-calls", "50", cwd=tmp_path)
     assert refused.returncode == 2
     assert "confirmation alone" in refused.stderr
 
@@ -200,15 +237,15 @@ def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path: Path) -> Non
 
 
 def test_progress_can_be_json_or_nothing_and_the_shelf_another(
-    done: tuple[Path, dict[str, Any], str], tmp_path: Path
+    done: tuple[Path, dict[str, Any], str], tmp_path: Path, inside: Inside
 ) -> None:
     folder = done[0]
     words = ("compile", "--model", "scripted", "--json", "--shelf", str(tmp_path / "mine"))
-    lines = call(*words, "--display", "json", cwd=folder).stderr.splitlines()
+    lines = inside(*words, "--display", "json", cwd=folder).stderr.splitlines()
     events = [json.loads(line) for line in lines]
     assert {event["event"] for event in events} == {"say", "step"}
     assert [e for e in events if e.get("phase", "").startswith("confirm")][-1]["calls"] == len(rows(folder))
-    assert call(*words, "--display", "none", cwd=folder).stderr == ""
+    assert inside(*words, "--display", "none", cwd=folder).stderr == ""
     assert load_frozen(tmp_path / "mine/programs/authorship/frozen/scripted").manifest["program"] == "authorship"
 
 
@@ -231,37 +268,39 @@ BAD = [
 
 
 @pytest.mark.parametrize(("words", "code", "said"), BAD, ids=[" ".join(words) for words, _, _ in BAD])
-def test_bad_input_gets_one_clear_screen(tmp_path: Path, words: tuple[str, ...], code: int, said: str) -> None:
+def test_bad_input_gets_one_clear_screen(
+    tmp_path: Path, words: tuple[str, ...], code: int, said: str, inside: Inside
+) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "binary.jsonl").write_bytes(b"\0\1\2" * 50)
     (tmp_path / "two.jsonl").write_text("".join(json.dumps({"user": u, "text": f"text of {u}"}) + "\n" for u in "ab"))
     model = () if "--model" in words or words[0] not in ("compile",) else ("--model", "scripted")
-    reply = call(*words, *model, cwd=tmp_path, HYPERALIGN_CACHE=str(tmp_path / "cache"))
+    reply = inside(*words, *model, cwd=tmp_path, HYPERALIGN_CACHE=str(tmp_path / "cache"))
     assert said in reply.stderr
     assert reply.returncode == code
     assert "Traceback" not in reply.stderr
     assert len(reply.stderr.splitlines()) < 15
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, inside: Inside) -> None:
     (tmp_path / "file").write_text("")
-    reply = call("compile", "--model", "scripted", cwd=tmp_path, HYPERALIGN_RUNS=str(tmp_path / "file" / "runs"))
+    reply = inside("compile", "--model", "scripted", cwd=tmp_path, HYPERALIGN_RUNS=str(tmp_path / "file" / "runs"))
     assert (reply.returncode, "Cannot write runs" in reply.stderr) == (3, True)
 
 
-def test_a_program_of_ones_own_is_written_and_compiles(tmp_path: Path) -> None:
-    made = call("init", "moods", cwd=tmp_path)
+def test_a_program_of_ones_own_is_written_and_compiles(tmp_path: Path, inside: Inside) -> None:
+    made = inside("init", "moods", cwd=tmp_path)
     assert made.returncode == 0
-    assert call("init", "moods", cwd=tmp_path).returncode == 2
-    reply = call("compile", "moods", "--recipe", "moods", "--model", "scripted", "--json", cwd=tmp_path)
+    assert inside("init", "moods", cwd=tmp_path).returncode == 2
+    reply = inside("compile", "moods", "--recipe", "moods", "--model", "scripted", "--json", cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
     result = json.loads(reply.stdout)
     assert result["plan"]["unit"] == "names_the_mood"
     assert load_frozen(tmp_path / "programs/moods/frozen/scripted").manifest["program"] == "moods"
 
 
-def test_doctor_tells_what_is_here_and_hides_keys(tmp_path: Path) -> None:
-    reply = call("doctor", cwd=tmp_path, OPENAI_API_KEY="sk-secret")
+def test_doctor_tells_what_is_here_and_hides_keys(tmp_path: Path, inside: Inside) -> None:
+    reply = inside("doctor", cwd=tmp_path, OPENAI_API_KEY="sk-secret")
     assert reply.returncode == 0
     assert "sk-secret" not in reply.stdout + reply.stderr
     assert "OPENAI_API_KEY" in reply.stdout
