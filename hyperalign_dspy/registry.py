@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.errors import UnknownName
@@ -40,12 +42,16 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
 def resolve(kind: str, name: str, known: Mapping[str, str]) -> Any:
     """Return the object that ``name`` stands for: one of ``known``, or any ``module:object``.
 
+    For the latter the current folder counts as a place to import from, whatever command was started.
+
     Raises:
         UnknownName: no such short name, module or object.
     """
     path = known.get(name, name)
     if ":" not in path:
         raise unknown(kind, name, known)
+    if name not in known and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -65,7 +65,7 @@ def smallest_gain(n_users: int, sd: float, power: float = 0.8, level: float = LE
         return math.inf if sd > 0 else 0.0
     degrees = n_users - 1
     critical = stats.t.ppf((1 + level) / 2, degrees)
-    shift = optimize.brentq(lambda d: 1 - stats.nct.cdf(critical, degrees, d) - power, 1e-6, 50.0)
+    shift = optimize.brentq(lambda d: 1 - stats.nct.cdf(critical, degrees, d) - power, 1e-6, 2 * critical + 3)
     return float(shift) * sd / math.sqrt(n_users)
 
 

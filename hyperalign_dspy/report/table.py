@@ -7,7 +7,7 @@ from typing import Any
 
 HUMAN = "people's own text"
 _VERDICTS = {
-    "gain": "GAIN: the compiled program writes more like these users than the baseline does at equal drafts.",
+    "gain": "GAIN: the compiled program does better than the baseline at equal drafts.",
     "no gain": "NO GAIN could be shown over the baseline at equal drafts; the baseline is what is frozen.",
     "loss": "LOSS: the compiled program is worse than the baseline at equal drafts; the baseline is what is frozen.",
 }

@@ -105,4 +105,4 @@ class Visits:
 
 def describe(changes: Mapping[str, object]) -> str:
     """A configuration's differences from the baseline on one line."""
-    return ", ".join(f"{slot.split('.')[-1]}={value}" for slot, value in changes.items()) or "the baseline itself"
+    return ", ".join(f"{slot}={value}" for slot, value in changes.items()) or "the baseline itself"

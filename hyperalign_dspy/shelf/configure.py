@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy import registry
@@ -68,10 +66,7 @@ def build(program: ProgramSpec, configuration: Configuration) -> Any:
 
 
 def new_module(path: str) -> Any:
-    """Make a module from ``module:Class``; the project's folder counts as a place to import from."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    """Make a module from ``module:Class``."""
     return registry.resolve("module", path, {})()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.cli.main import main
+from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.shelf.frozen import load_frozen
 
 HYPERALIGN = [sys.executable, "-c", "from hyperalign_dspy.cli.main import main; main()"]
@@ -61,6 +63,21 @@ def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def rows(folder: Path) -> list[dict[str, Any]]:
     path = next(folder.glob(".hyperalign/runs/*/calls.jsonl"))
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+SMALL = ("compile", "--model", "scripted", "--data", "small.jsonl", "--recipe", "small")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A project with 14 of the bundled users and a recipe that takes seconds: run it with SMALL."""
+    users = bundled_corpus().users[:14]
+    lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in users for s in u.samples]
+    (tmp_path / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "optimizers").mkdir()
+    text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text().replace('"quick"', '"small"')
+    (tmp_path / "optimizers/small.toml").write_text(text.replace("visits = 5", "visits = 3"))
+    return tmp_path
 
 
 def wait_for_calls(process: subprocess.Popen[Any], folder: Path, count: int) -> None:
@@ -165,75 +182,73 @@ def test_a_tampered_frozen_program_is_refused(
     assert "Traceback" not in reply.stderr
 
 
-def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(tmp_path: Path, inside: Inside) -> None:
-    (tmp_path / "optimizers").mkdir()
-    recipe = tmp_path / "optimizers" / "mine.toml"
-    text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text().replace('"quick"', '"mine"')
-    recipe.write_text(text.replace("visits = 5", "visits = 2").replace("confirm_requests = 2", "confirm_requests = 1"))
-    assert inside("compile", "--model", "scripted", "--recipe", "mine", cwd=tmp_path).returncode == 0
-    run = next(tmp_path.glob(".hyperalign/runs/*")).name
-    before = len(rows(tmp_path))
-    assert inside("runs", "resume", run, cwd=tmp_path).returncode == 0
-    assert len(rows(tmp_path)) == before
+def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(small: Path, inside: Inside) -> None:
+    assert inside(*SMALL, cwd=small).returncode == 0
+    run = next(small.glob(".hyperalign/runs/*")).name
+    before = len(rows(small))
+    assert inside("runs", "resume", run, cwd=small).returncode == 0
+    assert len(rows(small)) == before
+    recipe = small / "optimizers/small.toml"
     recipe.write_text(recipe.read_text().replace("max_tokens = 56", "max_tokens = 40"))
-    reply = inside("runs", "resume", run, cwd=tmp_path)
+    reply = inside("runs", "resume", run, cwd=small)
     assert reply.returncode == 5
     assert "recipe_digest" in reply.stderr
 
 
-def test_a_killed_run_goes_on_where_it_stood(done: tuple[Path, dict[str, Any], str], tmp_path: Path) -> None:
-    folder, result, _ = done
-    whole = len(rows(folder))
-    words = [*HYPERALIGN, "compile", "--model", "scripted"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for_calls(process, tmp_path, 100)
+def test_a_killed_run_goes_on_where_it_stood(small: Path, inside: Inside) -> None:
+    words = [*HYPERALIGN, *SMALL]
+    process = subprocess.Popen(words, cwd=small, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_calls(process, small, 60)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    kept = len(rows(tmp_path))
-    reply = call("compile", "--model", "scripted", "--json", cwd=tmp_path)
-    assert reply.returncode == 0, reply.stderr
-    assert 100 <= kept < whole
-    assert len(rows(tmp_path)) == whole
-    assert measured(json.loads(reply.stdout)) == measured(result)
+    kept = len(rows(small))
+    resumed = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
+    calls = len(rows(small))
+    shutil.rmtree(small / ".hyperalign")
+    whole = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
+    assert 60 <= kept < calls == len(rows(small))
+    assert measured(resumed) == measured(whole)
 
 
-def test_a_call_cap_is_kept_and_the_confirmation_still_paid(tmp_path: Path, inside: Inside) -> None:
-    reply = inside("compile", "--model", "scripted", "--max-calls", "1000", "--json", cwd=tmp_path)
+def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside: Inside) -> None:
+    most = json.loads(inside(*SMALL, "--plan", "--json", cwd=small).stdout)["plan"]["calls"]
+    reply = inside(*SMALL, "--max-calls", str(most - 40), "--json", cwd=small)
     assert reply.returncode == 0, reply.stderr
-    assert json.loads(reply.stdout)["cost"]["calls"] <= 1000
-    refused = inside("compile", "--model", "scripted", "--max-calls", "50", cwd=tmp_path)
+    assert json.loads(reply.stdout)["cost"]["calls"] <= most - 40
+    refused = inside(*SMALL, "--max-calls", "50", cwd=small)
     assert refused.returncode == 2
     assert "confirmation alone" in refused.stderr
 
 
-def test_two_at_once_are_kept_apart_and_ctrl_c_leaves_a_run_to_go_on_with(tmp_path: Path) -> None:
-    words = [*HYPERALIGN, "compile", "--model", "scripted:delay=300"]
+def test_two_at_once_are_kept_apart_and_ctrl_c_leaves_a_run_to_go_on_with(small: Path, inside: Inside) -> None:
+    slow = ("compile", "--model", "scripted:delay=300", *SMALL[3:])
+    words = [*HYPERALIGN, *slow]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     # A shell may have started the tests with interrupts ignored.
-    first = subprocess.Popen(words, cwd=tmp_path, preexec_fn=heed_interrupts, **quiet)
-    wait_for_calls(first, tmp_path, 20)
-    second = call("compile", "--model", "scripted:delay=300", cwd=tmp_path)
+    first = subprocess.Popen(words, cwd=small, preexec_fn=heed_interrupts, **quiet)
+    wait_for_calls(first, small, 20)
+    second = inside(*slow, cwd=small)
     assert (second.returncode, "in use by another process" in second.stderr) == (2, True)
     assert first.poll() is None
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=30)[1]
     assert (first.returncode, "goes on where this stopped" in said, "Traceback" in said) == (130, True, False)
-    run = json.loads(call("runs", "list", "--json", cwd=tmp_path).stdout)["runs"][0]
+    run = json.loads(inside("runs", "list", "--json", cwd=small).stdout)["runs"][0]
     assert run["state"] == "not done"
-    assert f"{len(rows(tmp_path))} calls recorded" in call("runs", "show", run["run"], cwd=tmp_path).stdout
+    assert f"{len(rows(small))} calls recorded" in inside("runs", "show", run["run"], cwd=small).stdout
 
 
-def test_a_full_disk_is_said_and_nothing_recorded_is_lost(tmp_path: Path) -> None:
-    words = [*HYPERALIGN, "compile", "--model", "scripted"]
+def test_a_full_disk_is_said_and_nothing_recorded_is_lost(small: Path, inside: Inside) -> None:
+    words = [*HYPERALIGN, *SMALL]
     full = subprocess.run(
-        words, cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=lambda: room_for(150_000)
+        words, cwd=small, capture_output=True, text=True, check=False, preexec_fn=lambda: room_for(60_000)
     )
     assert (full.returncode, "Traceback" in full.stderr) == (3, False), full.stderr
     assert "Free some room" in full.stderr
-    kept = [json.loads(line) for line in next(tmp_path.glob("**/calls.jsonl")).read_text().splitlines()[:-1]]
+    kept = [json.loads(line) for line in next(small.glob("**/calls.jsonl")).read_text().splitlines()[:-1]]
     assert len(kept) > 20
-    assert call("compile", "--model", "scripted", cwd=tmp_path).returncode == 0
-    assert {row["key"] for row in kept} <= {row["key"] for row in rows(tmp_path)}
+    assert inside(*SMALL, cwd=small).returncode == 0
+    assert {row["key"] for row in kept} <= {row["key"] for row in rows(small)}
 
 
 def test_progress_can_be_json_or_nothing_and_the_shelf_another(

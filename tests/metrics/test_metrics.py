@@ -138,6 +138,11 @@ def test_intervals_cover_what_they_claim() -> None:
     assert 0.93 < covered / 1500 < 0.97
 
 
+@pytest.mark.parametrize("users", [3, 5, 6, 12, 100, 1000])
+def test_a_smallest_gain_exists_for_any_number_of_users(users: int) -> None:
+    assert 0 < smallest_gain(users + 1, 1.0) < smallest_gain(users, 1.0) < 4
+
+
 def test_the_smallest_gain_is_found_as_often_as_it_says() -> None:
     gain, rng = smallest_gain(16, 1.0), random.Random(1)
     found = [verdict(paired([rng.gauss(gain, 1) for _ in range(16)], [str(n) for n in range(16)])) for _ in range(1500)]
