@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,26 @@ def columns_of(given: dict[str, Any]) -> Columns:
     return Columns(where=tuple(where), **names)
 
 
+# Options that say how to show a run, and not what it is.
+_HOW = ("expect", "only_plan", "as_json", "display")
+
+
+def command_of(context: click.Context) -> list[str]:
+    """The words that give this command again, as `runs resume` does."""
+    words = [str(context.command.name), str(context.params["program"])]
+    for parameter in context.command.params:
+        value = context.params.get(str(parameter.name))
+        if isinstance(parameter, click.Option) and parameter.name not in _HOW and not _unset(value):
+            values = value if isinstance(value, tuple) else (value,)
+            words += [word for each in values for word in (parameter.opts[0], str(each))]
+    shelf = os.environ.get("HYPERALIGN_SHELF")
+    return [*words, "--shelf", shelf] if shelf else words
+
+
+def _unset(value: Any) -> bool:
+    return value is None or value is False or value in ("", ())
+
+
 def quiet() -> None:
     """Third-party loggers say nothing on a user's screen; what matters reaches it as an error."""
     # DSPy sets its own top logger's level when it is imported; those below keep what is set here.
@@ -79,6 +99,15 @@ def ready(model: str, watcher: Watcher) -> None:
         ensure(megabytes(watcher))
     elif model.startswith("gguf:"):
         local_path(model)
+
+
+def same_weights(manifest: Mapping[str, Any], model: str) -> None:
+    """Say so when a frozen program was measured on other weights, or another server, than those in use."""
+    from hyperalign_dspy.lm.connect import describe
+
+    here, there = describe(model), manifest["model"]
+    if any(here.get(name) != there.get(name) for name in ("weights_sha256", "server")):
+        say(f"{model} is not what this program was measured on; its figures say nothing about this one.")
 
 
 def megabytes(watcher: Watcher) -> Callable[[int, int], None]:

@@ -9,6 +9,7 @@ import click
 
 from hyperalign_dspy.cli.common import (
     columns_of,
+    command_of,
     data_options,
     emit,
     json_option,
@@ -42,6 +43,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words
     from hyperalign_dspy.search.compiler import Compiler, result_of
+    from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
@@ -59,7 +61,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
         compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
         if given["expect"]:
-            compiler.expect(given["expect"])
+            expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
         watcher.say(plan_words(plan, facts, recipe.max_calls))
         result = {} if given["only_plan"] else result_of(compiler.run())
@@ -67,21 +69,6 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
     else:
         emit(result, finished(result, program, model), as_json=as_json)
-
-
-# Options that say how to show a run, and not what it is.
-_HOW = ("expect", "only_plan", "as_json", "display")
-
-
-def command_of(context: click.Context) -> list[str]:
-    """The words that give this command again, as `runs resume` does."""
-    words = ["compile", str(context.params["program"])]
-    for parameter in context.command.params:
-        value = context.params.get(str(parameter.name))
-        if isinstance(parameter, click.Option) and parameter.name not in _HOW and value:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [word for each in values for word in (parameter.opts[0], str(each))]
-    return words
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, ready, say, shelf_option
+from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, ready, same_weights, say, shelf_option
 from hyperalign_dspy.cli.progress import following
 
 NOTABLE = 6
@@ -64,21 +64,29 @@ def run_command(program: str, model: str, samples: Path, as_json: bool, **given:
 
 
 def _module(program: str, model: str, max_tokens: int | None) -> Any:
+    from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.shelf.configure import Configuration, build
+    from hyperalign_dspy.shelf.configure import Configuration, adjust, build
     from hyperalign_dspy.shelf.frozen import load_frozen
     from hyperalign_dspy.shelf.locate import frozen_folders
     from hyperalign_dspy.shelf.specs import load_program
 
+    spec = load_program(program)
+    if spec.task != "authorship":
+        raise UsageError(
+            f"`run` writes as a person would; {program} is a program of another kind ({spec.task}).",
+            fix=f"Use it from Python: hyperalign show {program} says how.",
+        )
     folder = frozen_folders(program).get(slug(model))
     if folder:
-        module = load_frozen(folder).module
+        frozen = load_frozen(folder)
+        same_weights(frozen.manifest, model)
+        module = frozen.module
     else:
-        spec = load_program(program)
         say(f"No frozen {program} for {model} yet; this is its baseline. Make one: hyperalign compile {program}")
         module = build(spec, Configuration.of(spec.baseline))
     if max_tokens:
-        module.settings.value = module.settings.value.changed(max_tokens=max_tokens)
+        adjust(module, {"max_tokens": max_tokens})
     return module
 
 

@@ -55,27 +55,29 @@ def show(run: str, as_json: bool) -> None:
 
 @runs_command.command("resume")
 @click.argument("run")
-@click.pass_context
-def resume(context: click.Context, run: str) -> None:
+@json_option
+def resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
     from hyperalign_dspy.cli.main import cli
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
-    words = [*found.plan["command"], "--expect", found.run_id]
-    say("hyperalign " + shlex.join(words[:-2]))
-    cli.main(words, standalone_mode=False)
+    command = list(found.plan["command"])
+    say("hyperalign " + shlex.join(command))
+    expected = ["--expect", found.run_id, *(["--json"] if as_json else [])]
+    cli.main([*command, *expected], standalone_mode=False)
 
 
 @runs_command.command("remove")
 @click.argument("run")
-def remove(run: str) -> None:
+@json_option
+def remove(run: str, as_json: bool) -> None:
     """Delete a RUN with every text and call in it. Frozen programs on the shelf stay."""
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
     found.remove()
-    say(f"Removed {found.run_id}.")
+    emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
 
 
 def _summary(run: Any) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, s
 def list_command(as_json: bool) -> None:
     """List programs, recipes and frozen programs, each with where it comes from."""
     from hyperalign_dspy.report.table import columns
-    from hyperalign_dspy.shelf.files import read_json
     from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, frozen_folders, listing
 
     programs, recipes = listing(PROGRAMS), listing(RECIPES)
@@ -25,7 +23,7 @@ def list_command(as_json: bool) -> None:
         {
             "program": name,
             "model": slug,
-            "verdict": read_json(f / "manifest.json")["measured"]["verdict"],
+            "verdict": _verdict(f),
             "path": str(f),
         }
         for name in programs
@@ -53,6 +51,7 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
     """Show the frozen PROGRAM of a model: its card, or the exact messages that it sends."""
     quiet()
     from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.shelf.card import card
     from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
 
     frozen = load_frozen(find_frozen(program, slug(model)))
@@ -60,7 +59,7 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
     if messages:
         emit({"schema": "hyperalign/messages/1", "messages": rendered}, _turns(rendered), as_json=as_json)
     else:
-        emit(frozen.manifest, (frozen.folder / "CARD.md").read_text(encoding="utf-8"), as_json=as_json)
+        emit(frozen.manifest, card(frozen.manifest), as_json=as_json)
 
 
 @click.command("freeze")
@@ -73,6 +72,7 @@ def freeze_command(run: str, as_json: bool) -> None:
     from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.shelf.files import copy_folder
     from hyperalign_dspy.shelf.frozen import load_frozen
     from hyperalign_dspy.shelf.locate import writable_frozen
 
@@ -81,7 +81,7 @@ def freeze_command(run: str, as_json: bool) -> None:
         raise UsageError(f"The run {found.run_id} is not done.", fix=f"hyperalign runs resume {found.run_id}")
     manifest = load_frozen(found.path("frozen")).manifest
     place = writable_frozen(manifest["program"], slug(manifest["model"]["name"]))
-    _replace(found.path("frozen"), place)
+    copy_folder(found.path("frozen"), place)
     emit(
         {"schema": "hyperalign/freeze/1", "path": str(place)},
         f"Frozen ({manifest['frozen']}): {place}",
@@ -89,13 +89,15 @@ def freeze_command(run: str, as_json: bool) -> None:
     )
 
 
-def _replace(source: Path, target: Path) -> None:
-    fresh = target.with_name(f".{target.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(source, fresh)
-    if target.exists():
-        shutil.rmtree(target)
-    fresh.rename(target)
+def _verdict(folder: Path) -> str:
+    """What a frozen program was found to be; one that is broken hides no other."""
+    from hyperalign_dspy.errors import FrozenMismatch
+    from hyperalign_dspy.shelf.frozen import read_manifest
+
+    try:
+        return str(read_manifest(folder)["measured"]["verdict"])
+    except FrozenMismatch:
+        return "damaged"
 
 
 def _turns(rendered: dict[str, Any]) -> str:

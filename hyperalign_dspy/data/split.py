@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from hyperalign_dspy.errors import TooLittleData
 from hyperalign_dspy.types import Corpus, Sample, User
 
-SEALED, VALIDATION = 0.4, 0.35
+SEALED, VALIDATION = 0.5, 0.3
 LEAST_SEALED, LEAST_VALIDATION, LEAST_TRAIN = 1, 4, 2
+# Of a prolific user's samples so large a share is kept for requests to be answered.
+EVALUATED = 0.2
 
 
 @dataclass(frozen=True)
 class Needs:
-    """How many samples a user must have for each purpose, and how many users there must be."""
+    """How many samples a user must have at least for each purpose, and how many users there must be."""
 
     shown: int = 4
     evaluated: int = 2
@@ -49,8 +51,8 @@ class Split:
     digest: str
 
 
-def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) -> Split:
-    """Split by user: two fifths sealed (up to half, where ``sealed_users`` asks for more), about a third validation.
+def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
+    """Split by user: half sealed, about a third validation, the rest train; each part in a seeded order.
 
     Users with too few samples (or too few groups of them) are left out.
 
@@ -66,9 +68,8 @@ def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) 
             fix="Add texts or users, or try `--data bundled`.",
         )
     able.sort(key=lambda user: _rank(seed, "user", user.user_id))
-    sealed = max(round(SEALED * len(able)), min(sealed_users, len(able) // 2))
-    sealed = min(sealed, len(able) - LEAST_VALIDATION - LEAST_TRAIN)
-    validation = max(LEAST_VALIDATION, round(VALIDATION / (1 - SEALED) * (len(able) - sealed)))
+    sealed = min(int(SEALED * len(able)), len(able) - LEAST_VALIDATION - LEAST_TRAIN)
+    validation = max(LEAST_VALIDATION, round(VALIDATION * len(able)))
     validation = min(validation, len(able) - sealed - LEAST_TRAIN)
     parts = (able[sealed + validation :], able[sealed : sealed + validation], able[:sealed])
     text = json.dumps([[user.user_id for user in part] for part in parts] + [seed])
@@ -77,7 +78,7 @@ def split_users(corpus: Corpus, needs: Needs, seed: int, sealed_users: int = 0) 
 
 
 def portion(user: User, needs: Needs, seed: int) -> Portions:
-    """Portion one user's samples, seeded by the user's id.
+    """Portion one user's samples, seeded by the user's id; who has many gives a fifth of them to be evaluated.
 
     No group has samples both on the side of prompts (shown, evaluated) and on the judge's.
 
@@ -87,10 +88,12 @@ def portion(user: User, needs: Needs, seed: int) -> Portions:
     # A sample of two groups ties them together; where that leaves too few groups, such samples are left out.
     for samples in (user.samples, [s for s in user.samples if len(s.group.split()) < 2]):
         groups = _groups(user.user_id, samples, seed)
-        prompts, left = _take(groups, needs.shown + needs.evaluated)
-        verifier = [sample for group in left for sample in group]
-        if len(prompts) == needs.shown + needs.evaluated and len(verifier) >= needs.verifier:
-            return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
+        for evaluated in (int(EVALUATED * len(samples)), needs.evaluated):
+            count = needs.shown + max(evaluated, needs.evaluated)
+            prompts, left = _take(groups, count)
+            verifier = [sample for group in left for sample in group]
+            if len(prompts) == count and len(verifier) >= needs.verifier:
+                return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
     raise TooLittleData(
         f"{user.user_id} has {len(user.samples)} samples in {len(_groups(user.user_id, user.samples, seed))} groups "
         "(those that share a source count as one), which cannot be parted into "

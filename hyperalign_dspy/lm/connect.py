@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import re
@@ -14,7 +15,7 @@ from dspy.lm15 import Request, Response
 from hyperalign_dspy.errors import MissingKey, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path
+from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.registry import unknown
 
@@ -86,19 +87,31 @@ def check_name(model: str) -> None:
 
 
 def slug(model: str) -> str:
-    """The folder name of a model: letters, digits, dots and dashes."""
-    name = Path(model.removeprefix(GGUF)).stem if model.startswith(GGUF) else model
+    """The folder name of a model: letters, digits, dots and dashes; a file's begins with "gguf-"."""
+    name = f"gguf-{Path(model.removeprefix(GGUF)).stem}" if model.startswith(GGUF) else model
     return re.sub(r"[^a-z0-9.]+", "-", name.replace("/", "--").lower()).strip("-.") or "model"
 
 
 def describe(model: str) -> dict[str, str]:
-    """What a manifest says of a model beside its name: runtime and weights. Never keys, addresses or paths."""
+    """What a manifest says of a model beside its name: runtime and weights, or a digest of a server's address.
+
+    Never keys, addresses or paths.
+    """
     if model == LOCAL:
         return {"weights": EMBEDDED.name, "weights_sha256": EMBEDDED.sha256, "runtime": _runtime()}
     if model.startswith(GGUF):
         path = local_path(model)
-        return {"weights": path.name, "bytes": str(path.stat().st_size), "runtime": _runtime()}
-    return {}
+        return {"weights": path.name, "weights_sha256": sha256(path), "runtime": _runtime()}
+    address = _address(model)
+    return {"server": hashlib.sha256(address.encode()).hexdigest()[:12]} if address else {}
+
+
+def _address(model: str) -> str:
+    """The server that the environment sets in place of a provider's own: another server may be another model."""
+    provider = model.partition("/")[0].upper().replace("-", "_")
+    return next(
+        (os.environ[name] for end in ("API_BASE", "BASE_URL") if (name := f"{provider}_{end}") in os.environ), ""
+    )
 
 
 def _runtime() -> str:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -72,6 +72,15 @@ class Ledger:
             yield
         finally:
             _PHASE.reset(token)
+
+    def spent(self) -> int:
+        """What the path so far has cost: the distinct calls that this session asked for, and all failures.
+
+        A run that goes on, or is given again, walks the same path and so counts the same: what it can afford does not
+        depend on how often it was cut off.
+        """
+        with self._lock:
+            return len(set().union(*self._phases.values())) + self.failures
 
     def cost(self, phase: str | None = None) -> Cost:
         """What all recorded calls cost, earlier sessions included; or what answers of one phase cost when made.
@@ -144,26 +153,35 @@ class Ledger:
         start = time.monotonic()
         try:
             response = engine.complete(_honoured(engine, request))
-        except BaseException:
-            with self._lock:
-                self.failures += 1
+        except Exception as error:
+            # A failed call may have been billed: it counts against a cap in this session and in the next.
+            self._fail(key, error)
             raise
         self._record(_row(key, model, request, response, time.monotonic() - start))
         return _response(self._records[key])
 
     def _record(self, row: dict[str, Any]) -> None:
         with self._lock:
-            if self._file:
-                try:
-                    self._file.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
-                    self._file.flush()
-                except OSError as error:
-                    raise MissingFolder(
-                        f"The record cannot be written: {error.strerror}.",
-                        fix="Free some room and give the same command again.",
-                    ) from error
+            self._write(row)
             self._records[row["key"]] = row
             self._phases[_PHASE.get()][row["key"]] += 1
+
+    def _fail(self, key: str, error: Exception) -> None:
+        with self._lock:
+            self.failures += 1
+            self._write({"key": key, "phase": _PHASE.get(), "failed": f"{type(error).__name__}: {error}"[:500]})
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        if not self._file:
+            return
+        try:
+            self._file.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise MissingFolder(
+                f"The record cannot be written: {error.strerror}.",
+                fix="Free some room and give the same command again.",
+            ) from error
 
     def _open(self, path: Path) -> None:
         assert self._guard is not None
@@ -181,7 +199,9 @@ class Ledger:
         try:
             path.touch()
             _drop_torn_line(path)
-            self._records = {row["key"]: row for row in _rows(path)}
+            rows = list(_rows(path))
+            self._records = {row["key"]: row for row in rows if "failed" not in row}
+            self.failures = len(rows) - sum("failed" not in row for row in rows)
             self._file = path.open("a", encoding="utf-8")
         except BaseException:
             self._guard.release()

@@ -5,36 +5,38 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from dspy.lm15 import Request
 
+from hyperalign_dspy.errors import UsageError
+
+# What says how a call is carried or billed and not what is answered.
+_IDLE = frozenset({"cache", "user_id", "store", "service_tier"})
+
 
 def messages_of(request: Request) -> list[dict[str, str]]:
-    """Role and text of every message, the system message first."""
+    """Role and text of every message, the system message first.
+
+    Raises:
+        UsageError: something that is not text. A record of text alone would hand out wrong answers for it.
+    """
     system = request.system
+    parts = [part for message in request.messages for part in message.parts]
     if system is not None and not isinstance(system, str):
+        parts += list(system)
         system = "".join(part.text or "" for part in system)
+    if request.tools or any(part.type != "text" for part in parts):
+        raise UsageError("This call holds tools, pictures or other parts; only text can be recorded and tuned here.")
     head = [{"role": "system", "content": system}] if system else []
     return head + [{"role": message.role, "content": message.text or ""} for message in request.messages]
 
 
 def config_of(request: Request) -> dict[str, Any]:
     """The generation settings that are set."""
-    config = request.config
-    names = (
-        "max_tokens",
-        "temperature",
-        "top_p",
-        "top_k",
-        "response_format",
-        "seed",
-        "frequency_penalty",
-        "presence_penalty",
-    )
-    values = {name: getattr(config, name) for name in names}
-    values["stop"] = list(config.stop) or None
-    return {name: _plain(value) for name, value in values.items() if value is not None}
+    values = {f.name: getattr(request.config, f.name) for f in fields(request.config) if f.name not in _IDLE}
+    return {name: _plain(value) for name, value in values.items() if value not in (None, ())}
 
 
 def key_of(model: str, request: Request, *, without_seed: bool = False) -> str:
@@ -47,6 +49,8 @@ def key_of(model: str, request: Request, *, without_seed: bool = False) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
@@ -48,6 +48,12 @@ def paired(values: Sequence[float], users: Sequence[str], level: float = LEVEL) 
     return Estimate(mean, mean - half, mean + half, n, len(values))
 
 
+def proportion(values: Sequence[float], users: Sequence[str]) -> Estimate:
+    """`paired` for values between 0 and 1, the interval cut to what can be."""
+    found = paired(values, users)
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if found.low == found.low else found
+
+
 def verdict(estimate: Estimate) -> Verdict:
     """Gain or loss where the interval excludes 0, and no gain otherwise."""
     if estimate.low > 0:
@@ -69,11 +75,34 @@ def smallest_gain(n_users: int, sd: float, power: float = 0.8, level: float = LE
     return float(shift) * sd / math.sqrt(n_users)
 
 
-def shrunk_mean(values: Sequence[float], users: Sequence[str], prior_sd: float) -> float:
-    """A mean drawn towards 0 by how little is known of it: normal prior around 0, error over users."""
-    means = per_user(values, users)
-    if not means:
-        return 0.0
-    spread = stdev(means) if len(means) > 1 else _UNKNOWN_SPREAD
-    error = max(spread**2, 1e-12) / len(means)
-    return fmean(means) * prior_sd**2 / (prior_sd**2 + error)
+def shrink(groups: Sequence[Sequence[float]]) -> list[float]:
+    """Each group's mean, drawn towards the mean of all groups by as much as its distance may be luck.
+
+    Empirical Bayes with normal errors: the noise of one value is pooled over the groups, and how far groups truly lie
+    apart is learnt from how far their means do (DerSimonian and Laird, Meta-analysis in clinical trials, 1986). Groups
+    that lie no further apart than noise would put them all get the common mean.
+    """
+    if not groups:
+        return []
+    means = [fmean(group) for group in groups]
+    noise = _pooled_variance(groups)
+    weights = [len(group) / noise for group in groups]
+    common = _weighted(means, weights)
+    excess = sum(w * (m - common) ** 2 for w, m in zip(weights, means, strict=True)) - (len(groups) - 1)
+    scale = sum(weights) - sum(w * w for w in weights) / sum(weights)
+    spread = max(0.0, excess / scale) if scale > 0 else 0.0
+    common = _weighted(means, [1 / (spread + 1 / w) for w in weights])
+    return [common + spread / (spread + 1 / w) * (m - common) for w, m in zip(weights, means, strict=True)]
+
+
+def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+def _pooled_variance(groups: Sequence[Sequence[float]]) -> float:
+    """The variance within groups; where no group has two values, a wide guess."""
+    degrees = sum(len(group) - 1 for group in groups)
+    if degrees == 0:
+        return _UNKNOWN_SPREAD**2
+    within = sum((len(group) - 1) * stdev(group) ** 2 for group in groups if len(group) > 1)
+    return max(within / degrees, 1e-12)

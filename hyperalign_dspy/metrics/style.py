@@ -21,11 +21,11 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from hyperalign_dspy.metrics.stats import Estimate, paired
+from hyperalign_dspy.metrics.stats import Estimate, proportion
 
 Floats = NDArray[np.float64]
 # Generated texts are short; long human texts are cut to about this many words, so that like is compared with like.
@@ -33,6 +33,8 @@ CHUNK_WORDS = 100
 # So many pieces a user at most: more teach little, and one prolific user should not outweigh the others.
 MOST_CHUNKS = 40
 DIRECTIONS = 256
+# A judge is calibrated on texts held out in so many parts.
+FOLDS = 3
 _CLIP = 1e-6
 
 # No pronouns of the first and second person and no contractions: measured hypotheses count those, and a judge must not
@@ -129,8 +131,8 @@ def validate(verifier: StyleVerifier, texts: Sequence[str], user_ids: Sequence[s
     odds = np.log(table / (1 - table))
     ranks = verifier.ranks(texts, user_ids)
     return HumanValidation(
-        accuracy=paired((ranks == 1).astype(float).tolist(), user_ids),
-        mrr=paired((1 / ranks).tolist(), user_ids),
+        accuracy=proportion((ranks == 1).astype(float).tolist(), user_ids),
+        mrr=proportion((1 / ranks).tolist(), user_ids),
         auc=float(roc_auc_score(truth.ravel(), odds.ravel())),
         brier=float(np.mean((table - truth) ** 2)),
         ceiling=float(odds[truth].mean()),
@@ -150,27 +152,29 @@ def chunks(text: str, size: int = CHUNK_WORDS) -> list[str]:
 def _fit(
     name: str, parts: Sequence[Any], strength: float, texts_by_user: Mapping[str, Sequence[str]], seed: int
 ) -> StyleVerifier:
-    pairs = [(piece, user) for user, texts in sorted(texts_by_user.items()) for piece in _pieces(texts, seed)]
-    users = np.array([user for _, user in pairs])
+    pieces = {user: _pieces(texts, seed) for user, texts in sorted(texts_by_user.items())}
+    users = np.array([user for user, found in pieces.items() for _ in found])
+    # All pieces of one text lie in one fold: half a text held out beside its other half would look too easy.
+    folds = np.array([number % FOLDS for found in pieces.values() for number, _ in found])
     features = make_pipeline(*parts)
-    table = np.asarray(features.fit_transform([text for text, _ in pairs]))
+    table = np.asarray(features.fit_transform([piece for found in pieces.values() for _, piece in found]))
     regression = LogisticRegression(C=strength, max_iter=300, random_state=seed)
-    temperature = _temperature(regression, table, users, seed)
+    temperature = _temperature(regression, table, users, folds)
     return _Classifier(name, make_pipeline(*parts, regression.fit(table, users)), temperature)
 
 
-def _pieces(texts: Sequence[str], seed: int) -> list[str]:
-    found = [piece for text in texts for piece in chunks(text)]
+def _pieces(texts: Sequence[str], seed: int) -> list[tuple[int, str]]:
+    """Pieces, each with the number of the text that it comes from."""
+    found = [(number, piece) for number, text in enumerate(texts) for piece in chunks(text)]
     return found if len(found) <= MOST_CHUNKS else random.Random(seed).sample(found, MOST_CHUNKS)
 
 
-def _temperature(regression: LogisticRegression, table: Floats, users: NDArray[Any], seed: int) -> float:
-    """The temperature under which held-out texts are most likely; 1 where somebody has a single text."""
-    folds = min(3, int(np.unique(users, return_counts=True)[1].min()))
-    if folds < 2:
+def _temperature(regression: LogisticRegression, table: Floats, users: NDArray[Any], folds: NDArray[np.int64]) -> float:
+    """The temperature under which held-out texts are most likely; 1 where somebody's texts lie in one fold."""
+    if min(len(np.unique(folds[users == user])) for user in np.unique(users)) < 2:
         return 1.0
     logits, truth = [], []
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(table, users):
+    for train, test in PredefinedSplit(folds).split():
         regression.fit(table[train], users[train])
         logits.append(_logits(regression, table[test]))
         truth.append(np.searchsorted(regression.classes_, users[test]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import dspy
 
@@ -13,7 +14,7 @@ from hyperalign_dspy.metrics.measured import reward
 from hyperalign_dspy.modules.infer import as_sample, cut, speaking
 from hyperalign_dspy.modules.settings import Settings, SettingsParameter
 from hyperalign_dspy.signatures import WriteAs
-from hyperalign_dspy.types import Hypothesis, Sample
+from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # What a sample is shown as the answer to when nobody knows what it answers.
 UNKNOWN_REQUEST = "Write something."
@@ -50,6 +51,15 @@ class Generate(dspy.Module):
         drafts = self._drafts(request, hypotheses, samples, seed)
         kept = max(drafts, key=lambda draft: reward(draft, hypotheses))
         return dspy.Prediction(text=kept, drafts=drafts)
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """predictor -> what it is called with, by names."""
+        settings = self.settings.value
+        inferred = [Hypothesis(f"{{{{{facet} hypothesis}}}}", facet) for facet in FACETS] * settings.hypotheses
+        measured = Hypothesis("{{measured hypothesis}}", "style", "measured", value=NOTABLE)
+        samples = [Sample(f"{{{{sample {n}}}}}", f"{{{{request {n}}}}}") for n in range(1, settings.samples + 1)]
+        known = told([*inferred, *[measured] * len(inferred)], settings)
+        return {"write": {"hypotheses": known, "samples": shown(samples, settings), "request": "{{request}}"}}
 
     def _drafts(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import dspy
 
@@ -47,3 +48,8 @@ class HyPerAlign(dspy.Module):
         known = self.infer(samples=samples).hypotheses if hypotheses is None else list(hypotheses)
         written = self.generate(request=request, hypotheses=known, samples=samples, seed=seed)
         return dspy.Prediction(text=written.text, drafts=written.drafts, hypotheses=known)
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """predictor -> what it is called with under these settings, by names; who is not called is left out."""
+        parts = {"infer": self.infer.probes(), "generate": self.generate.probes()}
+        return {f"{stage}.{name}": inputs for stage, found in parts.items() for name, inputs in found.items()}

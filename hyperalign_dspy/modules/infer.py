@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import dspy
@@ -72,6 +73,13 @@ class Infer(dspy.Module):
         measured = measured_hypotheses(texts, self.background.value)
         return dspy.Prediction(hypotheses=[*inferred, *measured])
 
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """predictor -> what it is called with, by names; empty where these settings call none."""
+        settings = self.settings.value
+        if settings.told not in ("inferred", "both"):
+            return {}
+        return {"read": {"samples": [f"{{{{sample {n}}}}}" for n in range(1, settings.infer_samples + 1)]}}
+
     def _inferred(self, texts: Sequence[str], settings: Settings) -> list[Hypothesis]:
         shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
         room = _TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
@@ -107,6 +115,7 @@ def cut(text: str, words: int) -> str:
     return text if len(pieces) <= words else " ".join(pieces[:words])
 
 
+@cache
 def bundled_background() -> Background:
     """How the bundled corpus' users write, all together."""
     return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)

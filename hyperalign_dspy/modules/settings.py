@@ -10,6 +10,15 @@ from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.errors import UsageError
 
+# What each whole number may be.
+_RANGES = {
+    "hypotheses": (1, 8),
+    "infer_samples": (1, 64),
+    "samples": (0, 64),
+    "sample_words": (1, 10_000),
+    "drafts": (1, 8),
+    "max_tokens": (1, 100_000),
+}
 Told = Literal["inferred", "measured", "both", "none"]
 
 
@@ -35,8 +44,12 @@ class Settings:
     max_tokens: int = 80
 
     def __post_init__(self) -> None:
-        if not 1 <= self.drafts <= 8:
-            raise UsageError(f"drafts is {self.drafts}; it lies between 1 and 8.")
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise UsageError(f"{name} is {value!r}; it is a whole number between {least} and {most}.")
+        if isinstance(self.temperature, (bool, str)) or not 0 <= self.temperature <= 2:
+            raise UsageError(f"temperature is {self.temperature!r}; it lies between 0 and 2.")
         if self.told not in ("inferred", "measured", "both", "none"):
             raise UsageError(f"told is {self.told!r}; it is inferred, measured, both or none.")
 

@@ -8,8 +8,8 @@ from typing import Any
 HUMAN = "people's own text"
 _VERDICTS = {
     "gain": "GAIN: the compiled program does better than the baseline at equal drafts.",
-    "no gain": "NO GAIN could be shown over the baseline at equal drafts; the baseline is what is frozen.",
-    "loss": "LOSS: the compiled program is worse than the baseline at equal drafts; the baseline is what is frozen.",
+    "no gain": "NO GAIN could be shown over the baseline at equal drafts.",
+    "loss": "LOSS: the compiled program is worse than the baseline at equal drafts.",
 }
 
 
@@ -44,11 +44,12 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     verdict = result["confirmation"]["verdict"]
     gap = next(row for row in result["confirmation"]["rows"] if row["name"] == "compiled")
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
-    lines = [f"{_VERDICTS[verdict]}\n  {figures}"]
+    kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
+    lines = [f"{_VERDICTS[verdict]}{kept}\n  {figures}"]
     if result["changes"]:
         lines.append("  compiled: " + ", ".join(f"{slot}={value}" for slot, value in result["changes"].items()))
-    elif verdict == "no gain":
-        lines.append("  The search found nothing above the baseline on the users that it may see.")
+    else:
+        lines.append("  compiled is the baseline itself: nothing better was found on the users that a search may see.")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +17,23 @@ from hyperalign_dspy.metrics.stats import smallest_gain
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator, answered_share
-from hyperalign_dspy.search.runs import Run, check_same, find_run, open_run, run_id_of
+from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.search.visits import describe as describe_changes
-from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
-from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.shelf.specs import Value, digest
 from hyperalign_dspy.tasks.protocol import Bench, Job
 from hyperalign_dspy.types import Cost, Watcher
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
 ANSWERED = 0.95
+# After so many suggestions in a row that have seen every block, the search has nothing left to learn.
+MOST_REPEATS = 50
 # Calls in flight where the engine does not say how many it takes well.
 REMOTE_CONCURRENCY = 8
 
@@ -80,13 +82,15 @@ class Compiler:
         self.job, self.model, self.watcher = job, model, watcher
         self.command = list(command)
         self.space = Space(job.program, job.recipe)
+        self._try_candidates()
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
         self.identity = {
             "program": job.program.name,
             "program_digest": digest(job.program),
             "recipe": job.recipe.name,
-            "recipe_digest": digest(job.recipe),
+            # A cap says when to stop and not what is searched: with a higher one the same run goes on.
+            "recipe_digest": digest(replace(job.recipe, max_calls=0)),
             "data_digest": self.bench.digest,
             "source": job.source,
             "model": model,
@@ -101,7 +105,7 @@ class Compiler:
             UsageError: the call cap does not even cover the baseline and the confirmation.
         """
         recipe, bench = self.job.recipe, self.bench
-        most = max((self._calls(c) for c in self._corners()), default=1)
+        most = self._most()
         base = self._calls(self.space.baseline)
         searched = len(bench.validation) * (base + recipe.finalists * most)
         searched += recipe.visits * max(len(block) for block in self.blocks) * most
@@ -110,13 +114,14 @@ class Compiler:
         each = len(bench.sealed) / users
         sd = math.sqrt(0.25 / each)
         total = searched + confirmed
-        if recipe.max_calls and recipe.max_calls < confirmed + len(self.blocks[0]) * (base + most):
+        least = confirmed + len(self.blocks[0]) * (base + most)
+        if recipe.max_calls and recipe.max_calls < least:
             raise UsageError(
                 f"{recipe.max_calls} calls are too few: the confirmation alone can take {confirmed}.",
-                fix=f"Give at least --max-calls {confirmed + len(self.blocks[0]) * (base + most)}.",
+                fix=f"Give at least --max-calls {least}: that leaves room for the pilot and one visit.",
             )
         return Plan(
-            run_id=self._run_id(),
+            run_id=run_id_of(self.identity),
             users=users,
             instances=len(bench.sealed),
             validation_instances=len(bench.validation),
@@ -127,15 +132,6 @@ class Compiler:
             smallest_win=min(1.0, 0.5 + smallest_gain(users, sd)),
             unit=bench.unit,
         )
-
-    def expect(self, run_id: str) -> None:
-        """Refuse unless this compile is that run.
-
-        Raises:
-            RunMismatch: with what differs.
-        """
-        if run_id != self._run_id():
-            check_same(find_run(run_id), self.identity)
 
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
@@ -173,11 +169,16 @@ class Compiler:
         for changes in self.job.recipe.start:
             study.enqueue(changes)
         for place in range(1, self.job.recipe.visits + 1):
-            number, configuration = study.ask()
+            asked = self._next(study, visits)
+            if asked is None:
+                self.watcher.say("Nothing that was suggested is still worth a visit.")
+                break
+            number, configuration = asked
             if not self._affords(visits, configuration, ledger, plan):
                 self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
                 break
-            self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", visits.ahead(configuration, 1))
+            todo = sum(visits.ahead(configuration, 1))
+            self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", todo)
             gap = visits.visit(configuration)
             study.tell(number, gap)
             changes_ = configuration.differs(self.space.baseline)
@@ -185,11 +186,20 @@ class Compiler:
             self.watcher.say(f"visit {place:2d}  {gap:+.2f}  {describe_changes(changes_)}")
         self._finals(visits, ledger, plan)
 
+    def _next(self, study: Study, visits: Visits) -> tuple[int, Configuration] | None:
+        """The next suggestion that a visit can tell something of; of the others, what is known is told again."""
+        for _ in range(MOST_REPEATS):
+            number, configuration = study.ask()
+            if not visits.exhausted(configuration):
+                return number, configuration
+            study.tell(number, visits.known(configuration))
+        return None
+
     def _finals(self, visits: Visits, ledger: Ledger, plan: Plan) -> None:
         """Before one is chosen, the most promising are seen on every block: a single block is luck."""
         for standing in visits.ranking()[: self.job.recipe.finalists]:
             if self._affords(visits, standing.configuration, ledger, plan, len(self.blocks)):
-                todo = visits.ahead(standing.configuration, len(self.blocks))
+                todo = sum(visits.ahead(standing.configuration, len(self.blocks)))
                 self.watch(visits.evaluator, "finalist", todo)
                 visits.finish(standing.configuration)
 
@@ -253,31 +263,36 @@ class Compiler:
     def _affords(
         self, visits: Visits, configuration: Configuration, ledger: Ledger, plan: Plan, blocks: int = 1
     ) -> bool:
-        """Whether visits at their worst case leave the confirmation's reserve whole."""
+        """Whether the next visits at their worst case leave the confirmation's reserve whole."""
         cap = self.job.recipe.max_calls
-        worst = blocks * max(map(len, self.blocks)) * (self._calls(configuration) + self._calls(visits.baseline))
-        return not cap or ledger.cost().calls + worst + plan.confirm_calls <= cap
+        own, rival = visits.ahead(configuration, blocks)
+        worst = own * self._calls(configuration) + rival * self._calls(visits.baseline)
+        return not cap or ledger.spent() + worst + plan.confirm_calls <= cap
 
     def _confirm_calls(self, most: int) -> int:
         # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
         arms = arms_of(self.bench, self.space.baseline, self.space.baseline)
         return len(self.bench.sealed) * most * len(arms)
 
-    def _corners(self) -> Sequence[Configuration]:
-        """For each slot its costliest candidates, one at a time and then all together."""
-        widest = {
-            slot: max(c, key=lambda v: (isinstance(v, (int, float)), v if isinstance(v, (int, float)) else 0))
-            for slot, c in self.space.slots.items()
-        }
-        singles = [self.space.configuration({s: v}) for s, c in self.space.slots.items() for v in c]
-        told = {"told": "both"} if "told" in self.space.slots else {}
-        return [self.space.baseline, self.space.configuration({**widest, **told}), *singles]
+    def _most(self) -> int:
+        """The most calls that an instance can cost: of every slot the costliest candidate."""
+        of = self.space.configuration
+        costliest: dict[str, Value] = {}
+        for slot, candidates in self.space.slots.items():
+            calls = [self._calls(of({slot: value})) for value in candidates]
+            costliest[slot] = candidates[calls.index(max(calls))]
+        return max(self._calls(of(costliest)), self._calls(self.space.baseline))
+
+    def _try_candidates(self) -> None:
+        """Make a module of every candidate and start: a name that means nothing is found before anything is paid."""
+        for slot, candidates in self.space.slots.items():
+            for value in candidates:
+                build(self.job.program, self.space.configuration({slot: value}))
+        for changes in self.job.recipe.start:
+            self.space.params(changes)
 
     def _calls(self, configuration: Configuration) -> int:
         return self.bench.calls(configuration)
-
-    def _run_id(self) -> str:
-        return run_id_of(self.identity)
 
 
 def _summary(standing: Any, baseline: Configuration) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from hyperalign_dspy.metrics.stats import Estimate, paired, verdict
+from hyperalign_dspy.metrics.stats import Estimate, paired, proportion, verdict
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
@@ -21,8 +21,7 @@ class Row:
     """One arm on the sealed users.
 
     ``value`` is the mean score, ``gap`` the paired difference to the baseline at equal drafts and ``wins`` the win rate
-    over it; ``second_gap`` is the difference by the second judge. ``first_wins`` is the win rate of first drafts alone
-    over the baseline's. ``copied`` is the share of texts that copy.
+    over it; ``second_gap`` is the difference by the second judge. ``copied`` is the share of texts that copy.
     """
 
     name: str
@@ -31,7 +30,6 @@ class Row:
     value: Estimate
     gap: Estimate
     wins: Estimate
-    first_wins: Estimate
     second_gap: Estimate
     rank: float
     accuracy: float
@@ -100,7 +98,6 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outc
         value=paired([s.value for s, _ in scores], [user for _, user in scores]),
         gap=_gap(outcomes, rival),
         wins=_wins(outcomes, rival),
-        first_wins=_wins(outcomes, rival, first=True),
         second_gap=_second(outcomes, rival),
         rank=fmean([1 / s.rank if s.rank else 0.0 for s, _ in scores]),
         accuracy=fmean([float(s.rank == 1) for s, _ in scores]),
@@ -110,12 +107,9 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outc
     )
 
 
-def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome], *, first: bool = False) -> list[tuple[Score, Score, str]]:
-    found = [
-        ((m.first, r.first) if first else (m.score, r.score), m.instance.user_id)
-        for m, r in zip(mine, rival, strict=True)
-    ]
-    return [(m, r, user) for (m, r), user in found if m and r]
+def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> list[tuple[Score, Score, str]]:
+    both = zip(mine, rival, strict=True)
+    return [(m.score, r.score, m.instance.user_id) for m, r in both if m.score and r.score]
 
 
 def _gap(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
@@ -123,9 +117,9 @@ def _gap(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
     return paired([difference(m, r) for m, r, _ in pairs], [user for *_, user in pairs])
 
 
-def _wins(mine: Sequence[Outcome], rival: Sequence[Outcome], *, first: bool = False) -> Estimate:
-    pairs = _pairs(mine, rival, first=first)
-    return paired([win(m, r) for m, r, _ in pairs], [user for *_, user in pairs])
+def _wins(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
+    pairs = _pairs(mine, rival)
+    return proportion([win(m, r) for m, r, _ in pairs], [user for *_, user in pairs])
 
 
 def _second(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:

@@ -13,6 +13,7 @@ import dspy
 
 from hyperalign_dspy.errors import HyperalignError, ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger, unwrap
+from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser, Score
 
 # Errors of one call that leave an instance without an answer; whatever else is wrong ends the run.
@@ -23,21 +24,23 @@ MOST_MISSING = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
-    """One instance under one arm. ``score`` is of the text kept, ``first`` of the first draft; None: no answer."""
+    """One instance under one arm; without an answer ``score`` is None and ``error`` says why."""
 
     instance: HasUser
     text: str
     score: Score | None
-    first: Score | None
     error: str = ""
 
 
 class Evaluator:
-    """Answers and scores. ``tick`` hears of every instance that is done."""
+    """Answers and scores. ``tick`` hears of every instance that is done; ``given`` holds modules that are not to be
+    built anew from their configuration.
+    """
 
     def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int) -> None:
         self.bench, self.lm, self.ledger, self.concurrency = bench, lm, ledger, concurrency
         self.tick: Callable[[str], None] = lambda name: None
+        self.given: dict[Configuration, Any] = {}
 
     def outcomes(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> list[Outcome]:
         """One outcome an instance, in their order.
@@ -45,7 +48,7 @@ class Evaluator:
         Raises:
             TooManyFailures: more than a fifth of the instances got no answer. BudgetReached: a cap.
         """
-        module = self.bench.module(arm.configuration)
+        module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
         with self.ledger.phase(phase), ThreadPoolExecutor(self.concurrency) as pool:
             futures = [
                 pool.submit(contextvars.copy_context().run, self._answer, module, instance, arm)
@@ -63,7 +66,7 @@ class Evaluator:
         """The answer, or what kept it from coming."""
         try:
             with dspy.context(lm=self.lm, disable_history=True):
-                return self.bench.answer(module, instance, wrong=arm.wrong)
+                return self.bench.answer(module, instance, knows=arm.knows)
         except Exception as error:
             cause = unwrap(error)
             if isinstance(cause, HyperalignError) and not isinstance(cause, _MISSING):
@@ -82,13 +85,11 @@ class Evaluator:
 
     def _scored(self, instances: Sequence[HasUser], answers: Sequence[Answer | str], *, sealed: bool) -> list[Outcome]:
         done = [(i, a) for i, a in zip(instances, answers, strict=True) if isinstance(a, Answer)]
-        answered = [instance for instance, _ in done]
-        kept = iter(self.bench.score([a.text for _, a in done], answered, sealed=sealed))
-        firsts = iter(self.bench.score([a.first for _, a in done], answered, sealed=sealed))
+        scores = iter(self.bench.score([a for _, a in done], [i for i, _ in done], sealed=sealed))
         return [
-            Outcome(instance, "", None, None, answer)
+            Outcome(instance, "", None, answer)
             if isinstance(answer, str)
-            else Outcome(instance, answer.text, next(kept), next(firsts))
+            else Outcome(instance, answer.text, next(scores))
             for instance, answer in zip(instances, answers, strict=True)
         ]
 

@@ -1,42 +1,76 @@
-"""Measures a given configuration on sealed users, without any search."""
+"""Measures a frozen program on sealed users, without any search."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.confirm import arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.runs import expect, open_run
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.shelf.specs import Value
+from hyperalign_dspy.shelf.files import write_json
+from hyperalign_dspy.shelf.frozen import Frozen
 from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Watcher
 
 
-def measure(job: Job, model: str, values: Mapping[str, Value], watcher: Watcher) -> dict[str, Any]:
-    """The confirmation's table for one configuration, as plain data of the form of result.json."""
+def measure(
+    job: Job, model: str, frozen: Frozen, watcher: Watcher, command: Sequence[str], expected: str = ""
+) -> dict[str, Any]:
+    """The confirmation's table for a frozen program as it was loaded, as plain data of the form of result.json.
+
+    It is a run of its own: what has been answered is recorded, and the same command goes on where it was cut off.
+    ``expected`` is the run that it has to be, where one is to be gone on with.
+
+    Raises:
+        RunMismatch: it is not the run that was expected.
+        UsageError: this corpus is the one that it was made on, but these are not the users that were sealed from it.
+    """
     start = time.monotonic()
     compiler = Compiler(job, model, watcher)
-    configuration = Configuration.of(values)
-    baseline = compiler.space.baseline
-    with Ledger() as ledger:
+    bench, baseline = compiler.bench, compiler.space.baseline
+    _check_sealed(frozen, bench.facts)
+    configuration = Configuration.of(frozen.manifest["configuration"])
+    arms = arms_of(bench, baseline, configuration)
+    identity = {**compiler.identity, "recipe": "eval", "frozen": frozen.manifest["manifest_sha256"]}
+    if expected:
+        expect(expected, identity)
+    run = open_run(identity, command)
+    most = len(bench.sealed) * sum(bench.calls(arm.configuration) for arm in arms)
+    watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
+    with Ledger(run.path("calls.jsonl")) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
-        evaluator = Evaluator(compiler.bench, lm, ledger, compiler.concurrency(lm))
-        arms = arms_of(compiler.bench, baseline, configuration)
-        compiler.watch(evaluator, "confirm", len(arms) * len(compiler.bench.sealed))
-        confirmation = confirm(compiler.bench, evaluator, arms)
+        evaluator = Evaluator(bench, lm, ledger, compiler.concurrency(lm))
+        evaluator.given[configuration] = frozen.module
+        compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
+        confirmation = confirm(bench, evaluator, arms)
         cost = ledger.cost()
-    return {
+    result = {
         "schema": "hyperalign/result/1",
-        "plan": {"unit": compiler.bench.unit},
+        "run": run.run_id,
+        "plan": {"unit": bench.unit},
         "changes": dict(configuration.differs(baseline)),
         "confirmation": confirmation.as_dict(),
-        "facts": dict(compiler.bench.facts),
+        "facts": dict(bench.facts),
         "cost": asdict(cost),
         "seconds": time.monotonic() - start,
     }
+    write_json(run.path("result.json"), result)
+    return result
+
+
+def _check_sealed(frozen: Frozen, facts: Any) -> None:
+    made = frozen.manifest["data"]
+    if made["corpus_digest"] == facts["corpus_digest"] and made["split_digest"] != facts["split_digest"]:
+        seed = frozen.manifest["identity"]["seed"]
+        raise UsageError(
+            "This program was made on this corpus with another split: its search has seen some of these users.",
+            fix=f"Leave --seed out, or give --seed {seed}. If the split itself has changed since, compile again.",
+        )

@@ -79,7 +79,7 @@ def open_run(plan: Mapping[str, Any], command: Sequence[str]) -> Run:
     folder = home() / run_id_of(plan)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        ignore = home().parent / ".gitignore"
+        ignore = home() / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# people's texts: never commit them\n*\n", encoding="utf-8")
         write_json(folder / "plan.json", {**plan, "command": list(command)})
@@ -91,20 +91,22 @@ def open_run(plan: Mapping[str, Any], command: Sequence[str]) -> Run:
     return Run(folder)
 
 
-def check_same(run: Run, plan: Mapping[str, Any]) -> None:
+def expect(run_id: str, plan: Mapping[str, Any]) -> None:
     """Refuse to go on with a run whose program, recipe, corpus or model changed.
 
     Raises:
         RunMismatch: with what differs.
     """
+    if run_id == run_id_of(plan):
+        return
+    run = find_run(run_id)
     old = {key: value for key, value in run.plan.items() if key != "command"}
     changed = [key for key in sorted({*old, *plan}) if old.get(key) != plan.get(key)]
-    if changed:
-        lines = [f"  {key}: was {str(old.get(key))[:40]}, is {str(plan.get(key))[:40]}" for key in changed]
-        raise RunMismatch(
-            f"The run {run.run_id} was started with something else:\n" + "\n".join(lines),
-            fix="Compile again: it makes a run of its own, and this one stays as it is.",
-        )
+    lines = [f"  {key}: was {str(old.get(key))[:40]}, is {str(plan.get(key))[:40]}" for key in changed]
+    raise RunMismatch(
+        f"The run {run.run_id} was started with something else:\n" + "\n".join(lines),
+        fix="Give the command anew: it makes a run of its own, and this one stays as it is.",
+    )
 
 
 def all_runs() -> list[Run]:

@@ -12,11 +12,16 @@ from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec, Value
 
 
 class Space:
-    """Slots with candidates. Every choice is categorical, by id or number; nothing long ever enters the study."""
+    """Slots with candidates. Every choice is categorical, by id or number; nothing long ever enters the study.
+
+    Raises:
+        UsageError: a slot whose candidates lack what the baseline has.
+    """
 
     def __init__(self, program: ProgramSpec, recipe: RecipeSpec) -> None:
         self.slots: Mapping[str, tuple[Value, ...]] = dict(sorted(recipe.slots.items()))
         self.baseline = Configuration.of({**program.baseline, "max_tokens": recipe.max_tokens})
+        self._check()
 
     @property
     def size(self) -> int:
@@ -35,7 +40,7 @@ class Space:
         return Configuration.of({**self.baseline.as_dict(), **params})
 
     def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
-        """One candidate for every slot: the given changes, else the baseline's own, else (no candidate) the first.
+        """One candidate for every slot: the given changes, else the baseline's own.
 
         Raises:
             UsageError: a change that is no candidate.
@@ -44,4 +49,19 @@ class Space:
             if value not in self.slots.get(slot, ()):
                 raise UsageError(f"A start of the recipe sets {slot}={value}, which is no candidate of that slot.")
         values = {**self.baseline.as_dict(), **changes}
-        return {slot: values[slot] if values.get(slot) in found else found[0] for slot, found in self.slots.items()}
+        return {slot: values[slot] for slot in self.slots}
+
+    def _check(self) -> None:
+        """Every start is a change to the baseline, so the baseline itself has to lie in the space."""
+        own = self.baseline.as_dict()
+        for slot, candidates in self.slots.items():
+            if slot not in own:
+                raise UsageError(
+                    f"The recipe searches {slot!r}, and the program's baseline does not say what it starts from.",
+                    fix=f"Known slots: {', '.join(own)}. Or add it under [baseline] in program.toml.",
+                )
+            if own[slot] not in candidates:
+                raise UsageError(
+                    f"The slot {slot!r} has the candidates {list(candidates)}, and not the baseline's {own[slot]!r}.",
+                    fix=f"Add {own[slot]!r} to them: a search that cannot stay where it is tells less.",
+                )

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hyperalign_dspy.metrics.stats import Estimate, paired, shrunk_mean
+from hyperalign_dspy.metrics.stats import Estimate, paired, per_user, shrink
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
 
-# How far configurations lie apart, in log-odds, before anything is seen of them. Small: a winner is mostly luck.
-PRIOR_SPREAD = 0.5
-
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of one configuration: its paired differences to the baseline so far, raw and shrunk."""
+    """What is known of one configuration: its paired differences to the baseline so far, and their mean drawn towards
+    that of all visited configurations by as much as it may be luck."""
 
     configuration: Configuration
     estimate: Estimate
@@ -41,7 +39,7 @@ class Visits:
         """
         block = self._seen.get(configuration, 0)
         if block >= len(self.blocks):
-            return self.standing(configuration).estimate.mean
+            return self.known(configuration)
         values, users = self._paired(configuration, block)
         self._seen[configuration] = block + 1
         self._values.setdefault(configuration, []).extend(values)
@@ -50,15 +48,23 @@ class Visits:
 
     def finish(self, configuration: Configuration) -> None:
         """Visit every block that the configuration has not seen."""
-        while self._seen.get(configuration, 0) < len(self.blocks):
+        while not self.exhausted(configuration):
             self.visit(configuration)
 
-    def ahead(self, configuration: Configuration, blocks: int) -> int:
-        """How many instances the next ``blocks`` blocks of a configuration have answered, the baseline's included."""
+    def ahead(self, configuration: Configuration, blocks: int) -> tuple[int, int]:
+        """Instances in the next ``blocks`` blocks of a configuration: that it answers, and that the baseline does."""
         seen = self._seen.get(configuration, 0)
         places = range(seen, min(seen + blocks, len(self.blocks)))
-        rival = 0 if configuration == self.baseline else 1
-        return sum(len(self.blocks[p]) * (rival + (p not in self._baseline)) for p in places)
+        rival = sum(len(self.blocks[p]) for p in places if p not in self._baseline)
+        return 0 if configuration == self.baseline else sum(len(self.blocks[p]) for p in places), rival
+
+    def exhausted(self, configuration: Configuration) -> bool:
+        """Whether a configuration has seen every block."""
+        return self._seen.get(configuration, 0) >= len(self.blocks)
+
+    def known(self, configuration: Configuration) -> float:
+        """The mean paired difference of a visited configuration over all that it has seen."""
+        return paired(self._values[configuration], self._users[configuration]).mean
 
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""
@@ -66,27 +72,25 @@ class Visits:
             self._baseline[block] = self._outcomes(self.baseline, block)
         return self._baseline[block]
 
-    def standing(self, configuration: Configuration) -> Standing:
-        """All recorded instances of a configuration together."""
-        values, users = self._values[configuration], self._users[configuration]
-        return Standing(
-            configuration,
-            paired(values, users),
-            shrunk_mean(values, users, PRIOR_SPREAD),
-            self._seen[configuration],
-        )
-
     def ranking(self) -> list[Standing]:
         """Every visited configuration but the baseline, the most promising first."""
-        found = [self.standing(c) for c in self._values if c != self.baseline]
-        return sorted(found, key=lambda s: (-s.shrunk, s.configuration.digest))
+        visited = [c for c in self._values if c != self.baseline]
+        drawn = shrink([per_user(self._values[c], self._users[c]) for c in visited])
+        found = [
+            Standing(c, paired(self._values[c], self._users[c]), mean, self._seen[c])
+            for c, mean in zip(visited, drawn, strict=True)
+        ]
+        return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
     def winner(self) -> Configuration:
-        """The best shrunk mean among those that have seen most blocks; the baseline if none is above it."""
+        """The most promising of those that have seen most blocks; the baseline where that one lies below it.
+
+        This only nominates: whether it is better is for the confirmation to say.
+        """
         ranking = self.ranking()
         most = max((s.blocks for s in ranking), default=0)
         best = next((s for s in ranking if s.blocks == most), None)
-        return best.configuration if best and best.shrunk > 0 else self.baseline
+        return best.configuration if best and best.estimate.mean > 0 else self.baseline
 
     def _paired(self, configuration: Configuration, block: int) -> tuple[list[float], list[str]]:
         rivals = self.on_block(block)

@@ -25,9 +25,18 @@ def card(manifest: Mapping[str, Any]) -> str:
 
 
 def _usage(manifest: Mapping[str, Any]) -> str:
-    name = manifest["program"]
-    model = manifest["model"]["name"]
-    return f'```\nhyperalign run {name} --model {model} --samples FOLDER --request "..."\n```'
+    name, model = manifest["program"], manifest["model"]["name"]
+    if manifest["task"] == "authorship":
+        return f'```\nhyperalign run {name} --model {model} --samples FOLDER --request "..."\n```'
+    return (
+        "```python\nimport dspy\nfrom hyperalign_dspy import connect, load_frozen\n\n"
+        f'program = load_frozen("programs/{name}/frozen/MODEL").module\n'
+        f'with dspy.context(lm=connect("{model}")):\n    answer = program({_inputs(manifest)})\n```'
+    )
+
+
+def _inputs(manifest: Mapping[str, Any]) -> str:
+    return ", ".join(f'{name}="..."' for name in manifest["inputs"])
 
 
 def _table(rows: Any) -> str:

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import dspy
+
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.modules.plain import Plain
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.specs import ProgramSpec, Value, digest
 
@@ -48,26 +51,49 @@ def build(program: ProgramSpec, configuration: Configuration) -> Any:
     """A new module of the program, set as the configuration says.
 
     Raises:
-        UnknownName: a module, predictor, instruction or demo set that does not exist.
+        UnknownName: a module, predictor, instruction or demo set that does not exist. UsageError: a setting that does
+        not, or a value that makes no sense.
     """
     module = new_module(program.module)
     predictors = dict(module.named_predictors())
-    settings: dict[str, Value] = {}
     for slot, value in configuration.values:
         predictor, _, part = slot.rpartition(".")
         if part == "instruction":
             _instruct(_named(predictors, predictor), program.instructions.get(predictor, {}), str(value))
         elif part == "demos":
             _show(_named(predictors, predictor), program.demos.get(predictor, {}), str(value))
-        else:
-            settings[slot] = value
-    _set(module, predictors, settings)
+    adjust(module, settings_of(configuration.as_dict()))
     return module
 
 
 def new_module(path: str) -> Any:
-    """Make a module from ``module:Class``."""
-    return registry.resolve("module", path, {})()
+    """Make a module from ``module:Class``; one that keeps no settings of its own comes as a `Plain`.
+
+    Raises:
+        UnknownName: no such class. UsageError: it is no DSPy module, or cannot be made without arguments.
+    """
+    found = registry.resolve("module", path, {})
+    if not (isinstance(found, type) and issubclass(found, dspy.Module)):
+        raise UsageError(f"{path} is not a DSPy module.", fix="Name a class that derives from dspy.Module.")
+    try:
+        module = found()
+    except TypeError as error:
+        raise UsageError(f"{path} cannot be made: {error}.", fix="Its __init__ must need no arguments.") from error
+    return module if hasattr(module, "settings") else Plain(module)
+
+
+def adjust(module: Any, settings: Mapping[str, Value]) -> None:
+    """Change some settings of a module.
+
+    Raises:
+        UsageError: no such setting, or a value that makes no sense.
+    """
+    module.settings.value = module.settings.value.changed(**settings)
+
+
+def settings_of(configuration: Mapping[str, Value]) -> dict[str, Value]:
+    """The slots of a configuration that are settings and not a predictor's."""
+    return {slot: value for slot, value in configuration.items() if not slot.endswith((".instruction", ".demos"))}
 
 
 def _named(predictors: Mapping[str, Any], name: str) -> Any:
@@ -90,19 +116,3 @@ def _show(predictor: Any, library: Mapping[str, list[dict[str, Any]]], choice: s
     if choice not in library:
         raise unknown("demo set", choice, [SEED, *library])
     predictor.demos = [dict(demo) for demo in library[choice]]
-
-
-def _set(module: Any, predictors: Mapping[str, Any], settings: Mapping[str, Value]) -> None:
-    """Settings go to the module where it keeps some; a plain DSPy module takes adapter, temperature and max_tokens."""
-    if hasattr(module, "settings"):
-        module.settings.value = module.settings.value.changed(**settings)
-        return
-    for name, value in settings.items():
-        if name not in ("adapter", "temperature", "max_tokens"):
-            raise UsageError(
-                f"The slot {name!r} means nothing to {type(module).__name__}.",
-                fix="A plain module has adapter, temperature, max_tokens, and PREDICTOR.instruction.",
-            )
-        for predictor in predictors.values():
-            if name != "adapter":
-                predictor.config[name] = value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,30 @@ def write_text(path: Path, text: str) -> None:
             f"Cannot write {path}: {error.strerror}.",
             fix="Free some room, or go to a folder that you may write.",
         ) from error
+
+
+def copy_folder(source: Path, place: Path) -> None:
+    """Put a copy of a folder into place, whole or not at all."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.")) / "copy"
+        shutil.copytree(source, fresh)
+        replace_folder(fresh, place)
+        fresh.parent.rmdir()
+    except OSError as error:
+        raise MissingFolder(
+            f"Cannot write {place}: {error.strerror}.",
+            fix="Go to a folder that you may write, or name one: --shelf FOLDER",
+        ) from error
+
+
+def replace_folder(fresh: Path, place: Path) -> None:
+    """Move a finished folder into place; what was there is gone only once the new one stands."""
+    old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    if place.exists():
+        os.replace(place, old / "was")
+    os.replace(fresh, place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

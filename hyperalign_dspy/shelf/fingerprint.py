@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import dspy
-from dspy.adapters.types import History
 
 from hyperalign_dspy.adapters import adapter
 
@@ -17,12 +16,21 @@ def signature_fields(module: Any) -> dict[str, list[list[str]]]:
 
 
 def probe_messages(module: Any) -> dict[str, list[dict[str, Any]]]:
-    """predictor -> the messages for a probe whose every input field holds its own name."""
-    settings = getattr(getattr(module, "settings", None), "value", None)
-    speaker = adapter(getattr(settings, "adapter", "") or "turns")
+    """predictor -> the messages that it sends, with {{names}} where inputs go.
+
+    A module that knows which of its predictors are called, and with what, says so by a method ``probes``; for others
+    every predictor is shown with every input.
+    """
+    speaker = adapter(module.settings.value.adapter or "chat")
+    predictors = dict(module.named_predictors())
+    probes = (
+        module.probes()
+        if hasattr(module, "probes")
+        else {name: _probe(predictor.signature) for name, predictor in predictors.items()}
+    )
     return {
-        name: _plain(speaker.format(predictor.signature, predictor.demos, _probe(predictor.signature)))
-        for name, predictor in module.named_predictors()
+        name: _plain(speaker.format(predictors[name].signature, predictors[name].demos, inputs))
+        for name, inputs in probes.items()
     }
 
 
@@ -34,8 +42,8 @@ def _fields(signature: Any) -> list[list[str]]:
 def _probe(signature: Any) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, field in signature.input_fields.items():
-        if field.annotation is History:
-            values[name] = dspy.History(messages=[{"request": "{{request}}", "text": "{{text}}"}])
+        if field.annotation is dspy.History:
+            values[name] = dspy.History(messages=[])
         elif str(field.annotation).startswith("list"):
             values[name] = [f"{{{{{name}}}}}"]
         else:

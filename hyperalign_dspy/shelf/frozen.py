@@ -9,18 +9,17 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.errors import FrozenMismatch, MissingFolder, UnknownName
+from hyperalign_dspy.errors import DataError, FrozenMismatch, MissingFolder, UnknownName
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.card import card
-from hyperalign_dspy.shelf.configure import new_module
-from hyperalign_dspy.shelf.files import dump, read_json, write_text
+from hyperalign_dspy.shelf.configure import adjust, new_module, settings_of
+from hyperalign_dspy.shelf.files import dump, read_json, replace_folder, write_text
 from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
 from hyperalign_dspy.shelf.locate import frozen_folders
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
@@ -75,22 +74,36 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
     write_text(fresh / "CARD.md", card(json.loads(dump(manifest))))
     for path in fresh.iterdir():
         path.chmod(0o644)
-    if folder.exists():
-        shutil.rmtree(folder)
-    fresh.rename(folder)
+    replace_folder(fresh, folder)
     return folder
 
 
-def load_frozen(folder: Path) -> Frozen:
-    """Verify and load.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A manifest as it was written.
+
+    Raises:
+        FrozenMismatch: it cannot be read, has another schema, or was changed.
+    """
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except DataError as error:
+        raise _tampered(folder, "manifest.json") from error
+    schema = manifest.get("schema") if isinstance(manifest, dict) else None
+    if schema != SCHEMA:
+        raise FrozenMismatch(f"{folder} has the schema {schema!r}; this version reads {SCHEMA}.")
+    if _self_hash(manifest) != manifest.get("manifest_sha256"):
+        raise _tampered(folder, "manifest.json")
+    return dict(manifest)
+
+
+def load_frozen(place: Path | str) -> Frozen:
+    """Verify and load the frozen program in a folder.
 
     Raises:
         FrozenMismatch: a file or signature differs from the manifest, with what differs and what to do.
     """
-    manifest = read_json(folder / "manifest.json")
-    if manifest.get("schema") != SCHEMA:
-        raise FrozenMismatch(f"{folder} has the schema {manifest.get('schema')!r}; this version reads {SCHEMA}.")
-    _check_self(manifest, folder)
+    folder = Path(place)
+    manifest = read_manifest(folder)
     try:
         state = (folder / "program.json").read_bytes()
     except OSError as error:
@@ -99,6 +112,7 @@ def load_frozen(folder: Path) -> Frozen:
         raise _tampered(folder, "program.json")
     module = new_module(manifest["module"])
     _check_fields(module, manifest, folder)
+    adjust(module, settings_of(manifest["configuration"]))
     module.load_state(read_json(folder / "program.json"))
     if probe_messages(module) != manifest["probe"]["messages"]:
         raise FrozenMismatch(
@@ -128,7 +142,9 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "schema": SCHEMA,
         "program": program.name,
         "summary": program.summary,
+        "task": program.task,
         "module": program.module,
+        "inputs": list(program.inputs),
         "frozen": provenance.frozen_is,
         "model": {**provenance.model_facts, "name": public_name(provenance.model)},
         "configuration": dict(provenance.configuration),
@@ -161,11 +177,6 @@ def _embedded(module: Any) -> dict[str, Any]:
 def _self_hash(manifest: Mapping[str, Any]) -> str:
     values = {key: value for key, value in manifest.items() if key != "manifest_sha256"}
     return hashlib.sha256(dump(values).encode()).hexdigest()
-
-
-def _check_self(manifest: Mapping[str, Any], folder: Path) -> None:
-    if _self_hash(manifest) != manifest.get("manifest_sha256"):
-        raise _tampered(folder, "manifest.json")
 
 
 def _check_fields(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:

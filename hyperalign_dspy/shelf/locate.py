@@ -79,7 +79,8 @@ def frozen_folders(program: str) -> dict[str, Path]:
     """model slug -> folder of every frozen program of that name, the nearest shelf winning."""
     found: dict[str, Path] = {}
     for _, folder in folders(PROGRAMS):
-        for manifest in sorted((folder / program / "frozen").glob("*/manifest.json")):
+        # A name that begins with a dot is one that was being written.
+        for manifest in sorted((folder / program / "frozen").glob("[!.]*/manifest.json")):
             found.setdefault(manifest.parent.name, manifest.parent)
     return found
 

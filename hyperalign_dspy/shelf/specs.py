@@ -15,6 +15,17 @@ from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, find
 
 SCHEMA = 1
+# The least that each number of a recipe can be: an interval takes three users.
+_LEAST = {
+    "visits": 1,
+    "block_users": 1,
+    "block_requests": 1,
+    "confirm_users": 3,
+    "confirm_requests": 1,
+    "finalists": 0,
+    "max_tokens": 1,
+    "max_calls": 0,
+}
 Value = str | int | float | bool
 
 
@@ -83,13 +94,22 @@ def load_recipe(name: str) -> RecipeSpec:
     """
     path = find(RECIPES, name)
     values = _read(path)
-    values["slots"] = {slot: tuple(values_) for slot, values_ in values.get("slots", {}).items()}
+    values["slots"] = {slot: _candidates(path, slot, found) for slot, found in values.get("slots", {}).items()}
     values["start"] = tuple(values.get("start", ()))
     recipe: RecipeSpec = _typed(RecipeSpec, values, path)
-    empty = [slot for slot, candidates in recipe.slots.items() if not candidates]
-    if empty:
-        raise UsageError(f"{path}: the slot {empty[0]!r} has no candidates.", fix="Give it a list of at least one.")
+    for number, least in _LEAST.items():
+        value = getattr(recipe, number)
+        if type(value) is not int or value < least:
+            raise UsageError(f"{path}: {number} is {value!r}; it has to be a whole number from {least} up.")
     return recipe
+
+
+def _candidates(path: Path, slot: str, found: Any) -> tuple[Value, ...]:
+    if not isinstance(found, list) or not found:
+        raise UsageError(
+            f"{path}: the slot {slot!r} is {found!r}.", fix=f'Give a list of candidates: "{slot}" = [first, second]'
+        )
+    return tuple(found)
 
 
 def digest(spec: Any) -> str:

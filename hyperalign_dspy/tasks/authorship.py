@@ -13,10 +13,16 @@ from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_us
 from hyperalign_dspy.metrics.leak import copies
 from hyperalign_dspy.metrics.measured import Background
 from hyperalign_dspy.metrics.style import StyleVerifier, fit_function_words, fit_ngrams, validate
-from hyperalign_dspy.shelf.configure import Configuration, build
+from hyperalign_dspy.modules.infer import cut
+from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Score
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
 from hyperalign_dspy.types import Corpus, Instance, User
+
+# The same for every recipe and every evaluation: who is sealed for one is sealed for all.
+NEEDS = Needs()
+# A text's word budget where the job names none.
+WORDS = 60
 
 
 class AuthorshipTask:
@@ -29,13 +35,11 @@ class AuthorshipTask:
             DataError: a corpus that cannot be read. TooLittleData: too few users or samples, with the numbers needed.
         """
         columns = job.options.get("columns", Columns())
-        words = int(job.options.get("words", 60))
+        words = int(job.options.get("words", WORDS))
         corpus = load_corpus(job.source, columns, words=words)
-        recipe = job.recipe
-        needs = Needs(evaluated=max(recipe.confirm_requests, recipe.block_requests))
-        split = split_users(corpus, needs, job.seed, recipe.confirm_users)
+        split = split_users(corpus, NEEDS, job.seed)
         job.notify(f"{len(corpus.users)} users; training the style verifiers")
-        return AuthorshipBench(job, corpus, split, needs)
+        return AuthorshipBench(job, corpus, split)
 
 
 class AuthorshipBench:
@@ -43,20 +47,18 @@ class AuthorshipBench:
 
     unit = "log-odds"
 
-    def __init__(self, job: Job, corpus: Corpus, split: Split, needs: Needs) -> None:
+    def __init__(self, job: Job, corpus: Corpus, split: Split) -> None:
         self.job, self.corpus, self.split = job, corpus, split
         everyone = (*split.train, *split.validation, *split.sealed)
-        self._portions = {user.user_id: portion(user, needs, job.seed) for user in everyone}
-        self._needs = needs
+        self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         self.validation = self._instances(split.validation, job.recipe.block_requests)
-        sealed = sorted(split.sealed, key=lambda user: _order(job.seed, user.user_id))[: job.recipe.confirm_users]
-        self.sealed = self._instances(sealed, job.recipe.confirm_requests)
+        self.sealed = self._instances(split.sealed[: job.recipe.confirm_users], job.recipe.confirm_requests)
 
     @property
     def digest(self) -> str:
         """SHA-256 over the corpus, its split and how samples are portioned."""
-        return digest([self.corpus.digest, self.split.digest, asdict(self._needs), self.job.seed])
+        return digest([self.corpus.digest, self.split.digest, asdict(NEEDS), self.job.seed])
 
     @cached_property
     def search_judge(self) -> StyleVerifier:
@@ -76,7 +78,9 @@ class AuthorshipBench:
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """Counts, and what both judges score on people's own held-out text."""
-        references, ids = [i.reference for i in self.sealed], [i.user_id for i in self.sealed]
+        # Cut to the length that a generated text can have: longer texts are easier to attribute.
+        words = int(self.job.options.get("words", WORDS))
+        references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
         return {
             "corpus": self.corpus.name,
             "corpus_digest": self.corpus.digest,
@@ -97,37 +101,44 @@ class AuthorshipBench:
             module.background.value = self.background
         return module
 
-    def answer(self, module: Any, instance: Instance, *, wrong: bool = False) -> Answer:
-        """One text; for somebody else's samples and hypotheses where ``wrong``."""
-        shown = self._stranger(instance).shown if wrong else instance.shown
+    def answer(self, module: Any, instance: Instance, *, knows: Knows = "user") -> Answer:
+        """One text on the instance's request; the seed depends on the instance alone, whatever the arm."""
+        shown = self._stranger(instance).shown if knows == "stranger" else instance.shown
+        known: dict[str, Any] = {"hypotheses": []} if knows == "nobody" else {}
         seed = _order(self.job.seed, instance.instance_id) % 2**28
-        written = module(samples=list(shown), request=instance.request, seed=seed)
-        return Answer(written.text, written.drafts[0])
+        written = module(samples=list(shown), request=instance.request, seed=seed, **known)
+        return Answer(written.text, tuple(sample.text for sample in shown))
 
-    def score(self, texts: Sequence[str], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
+    def score(self, answers: Sequence[Answer], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
         """Log-odds and rank by the primary verifier, log-odds by the second (sealed only), and copying."""
-        if not texts:
+        if not answers:
             return []
+        texts = [answer.text for answer in answers]
         judge = self.sealed_judge if sealed else self.search_judge
         ids = [instance.user_id for instance in instances]
         odds, ranks = judge.log_odds(texts, ids), judge.ranks(texts, ids)
         second = self.second_judge.log_odds(texts, ids) if sealed else [0.0] * len(texts)
-        copied = [
-            copies(text, [s.text for s in instance.shown]) for text, instance in zip(texts, instances, strict=True)
-        ]
+        copied = [copies(answer.text, answer.shown) for answer in answers]
         return [Score(float(o), float(s), int(r), c) for o, s, r, c in zip(odds, second, ranks, copied, strict=True)]
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
-        """Generic, raw k-shot, hypotheses only and the wrong user, all at the compiled drafts and temperature."""
+        """What a reader wants to see beside the compiled program, at its temperature.
+
+        Generic and raw k-shot know no hypothesis, so they have nothing to choose among drafts by: one draft is what
+        they are. Picked k-shot is the same prompt with the compiled program's drafts, chosen by the measured
+        hypotheses; against it, what the rest of the compiled prompt is worth can be seen.
+        """
         values = compiled.as_dict()
-        plain = compiled.changed(told="none", samples=0, **{"generate.write.instruction": "seed"})
+        seeds = {slot: SEED for slot in values if slot.startswith("generate.write.")}
+        plain = compiled.changed(told="none", samples=0, **seeds)
         k = int(values["samples"]) or 1
         told = values["told"] if values["told"] != "none" else "inferred"
         return (
-            Arm("generic", plain, note="no user"),
-            Arm("raw k-shot", plain.changed(samples=k), note=f"{k} samples, no hypotheses"),
+            Arm("generic", plain.changed(drafts=1), "nobody", "no user"),
+            Arm("raw k-shot", plain.changed(drafts=1, samples=k), "nobody", f"{k} samples, no hypotheses"),
+            Arm("picked k-shot", plain.changed(samples=k), note="the same, drafts picked by measured hypotheses"),
             Arm("hypotheses only", compiled.changed(told=told, samples=0), note="no samples"),
-            Arm("wrong user", compiled, wrong=True, note="another user's samples and hypotheses"),
+            Arm("wrong user", compiled, "stranger", "another user's samples and hypotheses"),
         )
 
     def calls(self, configuration: Configuration) -> int:

@@ -15,7 +15,7 @@ from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Score
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
 
 # Fewer would leave no interval worth printing on the sealed half.
 LEAST_USERS = 12
@@ -89,17 +89,16 @@ class ExamplesBench:
         """The program's module."""
         return build(self.job.program, configuration)
 
-    def answer(self, module: Any, instance: ExampleInstance, *, wrong: bool = False) -> Answer:
+    def answer(self, module: Any, instance: ExampleInstance, *, knows: Knows = "user") -> Answer:
         """All output fields as one JSON text."""
-        del wrong
+        del knows
         inputs = {name: instance.row[name] for name in self.job.program.inputs}
-        text = json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str)
-        return Answer(text, text)
+        return Answer(json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str))
 
-    def score(self, texts: Sequence[str], instances: Sequence[ExampleInstance], *, sealed: bool) -> list[Score]:
+    def score(self, answers: Sequence[Answer], instances: Sequence[ExampleInstance], *, sealed: bool) -> list[Score]:
         """The metric of each prediction against its row."""
         del sealed
-        return [self._one(text, instance) for text, instance in zip(texts, instances, strict=True)]
+        return [self._one(answer.text, instance) for answer, instance in zip(answers, instances, strict=True)]
 
     def _one(self, text: str, instance: ExampleInstance) -> Score:
         example = dspy.Example(**instance.row).with_inputs(*self.job.program.inputs)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
+
+Knows = Literal["user", "stranger", "nobody"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class HasUser(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program gave for one instance; ``first`` is what one draft alone would have given."""
+    """What a program gave for one instance; ``shown`` are the texts that it had before it, and must not copy."""
 
     text: str
-    first: str
+    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing that the confirmation measures: a configuration, for the user or (``wrong``) for somebody else."""
+    """One thing that the confirmation measures: a configuration, and whom it knows.
+
+    ``knows``: the "user" whose instance it is; a "stranger", that is, another user's samples and hypotheses; or
+    "nobody", that is, no hypotheses at all, neither in the prompt nor for choosing a draft.
+    """
 
     name: str
     configuration: Configuration
-    wrong: bool = False
+    knows: Knows = "user"
     note: str = ""
 
 
@@ -92,11 +98,11 @@ class Bench(Protocol):
     def module(self, configuration: Configuration) -> Any:
         """The program's module as that configuration sets it."""
 
-    def answer(self, module: Any, instance: HasUser, *, wrong: bool = False) -> Answer:
-        """Let the module answer; ``wrong`` gives it another user's samples. Calls the model."""
+    def answer(self, module: Any, instance: HasUser, *, knows: Knows = "user") -> Answer:
+        """Let the module answer, knowing whom an arm says. Calls the model."""
 
-    def score(self, texts: Sequence[str], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
-        """Judge one text an instance. Sealed instances are judged by a judge that the search never used."""
+    def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
+        """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What the compiled configuration is to be measured beside, the baseline excepted."""

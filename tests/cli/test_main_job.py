@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.errors import FrozenMismatch
 from hyperalign_dspy.shelf.frozen import load_frozen
 
 HYPERALIGN = [sys.executable, "-c", "from hyperalign_dspy.cli.main import main; main()"]
@@ -118,6 +120,7 @@ def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, d
     assert names == [
         "generic",
         "raw k-shot",
+        "picked k-shot",
         "hypotheses only",
         "wrong user",
         "baseline",
@@ -131,7 +134,7 @@ def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, d
     assert frozen.manifest["measured"]["verdict"] == result["confirmation"]["verdict"]
     assert frozen.manifest["model"]["name"] == "scripted"
     assert "--model scripted" in (frozen.folder / "CARD.md").read_text()
-    assert (folder / ".hyperalign/.gitignore").read_text().endswith("*\n")
+    assert (folder / ".hyperalign/runs/.gitignore").read_text().endswith("*\n")
 
 
 def test_a_finished_compile_is_not_paid_again(done: tuple[Path, dict[str, Any], str], inside: Inside) -> None:
@@ -165,6 +168,43 @@ def test_what_is_on_the_shelf_can_be_listed_shown_and_run(
     assert len(json.loads(inside(*words, "--json", cwd=folder).stdout)["hypotheses"]) == 3
 
 
+def test_a_frozen_program_is_measured_again_and_the_answers_are_kept(small: Path, inside: Inside) -> None:
+    made = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
+    words = ("eval", "--model", "scripted", "--data", "small.jsonl", "--users", "5")
+    result = json.loads(inside(*words, "--json", cwd=small).stdout)
+    assert result["confirmation"]["rows"][-1]["gap"]["n_users"] == 5
+    assert result["facts"]["split_digest"] == made["facts"]["split_digest"]
+    calls = result["cost"]["calls"]
+    again = json.loads(inside("runs", "resume", result["run"], "--json", cwd=small).stdout)
+    assert (again["cost"]["calls"], again["cost"]["recorded_calls"] >= calls) == (calls, True)
+    assert measured({**again, "chosen": 0}) == measured({**result, "chosen": 0})
+    other = inside(*words, "--seed", "7", cwd=small)
+    assert (other.returncode, "has seen some of these users" in other.stderr) == (2, True)
+
+
+BROKEN = {"an array": "[]", "half": '{"schema": "hyperalign/frozen/1", ', "no words": "{}"}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_manifest_is_said_and_hides_no_other(
+    done: tuple[Path, dict[str, Any], str], kind: str, inside: Inside
+) -> None:
+    folder, _, _ = done
+    bad = folder / "programs/authorship/frozen/bad"
+    bad.mkdir()
+    (bad / "manifest.json").write_text(BROKEN[kind])
+    try:
+        listed = {
+            row["model"]: row["verdict"] for row in json.loads(inside("list", "--json", cwd=folder).stdout)["frozen"]
+        }
+        with pytest.raises(FrozenMismatch):
+            load_frozen(bad)
+    finally:
+        shutil.rmtree(bad)
+    assert listed["bad"] == "damaged"
+    assert listed["scripted"] in ("gain", "no gain", "loss")
+
+
 @pytest.mark.parametrize("name", ["program.json", "manifest.json"])
 def test_a_tampered_frozen_program_is_refused(
     done: tuple[Path, dict[str, Any], str], name: str, inside: Inside
@@ -182,12 +222,22 @@ def test_a_tampered_frozen_program_is_refused(
     assert "Traceback" not in reply.stderr
 
 
-def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(small: Path, inside: Inside) -> None:
+def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(
+    small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert inside(*SMALL, cwd=small).returncode == 0
-    run = next(small.glob(".hyperalign/runs/*")).name
+    run = next(small.glob(".hyperalign/runs/*/plan.json")).parent.name
     before = len(rows(small))
     assert inside("runs", "resume", run, cwd=small).returncode == 0
     assert len(rows(small)) == before
+    # What the command was given comes with it, the shelf too.
+    shelf = small / "other"
+    assert inside("runs", "resume", run, cwd=small).returncode == 0
+    assert inside(*SMALL, "--shelf", str(shelf), cwd=small).returncode == 0
+    shutil.rmtree(shelf)
+    monkeypatch.delenv("HYPERALIGN_SHELF")
+    assert inside("runs", "resume", run, cwd=small).returncode == 0
+    assert (shelf / "programs/authorship/frozen/scripted/manifest.json").is_file()
     recipe = small / "optimizers/small.toml"
     recipe.write_text(recipe.read_text().replace("max_tokens = 56", "max_tokens = 40"))
     reply = inside("runs", "resume", run, cwd=small)
@@ -218,6 +268,32 @@ def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside:
     refused = inside(*SMALL, "--max-calls", "50", cwd=small)
     assert refused.returncode == 2
     assert "confirmation alone" in refused.stderr
+    least = re.search(r"at least --max-calls (\d+)", refused.stderr)
+    assert least
+    capped = inside(*SMALL, "--max-calls", least[1], "--json", cwd=small)
+    assert (capped.returncode, json.loads(capped.stdout)["cost"]["calls"] <= int(least[1])) == (0, True)
+
+
+def test_a_capped_run_decides_the_same_when_it_is_killed_or_given_again(small: Path, inside: Inside) -> None:
+    refused = inside(*SMALL, "--max-calls", "50", cwd=small).stderr
+    cap = re.search(r"at least --max-calls (\d+)", refused)[1]  # type: ignore[index]
+    process = subprocess.Popen(
+        [*HYPERALIGN, *SMALL, "--max-calls", cap], cwd=small, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for_calls(process, small, 60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed = json.loads(inside(*SMALL, "--max-calls", cap, "--json", cwd=small).stdout)
+    again = json.loads(inside(*SMALL, "--max-calls", cap, "--json", cwd=small).stdout)
+    calls = len(rows(small))
+    run = next(small.glob(".hyperalign/runs/*/plan.json")).parent.name
+    shutil.rmtree(small / ".hyperalign")
+    whole = json.loads(inside(*SMALL, "--max-calls", cap, "--json", cwd=small).stdout)
+    assert measured(resumed) == measured(again) == measured(whole)
+    assert calls == len(rows(small)) <= int(cap)
+    more = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
+    assert more["run"] == run
+    assert more["cost"]["calls"] > calls
 
 
 def test_two_at_once_are_kept_apart_and_ctrl_c_leaves_a_run_to_go_on_with(small: Path, inside: Inside) -> None:
@@ -311,7 +387,21 @@ def test_a_program_of_ones_own_is_written_and_compiles(tmp_path: Path, inside: I
     assert reply.returncode == 0, reply.stderr
     result = json.loads(reply.stdout)
     assert result["plan"]["unit"] == "names_the_mood"
-    assert load_frozen(tmp_path / "programs/moods/frozen/scripted").manifest["program"] == "moods"
+    frozen = load_frozen(tmp_path / "programs/moods/frozen/scripted")
+    assert frozen.manifest["program"] == "moods"
+    assert frozen.module.settings.value.max_tokens == 16
+    assert frozen.module.settings.value.adapter == "turns"
+    sent = [row["request"] for row in rows(tmp_path)]
+    assert {call["config"]["max_tokens"] for call in sent} == {16}
+    assert not any("[[ ##" in message["content"] for call in sent for message in call["messages"])
+    shown = inside("show", "moods", "--model", "scripted", cwd=tmp_path).stdout
+    assert 'program(message="...")' in shown
+    assert "{{message}}" in inside("show", "moods", "--model", "scripted", "--messages", cwd=tmp_path).stdout
+    (tmp_path / "a.txt").write_text("A text.")
+    refused = inside("run", "moods", "--model", "scripted", "--samples", "a.txt", "--request", "x", cwd=tmp_path)
+    assert (refused.returncode, "another kind" in refused.stderr) == (2, True)
+    again = inside("eval", "moods", "--model", "scripted", "--json", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
 
 
 def test_doctor_tells_what_is_here_and_hides_keys(tmp_path: Path, inside: Inside) -> None:

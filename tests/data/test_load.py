@@ -178,11 +178,11 @@ def test_the_bundled_corpus_is_as_promised() -> None:
 @given(st.integers(0, 10_000))
 def test_a_split_parts_users_and_repeats(seed: int) -> None:
     corpus = bundled_corpus()
-    split = split_users(corpus, Needs(), seed, 16)
+    split = split_users(corpus, Needs(), seed)
     ids = [user.user_id for part in (split.train, split.validation, split.sealed) for user in part]
     assert sorted(ids) == sorted(user.user_id for user in corpus.users)
-    assert len(split.sealed) >= 16
-    assert split_users(corpus, Needs(), seed, 16).digest == split.digest
+    assert len(split.sealed) == 24
+    assert split_users(corpus, Needs(), seed).digest == split.digest
 
 
 def test_a_split_does_not_depend_on_the_order_of_users() -> None:
@@ -202,6 +202,13 @@ def test_a_group_is_never_on_both_sides_of_the_judge() -> None:
     parts = portion(User("u", samples), Needs(), 0)
     prompts = {s.group for s in (*parts.shown, *parts.evaluated)}
     assert not prompts & {s.group for s in parts.verifier}
+
+
+@pytest.mark.parametrize(("count", "evaluated"), [(10, 2), (16, 3), (40, 8)])
+def test_who_has_many_texts_gives_more_of_them_to_be_answered(count: int, evaluated: int) -> None:
+    parts = portion(User("u", tuple(Sample(f"text {n}") for n in range(count))), Needs(), 0)
+    assert (len(parts.shown), len(parts.evaluated)) == (4, evaluated)
+    assert len(parts.verifier) == count - 4 - evaluated
 
 
 def test_samples_that_tie_all_groups_together_are_left_out() -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from dspy.lm15 import Config, Message, Request
+from dspy.lm15 import Config, FunctionTool, Message, Reasoning, Request
 
 from hyperalign_dspy.errors import BudgetReached, DataError, UsageError
 from hyperalign_dspy.lm.ledger import Ledger, Limits
@@ -74,6 +74,49 @@ def test_a_failed_call_is_no_answer() -> None:
     with pytest.raises(RuntimeError):
         engine.complete(ask("a"))
     assert (ledger.cost().calls, ledger.failures) == (0, 1)
+
+
+def test_failures_are_remembered_and_count_against_the_cap(tmp_path: Path) -> None:
+    def fail(request: Request) -> str:
+        raise RuntimeError("down")
+
+    with Ledger(tmp_path / "calls.jsonl") as ledger:
+        engine = ledger.wrap(ScriptedEngine(fail), "m")
+        for text in "ab":
+            with pytest.raises(RuntimeError):
+                engine.complete(ask(text))
+    with Ledger(tmp_path / "calls.jsonl", Limits(max_calls=3)) as ledger:
+        engine = ledger.wrap(ScriptedEngine(), "m")
+        engine.complete(ask("a"))
+        with pytest.raises(BudgetReached):
+            engine.complete(ask("b"))
+        assert (ledger.failures, ledger.cost().calls, ledger.spent()) == (2, 1, 3)
+
+
+def test_what_was_spent_does_not_depend_on_how_often_a_run_was_cut_off(tmp_path: Path) -> None:
+    def walk(texts: str) -> int:
+        with Ledger(tmp_path / "calls.jsonl") as ledger, ledger.phase("search"):
+            for text in texts:
+                ledger.wrap(ScriptedEngine(), "m").complete(ask(text))
+            return ledger.spent()
+
+    assert walk("abcd") == 4
+    assert [walk("ab"), walk("abc"), walk("aabbc")] == [2, 3, 3]
+
+
+def test_what_is_not_text_is_refused_rather_than_recorded_as_text() -> None:
+    tool = FunctionTool(name="look", description="", parameters={"type": "object", "properties": {}})
+    request = Request("m", (Message.user("a"),), tools=(tool,))
+    with pytest.raises(UsageError, match="only text"):
+        Ledger().wrap(ScriptedEngine(), "m").complete(request)
+
+
+def test_another_effort_is_another_call() -> None:
+    inner, ledger = ScriptedEngine(), Ledger()
+    for effort in ("low", "high", "low"):
+        config = Config(max_tokens=20, reasoning=Reasoning(effort=effort))
+        ledger.wrap(inner, "m").complete(Request("m", (Message.user("a"),), config=config))
+    assert inner.calls == 2
 
 
 def test_a_torn_last_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_scripted_options_are_checked() -> None:
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("local", "local"), ("openai/gpt-4o", "openai-gpt-4o"), ("gguf:/a/Some Model.Q4.gguf", "some-model.q4")],
+    [("local", "local"), ("openai/gpt-4o", "openai-gpt-4o"), ("gguf:/a/Some Model.Q4.gguf", "gguf-some-model.q4")],
 )
 def test_slugs_are_folder_names(model: str, name: str) -> None:
     assert slug(model) == name

@@ -15,13 +15,23 @@ from hyperalign_dspy.errors import BudgetReached, TooManyFailures, UsageError
 from hyperalign_dspy.lm.ledger import Ledger, Limits
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.specs import load_program, load_recipe
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Score, difference, win
+from hyperalign_dspy.tasks.authorship import AuthorshipTask
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score, difference, win
+
+
+class Watching:
+    """Hears everything and says nothing."""
+
+    def say(self, text: str) -> None: ...
+
+    def step(self, phase: str, done: int, total: int, cost: Any) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -41,13 +51,13 @@ class ToyBench:
     def module(self, configuration: Configuration) -> Any:
         return configuration.as_dict()
 
-    def answer(self, module: Any, instance: Case, *, wrong: bool = False) -> Answer:
+    def answer(self, module: Any, instance: Case, *, knows: Knows = "user") -> Answer:
         said = dspy.settings.lm(f"{module['worth']} for {instance.instance_id}")[0]
         assert said
-        return Answer(str(module["worth"]), str(module["worth"]))
+        return Answer(str(module["worth"]))
 
-    def score(self, texts: Any, instances: Any, *, sealed: bool) -> list[Score]:
-        return [Score(float(text)) for text in texts]
+    def score(self, answers: Any, instances: Any, *, sealed: bool) -> list[Score]:
+        return [Score(float(answer.text)) for answer in answers]
 
 
 def evaluator(engine: ScriptedEngine, limits: Limits | None = None) -> Evaluator:
@@ -75,7 +85,7 @@ def test_visits_pair_with_the_baseline_and_the_best_wins() -> None:
     assert visits.visit(worth(0.0)) == -1.0
     visits.finish(worth(3.0))
     assert visits.winner() == worth(3.0)
-    assert visits.standing(worth(3.0)).estimate.n_users == 17
+    assert visits.ranking()[0].estimate.n_users == 17
 
 
 def test_a_repeated_visit_buys_new_instances_and_then_nothing() -> None:
@@ -144,6 +154,64 @@ def test_every_candidate_of_a_shipped_recipe_makes_a_module(recipe: str) -> None
     for slot, candidates in space.slots.items():
         for value in candidates:
             assert build(program, space.configuration({slot: value}))
+
+
+def test_what_is_ahead_counts_only_what_has_not_been_seen() -> None:
+    visits = Visits(evaluator(ScriptedEngine()), make_blocks(CASES, 6, 0), worth(1.0))
+    first = len(visits.blocks[0])
+    assert visits.ahead(worth(2.0), 1) == (first, first)
+    visits.on_block(0)
+    assert visits.ahead(worth(2.0), 1) == (first, 0)
+    visits.visit(worth(2.0))
+    assert visits.ahead(worth(2.0), 9) == (len(CASES) - first, len(CASES) - first)
+    assert not visits.exhausted(worth(2.0))
+    visits.finish(worth(2.0))
+    assert visits.exhausted(worth(2.0))
+    assert visits.ahead(worth(2.0), 9) == (0, 0)
+
+
+BAD_RECIPES = [
+    ("confirm_users = 16", "confirm_users = 0", "from 3 up"),
+    ("block_users = 8", "block_users = 0", "from 1 up"),
+    ("visits = 5", 'visits = "6"', "whole number"),
+    ("temperature = [0.5, 0.7, 0.9]", "temperature = 0.5", "list of candidates"),
+    ("temperature = [0.5, 0.7, 0.9]", "temperature = [0.5, 0.9]", "Add 0.7"),
+    ("temperature = [0.5, 0.7, 0.9]", 'temperature = [0.7, "hot"]', "between 0 and 2"),
+    ("drafts = [1, 3]", "drafts = [1, 30]", "between 1 and 8"),
+    ("drafts = [1, 3]", "draughts = [1, 3]", "Known slots"),
+    ('"voice", "plain"]', '"voice", "plane"]', "Did you mean plain"),
+    ("samples = 4\ndrafts", "samples = 5\ndrafts", "no candidate"),
+]
+
+
+@pytest.mark.parametrize(("was", "becomes", "said"), BAD_RECIPES, ids=[b for _, b, _ in BAD_RECIPES])
+def test_a_recipe_that_cannot_work_is_refused_before_anything_is_paid(
+    tmp_path: Path, was: str, becomes: str, said: str
+) -> None:
+    text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text()
+    assert was in text
+    (tmp_path / "bad.toml").write_text(text.replace(was, becomes, 1))
+    with pytest.raises(UsageError) as caught:
+        Compiler(Job(load_program("authorship"), load_recipe("bad.toml"), "bundled"), "scripted", Watching())
+    assert said in str(caught.value)
+
+
+def test_the_sealed_users_of_one_recipe_are_sealed_for_every_other() -> None:
+    program = load_program("authorship")
+    quick, full = (AuthorshipTask().prepare(Job(program, load_recipe(r), "bundled")) for r in ("quick", "full"))
+    assert quick.facts["split_digest"] == full.facts["split_digest"]
+    searched = {i.user_id for bench in (quick, full) for i in bench.validation}
+    sealed = {i.user_id for bench in (quick, full) for i in bench.sealed}
+    assert not searched & sealed
+    assert {i.instance_id for i in quick.sealed} < {i.instance_id for i in full.sealed}
+
+
+def test_who_copies_a_strangers_sample_is_caught_too() -> None:
+    bench = AuthorshipTask().prepare(Job(load_program("authorship"), load_recipe("quick"), "bundled"))
+    mine, other = bench.sealed[0], next(i for i in bench.sealed if i.user_id != bench.sealed[0].user_id)
+    taken = Answer(other.shown[0].text, tuple(s.text for s in other.shown))
+    honest = Answer("Nothing of anybody's.", tuple(s.text for s in other.shown))
+    assert [s.copied for s in bench.score([taken, honest], [mine, mine], sealed=True)] == [True, False]
 
 
 def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Any DSPy module, with the settings that a search may choose for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import dspy
+from dspy.predict.parameter import Parameter
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.modules.infer import speaking
+
+
+@dataclass(frozen=True)
+class PlainSettings:
+    """adapter: how signatures become messages. temperature, max_tokens: None leaves what the model is set to."""
+
+    adapter: str = "chat"
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+    def changed(self, **changes: Any) -> PlainSettings:
+        """A copy with some values changed.
+
+        Raises:
+            UsageError: no such setting.
+        """
+        known = [field.name for field in fields(self)]
+        strange = sorted(set(changes) - set(known))
+        if strange:
+            raise UsageError(
+                f"The slot {strange[0]!r} means nothing to a plain module.",
+                fix=f"It has {', '.join(known)}, PREDICTOR.instruction and PREDICTOR.demos.",
+            )
+        return replace(self, **changes)
+
+
+class PlainParameter(Parameter):
+    """Holds the settings where a module of this package holds its own."""
+
+    def __init__(self, value: PlainSettings) -> None:
+        self.value = value
+
+    def reset(self) -> None:
+        """DSPy's optimisers do not learn these."""
+
+
+class Plain(dspy.Module):
+    """Runs a module under an adapter, temperature and length of its own, whatever DSPy is set to.
+
+    Its parameters, and so its saved state, are the module's: plain DSPy loads them into the module itself.
+    """
+
+    def __init__(self, inner: Any, settings: PlainSettings | None = None) -> None:
+        super().__init__()
+        self.inner = inner
+        self.settings = PlainParameter(settings or PlainSettings())
+
+    def forward(self, **inputs: Any) -> Any:
+        """What the module answers."""
+        with speaking(self.settings.value.adapter, 1), dspy.context(lm=self._lm()):
+            return self.inner(**inputs)
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """The module's own."""
+        return list(self.inner.named_parameters())
+
+    def _lm(self) -> Any:
+        value, lm = self.settings.value, dspy.settings.lm
+        set_ = {"temperature": value.temperature, "max_tokens": value.max_tokens}
+        known = {name: number for name, number in set_.items() if number is not None}
+        return lm.copy(**known) if lm and known else lm
