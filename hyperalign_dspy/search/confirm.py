@@ -70,7 +70,8 @@ def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> l
 def confirm(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> Confirmation:
     """Measure all arms once on the sealed users."""
     measured: dict[str, tuple[list[Outcome], Cost]] = {}
-    for arm in arms:
+    # Most drafts first: an arm with fewer of the same then finds its texts in the record, and no prompt is read twice.
+    for arm in sorted(arms, key=_drafts, reverse=True):
         phase = f"confirm:{arm.name}"
         found = evaluator.outcomes(arm, bench.sealed, sealed=True, phase=phase)
         measured[arm.name] = (found, evaluator.ledger.cost(phase))
@@ -89,12 +90,16 @@ def confirm(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> Confirma
     return Confirmation(rows, "no gain" if same else verdict(_gap(compiled, rival)), margins)
 
 
+def _drafts(arm: Arm) -> int:
+    return int(arm.configuration.as_dict().get("drafts", 1))
+
+
 def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outcome]) -> Row:
     scores = [(o.score, o.instance.user_id) for o in outcomes if o.score]
     return Row(
         name=arm.name,
         note=arm.note,
-        drafts=int(arm.configuration.as_dict().get("drafts", 1)),
+        drafts=_drafts(arm),
         value=paired([s.value for s, _ in scores], [user for _, user in scores]),
         gap=_gap(outcomes, rival),
         wins=_wins(outcomes, rival),
