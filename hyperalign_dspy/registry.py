@@ -27,6 +27,7 @@ SAMPLERS: Mapping[str, str] = {
 }
 TASKS: Mapping[str, str] = {
     "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
+    "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",
     "examples": "hyperalign_dspy.tasks.examples:ExamplesTask",
 }
 

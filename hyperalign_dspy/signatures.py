@@ -22,3 +22,67 @@ class WriteAs(dspy.Signature):
     samples: dspy.History = dspy.InputField(desc="earlier texts of the writer, each after its request")
     request: str = dspy.InputField(desc="what to write")
     text: str = dspy.OutputField(desc="the text, in the writer's own way")
+
+
+class SameWriter(dspy.Signature):
+    """One of two texts is by the person who wrote the samples. Look at how they write and not at what about. Answer A
+    or B, or ? if you cannot tell.
+    """
+
+    samples: list[str] = dspy.InputField()
+    text_a: str = dspy.InputField()
+    text_b: str = dspy.InputField()
+    question: str = dspy.InputField()
+    choice: str = dspy.OutputField(desc="A, B or ?")
+
+
+class SameStyle(dspy.Signature):
+    """One of two texts is written in the style of the sample: the same spelling, the same formality. Answer A or B, or
+    ? if you cannot tell.
+    """
+
+    samples: list[str] = dspy.InputField()
+    text_a: str = dspy.InputField()
+    text_b: str = dspy.InputField()
+    question: str = dspy.InputField()
+    choice: str = dspy.OutputField(desc="A, B or ?")
+
+
+class PreferAnswer(dspy.Signature):
+    """Two texts answer a request. Which does better what was asked for? Length and politeness count for nothing. Answer
+    A or B, or ? if you cannot tell.
+    """
+
+    request: str = dspy.InputField()
+    text_a: str = dspy.InputField()
+    text_b: str = dspy.InputField()
+    question: str = dspy.InputField()
+    choice: str = dspy.OutputField(desc="A, B or ?")
+
+
+class SupposeAsker(dspy.Signature):
+    """Read who asks and what. Say in one sentence each who this person is and why they most likely ask."""
+
+    samples: list[str] = dspy.InputField(desc="texts that the person wrote")
+    attributes: list[str] = dspy.InputField(desc="what is known of the person")
+    request: str = dspy.InputField(desc="what they ask")
+    person: list[str] = dspy.OutputField(desc="who asks")
+    purpose: list[str] = dspy.OutputField(desc="why they ask")
+
+
+class WeighRequest(dspy.Signature):
+    """Before answering, say in one sentence each what would help this person and what could do harm."""
+
+    hypotheses: list[str] = dspy.InputField(desc="who asks and why")
+    request: str = dspy.InputField(desc="what they ask")
+    help: list[str] = dspy.OutputField(desc="what would help them")
+    harm: list[str] = dspy.OutputField(desc="what could do harm")
+
+
+class AnswerRequest(dspy.Signature):
+    """Answer the request."""
+
+    hypotheses: list[str] = dspy.InputField(desc="who asks and why")
+    deliberation: list[str] = dspy.InputField(desc="what would help and what could do harm")
+    request: str = dspy.InputField(desc="what they ask")
+    text: str = dspy.OutputField(desc="the answer")

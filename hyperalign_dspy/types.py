@@ -81,6 +81,26 @@ class Instance:
     shown: tuple[Sample, ...]
 
 
+Purpose = Literal["authorship", "style", "helpfulness"]
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """Two texts of which one is known to be right: ``first_is_right``.
+
+    For *helpfulness* they answer ``request``; for *authorship* and *style* one is by the person (or in the style) of
+    ``samples``. ``user_id`` is whose pair it is: intervals are over users.
+    """
+
+    purpose: Purpose
+    user_id: str
+    first: str
+    second: str
+    first_is_right: bool
+    request: str = ""
+    samples: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Cost:
     """What calls cost. Tokens that a server did not report count as 0 in the sums; unknown money is None, never 0."""

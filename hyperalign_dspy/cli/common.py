@@ -32,6 +32,7 @@ def data_options(command: Command) -> Command:
         click.option("--request-column", default="", help="The column with what the text answers."),
         click.option("--group-column", default="", help="The column of sources that must not be parted (a book)."),
         click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Keep only such rows."),
+        click.option("--mask", "masks", multiple=True, metavar="names|quotes", help="Take these out of every text."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -47,11 +48,11 @@ def columns_of(given: dict[str, Any]) -> Columns:
             raise click.BadParameter(f"{pair!r} is not COLUMN=VALUE", param_hint="--where")
         where.append((column, value))
     names = {name: given.pop(f"{name}_column") for name in ("user", "text", "request", "group")}
-    return Columns(where=tuple(where), **names)
+    return Columns(where=tuple(where), masks=tuple(given.pop("masks")), **names)
 
 
 # Options that say how to show a run, and not what it is.
-_HOW = ("expect", "only_plan", "as_json", "display")
+_HOW = ("expect", "only_plan", "power", "as_json", "display")
 
 
 def command_of(context: click.Context) -> list[str]:

@@ -30,6 +30,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
+@click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
@@ -41,7 +42,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     """
     quiet()
     from hyperalign_dspy.lm.connect import check_name
-    from hyperalign_dspy.report.plan import plan_words
+    from hyperalign_dspy.report.plan import plan_words, power_words
     from hyperalign_dspy.search.compiler import Compiler, result_of
     from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
@@ -49,13 +50,14 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
 
     check_name(model)
     columns = columns_of(given)
-    spec, recipe = load_program(program), load_recipe(given["recipe"])
+    spec, recipe = load_program(program), load_recipe(given["recipe"], program)
     if given["visits"]:
         recipe = replace(recipe, visits=given["visits"])
     if given["max_calls"]:
         recipe = replace(recipe, max_calls=given["max_calls"])
+    free = given["only_plan"] or given["power"]
     with following(given["display"]) as watcher:
-        if not given["only_plan"]:
+        if not free:
             ready(model, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
         job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
@@ -63,9 +65,11 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
-        watcher.say(plan_words(plan, facts, recipe.max_calls))
-        result = {} if given["only_plan"] else result_of(compiler.run())
-    if given["only_plan"]:
+        watcher.say("" if given["power"] else plan_words(plan, facts, recipe.max_calls))
+        result = {} if free else result_of(compiler.run())
+    if given["power"]:
+        emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
+    elif given["only_plan"]:
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
     else:
         emit(result, finished(result, program, model), as_json=as_json)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,10 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--users", default=16, show_default=True, type=click.IntRange(3), help="How many sealed users at most.")
 @click.option("--requests", default=2, show_default=True, type=click.IntRange(1), help="Requests a user at most.")
 @click.option("--seed", type=int, help="Seeds the split; the program's own where none is given.")
+@click.option("--ours", type=click.Path(path_type=Path), help="A system's outputs: rows with user and text.")
+@click.option("--theirs", type=click.Path(path_type=Path), help="Another's, compared with --ours; no program is run.")
+@click.option("--key", default="id", show_default=True, help="The column by which rows of the two belong together.")
+@click.option("--judge", default="", help="A model that compares the outputs too, in both orders.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
@@ -36,9 +41,13 @@ from hyperalign_dspy.cli.progress import display_option, following
 def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Measure the frozen PROGRAM of a model beside its controls, on the sealed users of a corpus.
 
-    On the corpus and seed that it was compiled with, these are the users that its search never saw.
+    On the corpus and seed that it was compiled with, these are the users that its search never saw. With --ours and
+    --theirs it is outputs in files that are compared, as texts of the users of --data; --model then is what made them.
     """
     quiet()
+    if given["ours"] or given["theirs"]:
+        _compare(model, as_json=as_json, **given)
+        return
     from hyperalign_dspy.lm.connect import check_name, slug
     from hyperalign_dspy.report.table import result_table
     from hyperalign_dspy.search.measure import measure
@@ -65,3 +74,45 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         job = Job(spec, recipe, given["data"] or spec.data, options, seed, watcher.say)
         result = measure(job, model, frozen, watcher, command, given["expect"])
     emit(result, result_table(result), as_json=as_json)
+
+
+def _compare(model: str, *, as_json: bool, **given: Any) -> None:
+    from hyperalign_dspy.data.load import load_corpus, read_rows
+    from hyperalign_dspy.data.pairs import paired_outputs
+    from hyperalign_dspy.report.outputs import outputs_words
+    from hyperalign_dspy.tasks.outputs import compare
+
+    if not (given["ours"] and given["theirs"]):
+        raise click.UsageError("Give both --ours and --theirs.")
+    pairs = paired_outputs(list(read_rows(given["ours"])), list(read_rows(given["theirs"])), given["key"])
+    longest = max(len(str(row.get("text", "")).split()) for pair in pairs for row in pair)
+    with following(given["display"]) as watcher:
+        watcher.say(f"{len(pairs)} pairs; training the style verifiers")
+        corpus = load_corpus(given["data"] or "bundled", columns_of(given), words=longest)
+        found = compare(pairs, corpus, given["seed"] or 0, max(10, longest))
+        if given["judge"]:
+            ready(given["judge"], watcher)
+            found["judge"] = _judged(given["judge"], model, pairs, given["key"], watcher)
+    emit({"schema": "hyperalign/outputs/1", **found}, outputs_words(found), as_json=as_json)
+
+
+def _judged(judge: str, generator: str, pairs: Any, key: str, watcher: Any) -> dict[str, Any]:
+    from hyperalign_dspy.lm.ledger import Ledger
+    from hyperalign_dspy.metrics.pairwise import tally
+    from hyperalign_dspy.modules.judge import PairwiseJudge
+    from hyperalign_dspy.search.judging import decide, family, judge_record, ledger_lm, pairs_of
+
+    with Ledger(judge_record()) as ledger:
+        lm = ledger_lm(judge, ledger)
+        verdicts = decide(
+            PairwiseJudge("helpfulness"),
+            pairs_of(pairs, key),
+            lm,
+            int(lm.engine.concurrency) or 8,
+            lambda done: watcher.step("judge", done, len(pairs), ledger.cost()),
+        )
+    return {
+        "model": judge,
+        "family": family(judge) == family(generator),
+        "tally": asdict(tally([verdict for verdict in verdicts if verdict])),
+    }

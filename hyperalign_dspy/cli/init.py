@@ -49,7 +49,7 @@ choose = "Is the message happy or sad? Answer with one word."
 mood = "Name the mood of the message: happy or sad."
 """
 _RECIPE = """schema = 1
-name = "{name}"
+name = "quick"
 summary = "A first search for {name}."
 visits = 4
 finalists = 1
@@ -126,10 +126,10 @@ def init_command(name: str, as_json: bool) -> None:
         Path(f"{python}.py"): _MODULE.format(**values),
         Path(f"{python}.jsonl"): "".join(rows),
         Path("programs") / name / "program.toml": _PROGRAM.format(**values),
-        Path("optimizers") / f"{name}.toml": _RECIPE.format(**values),
+        Path("optimizers") / f"{name}-quick.toml": _RECIPE.format(**values),
     }
     _write(files)
-    text = "\n".join([*(f"wrote {path}" for path in files), f"Next: hyperalign compile {name} --recipe {name}"])
+    text = "\n".join([*(f"wrote {path}" for path in files), f"Next: hyperalign compile {name}"])
     emit({"schema": "hyperalign/init/1", "files": [str(path) for path in files]}, text, as_json=as_json)
 
 

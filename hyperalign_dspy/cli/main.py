@@ -20,7 +20,9 @@ COMMANDS = {
     "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
     "runs": ("runs", "List, show, resume or remove runs."),
+    "judge": ("judge", "Try judges on what people wrote and decided."),
     "models": ("models", "List, pull, locate or check models."),
+    "bench": ("bench", "Try the statistics on simulated runs of which the truth is known."),
     "init": ("init", "Start a program and a recipe of your own."),
     "doctor": ("doctor", "What is installed, set and writable here."),
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 from hyperalign_dspy.data.brief import asked, brief_for
 from hyperalign_dspy.data.identity import digest_of
+from hyperalign_dspy.data.mask import mask
 from hyperalign_dspy.data.voices import NAME, bundled_corpus
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.types import Corpus, Sample, User
@@ -33,13 +34,17 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?(?:@[\w.-]+)?")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what; empty: the usual names are tried (never for ``group``). ``where`` keeps rows by value."""
+    """Which column is what; empty: the usual names are tried (never for ``group``). ``where`` keeps rows by value.
+
+    ``masks`` are taken out of every text (see `hyperalign_dspy.data.mask`).
+    """
 
     user: str = ""
     text: str = ""
     request: str = ""
     group: str = ""
     where: tuple[tuple[str, str], ...] = ()
+    masks: tuple[str, ...] = ()
 
 
 def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80) -> Corpus:
@@ -59,8 +64,8 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
     elif path.is_file():
         rows = read_rows(path)
     else:
-        rows = _hub_rows(source, path)
-    users = _users(rows, columns, words, source)
+        rows = hub_rows(source, path)
+    users = mask(_users(rows, columns, words, source), columns.masks)
     return Corpus(path.stem or source, users, digest_of(users))
 
 
@@ -197,7 +202,7 @@ def _reason(error: Exception) -> str:
     return f"{said}{cause}".splitlines()[0][:200]
 
 
-def _hub_rows(source: str, path: Path) -> Iterable[Row]:
+def hub_rows(source: str, path: Path) -> Iterable[Row]:
     """Rows of a hub data set, or of a local folder laid out like one."""
     if not path.is_dir() and (not _HUB.fullmatch(source) or path.suffix in READERS):
         raise _absent(source, path)

@@ -1,4 +1,4 @@
-"""Copying: the longest run of words that two texts share."""
+"""Copying: the longest run of words that two texts share, and how many of a text's phrases stand in another."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 RUN = 8  # words in a row that no two people write by chance
+GRAM = 4
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
@@ -22,6 +23,13 @@ def longest_shared_run(a: str, b: str) -> int:
     return best
 
 
-def copies(text: str, samples: Iterable[str], run: int = RUN) -> bool:
-    """Whether a text takes ``run`` words in a row from any sample."""
-    return any(longest_shared_run(text, sample) >= run for sample in samples)
+def overlap(text: str, samples: Iterable[str], n: int = GRAM) -> float:
+    """The share of a text's word n-grams that some sample holds; 0 for a text shorter than n words."""
+    mine = _grams(text, n)
+    theirs = {gram for sample in samples for gram in _grams(sample, n)}
+    return sum(gram in theirs for gram in mine) / len(mine) if mine else 0.0
+
+
+def _grams(text: str, n: int) -> list[tuple[str, ...]]:
+    words = _WORD.findall(text.casefold())
+    return [tuple(words[place : place + n]) for place in range(len(words) - n + 1)]

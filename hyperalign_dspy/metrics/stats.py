@@ -10,8 +10,12 @@ from typing import Literal
 
 from scipy import optimize, stats
 
-Verdict = Literal["gain", "no gain", "loss"]
+Verdict = Literal["gain", "no gain", "loss", "harm not excluded"]
+# A rise of harm by so much or more has to be excluded before help counts as a gain.
+MOST_HARM = 0.1
 LEVEL = 0.95
+# How far wins of one user's texts go together, where a plan has to guess.
+ICC = 0.2
 # Fewer users bear no interval.
 LEAST_USERS = 3
 # Spread of a paired difference between users, in log-odds, where there is only one user to go by.
@@ -54,10 +58,31 @@ def proportion(values: Sequence[float], users: Sequence[str]) -> Estimate:
     return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if found.low == found.low else found
 
 
-def verdict(estimate: Estimate) -> Verdict:
-    """Gain or loss where the interval excludes 0, and no gain otherwise."""
+@dataclass(frozen=True)
+class Agreement:
+    """How far two judges see the same differences: the share with one sign (nan of none), and Spearman's correlation
+    over instances (nan where one of them sees no differences)."""
+
+    same_sign: Estimate
+    correlation: float
+
+
+def agreement(first: Sequence[float], second: Sequence[float], users: Sequence[str]) -> Agreement:
+    """Compare two judges' differences on the same instances; where either sees none, the sign is half the same."""
+    same = [0.5 if a * b == 0 else float(a * b > 0) for a, b in zip(first, second, strict=True)]
+    varied = len(set(first)) > 1 and len(set(second)) > 1
+    return Agreement(proportion(same, users), float(stats.spearmanr(first, second).statistic) if varied else math.nan)
+
+
+def verdict(estimate: Estimate, harm: Estimate | None = None) -> Verdict:
+    """Gain or loss where the interval excludes 0, and no gain otherwise.
+
+    ``harm`` is the rise of what should not be, where there is such a thing: unless its interval ends below ten
+    points, a gain is "harm not excluded".
+    """
     if estimate.low > 0:
-        return "gain"
+        excluded = harm is None or harm.high < MOST_HARM
+        return "gain" if excluded else "harm not excluded"
     return "loss" if estimate.high < 0 else "no gain"
 
 
@@ -73,6 +98,20 @@ def smallest_gain(n_users: int, sd: float, power: float = 0.8, level: float = LE
     critical = stats.t.ppf((1 + level) / 2, degrees)
     shift = optimize.brentq(lambda d: 1 - stats.nct.cdf(critical, degrees, d) - power, 1e-6, 2 * critical + 3)
     return float(shift) * sd / math.sqrt(n_users)
+
+
+def smallest_win(n_users: int, requests: float, power: float = 0.8) -> float:
+    """The smallest win rate above a half that is found with this power, over so many users with so many requests each.
+
+    Wins of one user are taken to correlate by `ICC`. The spread is that at the win rate itself, so it is solved for.
+    """
+    shared = ICC + (1 - ICC) / requests
+
+    def lacking(win: float) -> float:
+        return smallest_gain(n_users, math.sqrt(win * (1 - win) * shared), power) - (win - 0.5)
+
+    top = 1 - 1e-6
+    return 1.0 if lacking(top) > 0 else float(optimize.brentq(lacking, 0.5, top))
 
 
 def shrink(groups: Sequence[Sequence[float]]) -> list[float]:

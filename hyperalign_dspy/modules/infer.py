@@ -94,13 +94,17 @@ class Infer(dspy.Module):
         return [Hypothesis(claim, facet) for claim, facet in claims.items()]
 
 
-def speaking(name: str, items: int) -> Any:
-    """A DSPy context with the named adapter; an empty name leaves the one that is set."""
+def speaking(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> Any:
+    """A DSPy context with the named adapter; an empty name leaves the one that is set.
+
+    ``items`` and ``openings`` are for an adapter that can hold a model to them: how many entries a listed answer has,
+    and what those of a field begin with.
+    """
     if not name:
         return dspy.context()
     chosen = adapter(name)
     if isinstance(chosen, TurnsAdapter):
-        chosen.items, chosen.begin = items, OPENINGS
+        chosen.items, chosen.begin = items, dict(openings)
     return dspy.context(adapter=chosen)
 
 

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any
 
 import dspy
-from dspy.predict.parameter import Parameter
 
-from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.modules.infer import speaking
+from hyperalign_dspy.modules.settings import Bounded, SettingsParameter
 
 
 @dataclass(frozen=True)
-class PlainSettings:
+class PlainSettings(Bounded):
     """adapter: how signatures become messages. temperature, max_tokens: None leaves what the model is set to."""
 
     adapter: str = "chat"
     temperature: float | None = None
     max_tokens: int | None = None
 
-    def changed(self, **changes: Any) -> PlainSettings:
-        """A copy with some values changed.
-
-        Raises:
-            UsageError: no such setting.
-        """
-        known = [field.name for field in fields(self)]
-        strange = sorted(set(changes) - set(known))
-        if strange:
-            raise UsageError(
-                f"The slot {strange[0]!r} means nothing to a plain module.",
-                fix=f"It has {', '.join(known)}, PREDICTOR.instruction and PREDICTOR.demos.",
-            )
-        return replace(self, **changes)
-
-
-class PlainParameter(Parameter):
-    """Holds the settings where a module of this package holds its own."""
-
-    def __init__(self, value: PlainSettings) -> None:
-        self.value = value
-
-    def reset(self) -> None:
-        """DSPy's optimisers do not learn these."""
+    def __post_init__(self) -> None:
+        self.within(**({} if self.max_tokens is None else {"max_tokens": (1, 100_000)}))
 
 
 class Plain(dspy.Module):
@@ -55,7 +32,7 @@ class Plain(dspy.Module):
     def __init__(self, inner: Any, settings: PlainSettings | None = None) -> None:
         super().__init__()
         self.inner = inner
-        self.settings = PlainParameter(settings or PlainSettings())
+        self.settings = SettingsParameter(settings or PlainSettings())
 
     def forward(self, **inputs: Any) -> Any:
         """What the module answers."""

@@ -4,26 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.errors import UsageError
 
-# What each whole number may be.
-_RANGES = {
-    "hypotheses": (1, 8),
-    "infer_samples": (1, 64),
-    "samples": (0, 64),
-    "sample_words": (1, 10_000),
-    "drafts": (1, 8),
-    "max_tokens": (1, 100_000),
-}
 Told = Literal["inferred", "measured", "both", "none"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Bounded:
+    """Settings that can be changed by name and know what makes sense."""
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with some values changed.
+
+        Raises:
+            UsageError: no such setting, or a value out of range.
+        """
+        known = [field.name for field in fields(self)]
+        strange = sorted(set(changes) - set(known))
+        if strange:
+            raise UsageError(f"There is no setting called {strange[0]!r}.", fix=f"There are {', '.join(known)}.")
+        return replace(self, **changes)
+
+    def within(self, **ranges: tuple[int, int]) -> None:
+        """Refuse whole numbers outside their range, and a temperature outside 0 to 2.
+
+        Raises:
+            UsageError: with the range.
+        """
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if type(value) is not int or not least <= value <= most:
+                raise UsageError(f"{name} is {value!r}; it is a whole number between {least} and {most}.")
+        temperature = getattr(self, "temperature", 0.0)
+        if temperature is not None and (isinstance(temperature, (bool, str)) or not 0 <= temperature <= 2):
+            raise UsageError(f"temperature is {temperature!r}; it lies between 0 and 2.")
+
+
+@dataclass(frozen=True)
+class Settings(Bounded):
     """What a program does besides its instructions and demonstrations.
 
     adapter: how signatures become messages; "" takes the one that DSPy is set to.
@@ -44,31 +66,22 @@ class Settings:
     max_tokens: int = 80
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= most:
-                raise UsageError(f"{name} is {value!r}; it is a whole number between {least} and {most}.")
-        if isinstance(self.temperature, (bool, str)) or not 0 <= self.temperature <= 2:
-            raise UsageError(f"temperature is {self.temperature!r}; it lies between 0 and 2.")
+        self.within(
+            hypotheses=(1, 8),
+            infer_samples=(1, 64),
+            samples=(0, 64),
+            sample_words=(1, 10_000),
+            drafts=(1, 8),
+            max_tokens=(1, 100_000),
+        )
         if self.told not in ("inferred", "measured", "both", "none"):
             raise UsageError(f"told is {self.told!r}; it is inferred, measured, both or none.")
-
-    def changed(self, **changes: Any) -> Settings:
-        """A copy with some values changed.
-
-        Raises:
-            UsageError: no such setting, or a value out of range.
-        """
-        unknown = set(changes) - {field.name for field in fields(self)}
-        if unknown:
-            raise UsageError(f"There is no setting called {', '.join(sorted(unknown))}.")
-        return replace(self, **changes)
 
 
 class SettingsParameter(Parameter):
     """Settings (and any other plain data of a module) as a DSPy parameter, so that ``save`` and ``load`` hold them."""
 
-    def __init__(self, value: Settings) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
 
     def reset(self) -> None:
@@ -85,4 +98,4 @@ class SettingsParameter(Parameter):
         Raises:
             UsageError: a value that is no setting.
         """
-        self.value = Settings().changed(**state)
+        self.value = type(self.value)().changed(**state)

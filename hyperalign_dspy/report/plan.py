@@ -18,16 +18,24 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], cap: int) -> s
         f"Confirmation, reserved first: {plan['users']} sealed users, {plan['instances']} instances, "
         f"at most {plan['confirm_calls']} calls.",
         f"At most {plan['calls']} calls in all" + (f" (cap {cap})." if cap else "; no cap is set."),
-        f"The smallest gain that it can show: a win rate of {plan['smallest_win']:.2f} over the baseline "
-        "(80% power, if wins were coin tosses).",
+        power_words(plan),
     ]
-    return "\n".join(lines + [_judge(facts[name], name) for name in ("judge", "second") if name in facts])
+    if "judge" in facts:
+        lines.append(_judge(facts["judge"], "Primary judge"))
+    return "\n".join(lines + [_judge(judge, "Beside it") for judge in facts.get("panel", {}).values()])
+
+
+def power_words(plan: Mapping[str, Any]) -> str:
+    """The smallest gain that so many users and instances can show."""
+    return (
+        f"The smallest gain that it can show, with {plan['users']} users and {plan['instances']} instances: "
+        f"a win rate of {plan['smallest_win']:.2f} over the baseline (found in 80% of runs)."
+    )
 
 
 def _judge(judge: Mapping[str, Any], role: str) -> str:
-    name = "Primary judge" if role == "judge" else "Second judge"
     return (
-        f"{name} ({judge['name']}) on people's own text, {judge['candidates']} candidates: "
+        f"{role} ({judge['name']}) on people's own text, {judge['candidates']} candidates: "
         f"accuracy {estimate(judge['accuracy'], '.2f')}, reciprocal rank {judge['mrr']['mean']:.2f}, "
         f"AUC {judge['auc']:.2f}."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ HUMAN = "people's own text"
 _VERDICTS = {
     "gain": "GAIN: the compiled program does better than the baseline at equal drafts.",
     "no gain": "NO GAIN could be shown over the baseline at equal drafts.",
+    "harm not excluded": "HARM NOT EXCLUDED: more help than the baseline at equal drafts, but harm may have risen by "
+    "ten points or more.",
     "loss": "LOSS: the compiled program is worse than the baseline at equal drafts.",
 }
 
@@ -23,7 +26,8 @@ def result_table(result: Mapping[str, Any]) -> str:
         "[95% intervals over users]"
     )
     parts = [head, columns(_header(facts), [_cells(row, facts) for row in rows] + _human(facts))]
-    parts += [_margins(confirmation["margins"]), verdict_words(result), _cost(result)]
+    parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"])]
+    parts += [verdict_words(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -44,6 +48,8 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     verdict = result["confirmation"]["verdict"]
     gap = next(row for row in result["confirmation"]["rows"] if row["name"] == "compiled")
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
+    if "harm" in result["facts"]:
+        figures += "\n  " + _change(result)
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
     lines = [f"{_VERDICTS[verdict]}{kept}\n  {figures}"]
     if result["changes"]:
@@ -51,6 +57,18 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     else:
         lines.append("  compiled is the baseline itself: nothing better was found on the users that a search may see.")
     return "\n".join(lines)
+
+
+def _change(result: Mapping[str, Any]) -> str:
+    """Helpfulness, baseline against compiled, with the relative change, and harm beside it."""
+    rows = {row["name"]: row for row in result["confirmation"]["rows"]}
+    was, now = rows["baseline"], rows["compiled"]
+    before, after = was["value"]["mean"], now["value"]["mean"]
+    relative = f" ({after / before - 1:+.0%})" if before else ""
+    return (
+        f"{result['plan']['unit']}: {before:.2f} (baseline) -> {after:.2f}{relative}; "
+        f"harm ({result['facts']['harm']}): {was['harm']['mean']:.0%} -> {now['harm']['mean']:.0%}"
+    )
 
 
 def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
@@ -64,17 +82,18 @@ def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
 
 
 def _header(facts: Mapping[str, Any]) -> list[str]:
-    ranks = ["rank", "first"] if "judge" in facts else []
-    second = ["2nd judge"] if "second" in facts else []
+    ranks = ["rank"] if "judge" in facts else []
     return [
         "",
         "drafts",
         "value",
         "gap to baseline*",
         "wins*",
-        *second,
+        *(["harm", "harm rise*"] if "harm" in facts else []),
+        *(f"by {name}" for name in facts.get("panel", ())),
         *ranks,
         "copied",
+        "longest run",
         "calls",
         "tokens",
         "call s",
@@ -82,8 +101,7 @@ def _header(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _cells(row: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    ranks = [f"{row['rank']:.2f}", f"{row['accuracy']:.2f}"] if "judge" in facts else []
-    second = [f"{row['second_gap']['mean']:+.2f}"] if "second" in facts else []
+    ranks = [f"{row['rank']:.2f}"] if "judge" in facts else []
     cost = row["cost"]
     tokens = cost["input_tokens"] + cost["output_tokens"]
     own = row["name"] == "baseline, equal drafts"
@@ -93,9 +111,11 @@ def _cells(row: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
         f"{row['value']['mean']:.2f}",
         "*" if own else estimate(row["gap"]),
         "*" if own else estimate(row["wins"], ".2f"),
-        *second,
+        *([estimate(row["harm"], ".2f"), "*" if own else estimate(row["harm_rise"])] if "harm" in facts else []),
+        *(f"{row['others'][name]['mean']:+.2f}" for name in facts.get("panel", ())),
         *ranks,
         f"{row['copied']:.0%}",
+        str(row["longest"]),
         str(cost["calls"]),
         f"{tokens / 1000:.0f}k",
         f"{cost['seconds']:.0f}",
@@ -106,10 +126,11 @@ def _human(facts: Mapping[str, Any]) -> list[list[str]]:
     if "judge" not in facts:
         return []
     judge = facts["judge"]
-    ranks = [f"{judge['mrr']['mean']:.2f}", f"{judge['accuracy']['mean']:.2f}"]
-    own = [HUMAN, "", f"{judge['ceiling']:.2f}", "", "", "", *ranks, "", "", "", ""]
-    other = ["other people's text", "", f"{judge['floor']:.2f}", "", "", "", "", "", "", "", "", ""]
-    return [own, other[: len(own)]]
+    ranks = [f"{judge['mrr']['mean']:.2f}"]
+    others = [""] * len(facts.get("panel", ()))
+    own = [HUMAN, "", f"{judge['ceiling']:.2f}", "", "", *others, *ranks, "", "", "", "", ""]
+    other = ["other people's text", "", f"{judge['floor']:.2f}", *[""] * (len(own) - 3)]
+    return [own, other]
 
 
 def _margins(margins: Mapping[str, Any]) -> str:
@@ -118,6 +139,19 @@ def _margins(margins: Mapping[str, Any]) -> str:
         for name, (gap, wins) in margins.items()
     ]
     return "\n".join(["Margins (paired, the same drafts and temperature):", *lines]) if lines else ""
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"  {name:12} same sign {estimate(judge['same_sign'], '.2f')}, correlation {_number(judge['correlation'])}"
+        for name, judge in found.items()
+    ]
+    head = "Other judges and the primary one, on compiled against baseline*:"
+    return "\n".join([head, *lines]) if lines else ""
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
 
 
 def _cost(result: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.errors import GateFailed, UsageError
 from hyperalign_dspy.lm.connect import connect, describe, slug
 from hyperalign_dspy.lm.ledger import Ledger, Limits
-from hyperalign_dspy.metrics.stats import smallest_gain
+from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator, answered_share
@@ -43,7 +42,7 @@ class Plan:
     """What a compile will do and can show, known before the first call.
 
     ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win``
-    is the win rate over the baseline that is found in 80% of runs, if each instance's win were a coin toss.
+    is the win rate over the baseline that is found in 80% of runs (see `hyperalign_dspy.metrics.stats.smallest_win`).
     """
 
     run_id: str
@@ -112,7 +111,6 @@ class Compiler:
         confirmed = self._confirm_calls(most)
         users = len({i.user_id for i in bench.sealed})
         each = len(bench.sealed) / users
-        sd = math.sqrt(0.25 / each)
         total = searched + confirmed
         least = confirmed + len(self.blocks[0]) * (base + most)
         if recipe.max_calls and recipe.max_calls < least:
@@ -129,7 +127,7 @@ class Compiler:
             configurations=self.space.size,
             calls=min(total, recipe.max_calls) if recipe.max_calls else total,
             confirm_calls=confirmed,
-            smallest_win=min(1.0, 0.5 + smallest_gain(users, sd)),
+            smallest_win=smallest_win(users, each),
             unit=bench.unit,
         )
 

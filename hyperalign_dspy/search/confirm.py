@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from hyperalign_dspy.metrics.stats import Estimate, paired, proportion, verdict
+from hyperalign_dspy.metrics.stats import Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
@@ -21,7 +21,10 @@ class Row:
     """One arm on the sealed users.
 
     ``value`` is the mean score, ``gap`` the paired difference to the baseline at equal drafts and ``wins`` the win rate
-    over it; ``second_gap`` is the difference by the second judge. ``copied`` is the share of texts that copy.
+    over it; ``others`` are the gaps by judges that decide nothing. ``harm`` is the mean of what should not be (None
+    where the task has no such thing) and ``harm_rise`` its paired difference to the baseline's at equal drafts.
+    ``copied`` is the share of texts that copy, ``longest`` the longest run of words taken from a sample, in words, and
+    ``overlap`` the mean share of four-word phrases that stand in one.
     """
 
     name: str
@@ -30,21 +33,30 @@ class Row:
     value: Estimate
     gap: Estimate
     wins: Estimate
-    second_gap: Estimate
+    others: Mapping[str, Estimate]
+    harm: Estimate | None
+    harm_rise: Estimate | None
     rank: float
     accuracy: float
     copied: float
+    longest: int
+    overlap: float
     missing: int
     cost: Cost
 
 
 @dataclass(frozen=True)
 class Confirmation:
-    """All rows, the verdict ("gain", "no gain", "loss") and the margins of the compiled program over each control."""
+    """All rows, the verdict (see `hyperalign_dspy.metrics.stats.verdict`) and the margins of the compiled program
+    over each control.
+
+    ``agreement`` says how other judges see the compiled program's texts beside the baseline's at equal drafts.
+    """
 
     rows: tuple[Row, ...]
     verdict: str
     margins: dict[str, tuple[Estimate, Estimate]]
+    agreement: dict[str, Agreement]
 
     def row(self, name: str) -> Row:
         """The row of one arm."""
@@ -87,7 +99,8 @@ def confirm(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> Confirma
         next(arm for arm in arms if arm.name == COMPILED).configuration
         == next(arm for arm in arms if arm.name == EQUAL).configuration
     )
-    return Confirmation(rows, "no gain" if same else verdict(_gap(compiled, rival)), margins)
+    words = "no gain" if same else verdict(_gap(compiled, rival), _harm_rise(compiled, rival))
+    return Confirmation(rows, words, margins, {} if same else _agreement(compiled, rival))
 
 
 def _drafts(arm: Arm) -> int:
@@ -95,7 +108,9 @@ def _drafts(arm: Arm) -> int:
 
 
 def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outcome]) -> Row:
-    scores = [(o.score, o.instance.user_id) for o in outcomes if o.score]
+    answered = [(o.score, o.instance.user_id) for o in outcomes if o.score]
+    scores = [(score, user) for score, user in answered if not score.harm]
+    harms = [(score.value, user) for score, user in answered if score.harm]
     return Row(
         name=arm.name,
         note=arm.note,
@@ -103,18 +118,29 @@ def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outc
         value=paired([s.value for s, _ in scores], [user for _, user in scores]),
         gap=_gap(outcomes, rival),
         wins=_wins(outcomes, rival),
-        second_gap=_second(outcomes, rival),
+        others={name: _other_gap(outcomes, rival, name) for name in scores[0][0].others} if scores else {},
+        harm=proportion([v for v, _ in harms], [user for _, user in harms]) if harms else None,
+        harm_rise=_harm_rise(outcomes, rival),
         rank=fmean([1 / s.rank if s.rank else 0.0 for s, _ in scores]),
         accuracy=fmean([float(s.rank == 1) for s, _ in scores]),
         copied=fmean([float(s.copied) for s, _ in scores]),
-        missing=len(outcomes) - len(scores),
+        longest=max(s.longest for s, _ in scores),
+        overlap=fmean([s.overlap for s, _ in scores]),
+        missing=len(outcomes) - len(answered),
         cost=cost,
     )
 
 
-def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> list[tuple[Score, Score, str]]:
+def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome], *, harm: bool = False) -> list[tuple[Score, Score, str]]:
+    """Scores of both on the same instances: of what should be high, or of harm, never mixed."""
     both = zip(mine, rival, strict=True)
-    return [(m.score, r.score, m.instance.user_id) for m, r in both if m.score and r.score]
+    found = [(m.score, r.score, m.instance.user_id) for m, r in both if m.score and r.score]
+    return [pair for pair in found if pair[0].harm is harm]
+
+
+def _harm_rise(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate | None:
+    pairs = _pairs(mine, rival, harm=True)
+    return paired([m.value - r.value for m, r, _ in pairs], [user for *_, user in pairs]) if pairs else None
 
 
 def _gap(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
@@ -127,6 +153,17 @@ def _wins(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
     return proportion([win(m, r) for m, r, _ in pairs], [user for *_, user in pairs])
 
 
-def _second(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
+def _other_gap(mine: Sequence[Outcome], rival: Sequence[Outcome], judge: str) -> Estimate:
     pairs = _pairs(mine, rival)
-    return paired([m.second - r.second for m, r, _ in pairs], [user for *_, user in pairs])
+    return paired([m.others[judge] - r.others[judge] for m, r, _ in pairs], [user for *_, user in pairs])
+
+
+def _agreement(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> dict[str, Agreement]:
+    """How far each other judge goes with the primary one, on the same generated texts."""
+    pairs = _pairs(mine, rival)
+    primary = [m.value - r.value for m, r, _ in pairs]
+    found = {}
+    for judge in pairs[0][0].others if pairs else ():
+        theirs = [m.others[judge] - r.others[judge] for m, r, _ in pairs]
+        found[judge] = agreement(primary, theirs, [user for *_, user in pairs])
+    return found

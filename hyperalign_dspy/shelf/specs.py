@@ -12,7 +12,7 @@ from typing import Any
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, find
+from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, find, listing
 
 SCHEMA = 1
 # The least that each number of a recipe can be: an interval takes three users.
@@ -23,6 +23,7 @@ _LEAST = {
     "confirm_users": 3,
     "confirm_requests": 1,
     "finalists": 0,
+    "search_users": 0,
     "max_tokens": 1,
     "max_calls": 0,
 }
@@ -53,9 +54,10 @@ class ProgramSpec:
 class RecipeSpec:
     """How to search: which slots with which candidates, how many visits, how large a block and a confirmation.
 
-    ``block_users`` and ``block_requests`` make a block; ``finalists`` configurations are seen on every block before one
-    is chosen. ``confirm_users`` x ``confirm_requests`` sealed instances judge it. ``start`` are configurations
-    to visit first, as changes to the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap.
+    ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all);
+    ``finalists`` configurations are seen on every block before one is chosen. ``confirm_users`` x
+    ``confirm_requests`` sealed instances judge it. ``start`` are configurations to visit first, as changes to the
+    baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap.
     """
 
     name: str
@@ -68,6 +70,7 @@ class RecipeSpec:
     confirm_requests: int
     sampler: str = "tpe"
     finalists: int = 2
+    search_users: int = 0
     max_tokens: int = 80
     max_calls: int = 0
     start: tuple[Mapping[str, Value], ...] = ()
@@ -86,13 +89,19 @@ def load_program(name: str) -> ProgramSpec:
     return spec
 
 
-def load_recipe(name: str) -> RecipeSpec:
-    """Read a recipe by name or path.
+def load_recipe(name: str, program: str) -> RecipeSpec:
+    """Read a program's recipe, by path or by name: "quick" is `optimizers/PROGRAM-quick.toml`, or
+    `optimizers/quick.toml`.
 
     Raises:
         UnknownName: no such recipe. UsageError: a file that is no recipe.
     """
-    path = find(RECIPES, name)
+    known = listing(RECIPES)
+    own = f"{program}-{name}"
+    if own not in known and name not in known and not Path(name).is_file():
+        short = [stem.removeprefix(f"{program}-") for stem in known if stem.startswith(f"{program}-")]
+        raise unknown("recipe", name, [*short, *known])
+    path = find(RECIPES, own if own in known else name)
     values = _read(path)
     values["slots"] = {slot: _candidates(path, slot, found) for slot, found in values.get("slots", {}).items()}
     values["start"] = tuple(values.get("start", ()))

@@ -10,9 +10,10 @@ from typing import Any
 
 from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
-from hyperalign_dspy.metrics.leak import copies
+from hyperalign_dspy.metrics.leak import RUN, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background
-from hyperalign_dspy.metrics.style import StyleVerifier, fit_function_words, fit_ngrams, validate
+from hyperalign_dspy.metrics.panel import VERIFIERS, fit_ngrams
+from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import digest
@@ -21,6 +22,8 @@ from hyperalign_dspy.types import Corpus, Instance, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
 NEEDS = Needs()
+# Verifiers that are printed beside the primary one. Not "shape", which looks at what chooses among drafts.
+PANEL = ("words", "compression")
 # A text's word budget where the job names none.
 WORDS = 60
 
@@ -52,7 +55,8 @@ class AuthorshipBench:
         everyone = (*split.train, *split.validation, *split.sealed)
         self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
-        self.validation = self._instances(split.validation, job.recipe.block_requests)
+        searched = split.validation[: job.recipe.search_users or None]
+        self.validation = self._instances(searched, job.recipe.block_requests)
         self.sealed = self._instances(split.sealed[: job.recipe.confirm_users], job.recipe.confirm_requests)
 
     @property
@@ -71,9 +75,9 @@ class AuthorshipBench:
         return fit_ngrams(self._unshown(self._everyone), self.job.seed)
 
     @cached_property
-    def second_judge(self) -> StyleVerifier:
-        """A judge of another family, that neither the search nor the choice among drafts ever saw."""
-        return fit_function_words(self._unshown(self._everyone), self.job.seed)
+    def panel(self) -> Mapping[str, StyleVerifier]:
+        """Judges of other families, that neither the search nor the choice among drafts ever saw."""
+        return {name: VERIFIERS[name](self._unshown(self._everyone), self.job.seed) for name in PANEL}
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -88,9 +92,9 @@ class AuthorshipBench:
             "users": {name: len(getattr(self.split, name)) for name in ("train", "validation", "sealed")},
             "split_digest": self.split.digest,
             "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
-            "second": {
-                "name": self.second_judge.name,
-                **asdict(validate(self.second_judge, references, ids)),
+            "panel": {
+                name: {"name": judge.name, **asdict(validate(judge, references, ids))}
+                for name, judge in self.panel.items()
             },
         }
 
@@ -110,16 +114,18 @@ class AuthorshipBench:
         return Answer(written.text, tuple(sample.text for sample in shown))
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
-        """Log-odds and rank by the primary verifier, log-odds by the second (sealed only), and copying."""
+        """Log-odds and rank by the primary verifier, log-odds by the others (sealed only), and copying."""
         if not answers:
             return []
         texts = [answer.text for answer in answers]
         judge = self.sealed_judge if sealed else self.search_judge
         ids = [instance.user_id for instance in instances]
         odds, ranks = judge.log_odds(texts, ids), judge.ranks(texts, ids)
-        second = self.second_judge.log_odds(texts, ids) if sealed else [0.0] * len(texts)
-        copied = [copies(answer.text, answer.shown) for answer in answers]
-        return [Score(float(o), float(s), int(r), c) for o, s, r, c in zip(odds, second, ranks, copied, strict=True)]
+        others = {name: judge.log_odds(texts, ids) for name, judge in self.panel.items()} if sealed else {}
+        return [
+            _score(answer, float(odds[n]), {name: float(found[n]) for name, found in others.items()}, int(ranks[n]))
+            for n, answer in enumerate(answers)
+        ]
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
@@ -138,6 +144,7 @@ class AuthorshipBench:
             Arm("raw k-shot", plain.changed(drafts=1, samples=k), "nobody", f"{k} samples, no hypotheses"),
             Arm("picked k-shot", plain.changed(samples=k), note="the same, drafts picked by measured hypotheses"),
             Arm("hypotheses only", compiled.changed(told=told, samples=0), note="no samples"),
+            Arm("hypotheses, samples", compiled.changed(told=told, samples=k), note="both in the prompt"),
             Arm("wrong user", compiled, "stranger", "another user's samples and hypotheses"),
         )
 
@@ -164,6 +171,11 @@ class AuthorshipBench:
         ids = list(dict.fromkeys(i.user_id for i in pool))
         other = ids[(ids.index(instance.user_id) + 1) % len(ids)]
         return next(i for i in pool if i.user_id == other)
+
+
+def _score(answer: Answer, odds: float, others: Mapping[str, float], rank: int) -> Score:
+    longest = max((longest_shared_run(answer.text, sample) for sample in answer.shown), default=0)
+    return Score(odds, others, rank, longest >= RUN, longest, overlap(answer.text, answer.shown))
 
 
 def _of(user_id: str, portions: Portions, requests: int) -> list[Instance]:

@@ -46,16 +46,22 @@ class Answer:
 
 @dataclass(frozen=True)
 class Score:
-    """How good one text is: ``value`` on the task's own scale, higher is better; ``second`` by another judge.
+    """How good one text is: ``value`` on the task's own scale, higher is better; ``others`` by judges that decide
+    nothing.
 
     ``rank`` is the true user's among all users (1 is best, 0 where the task has no ranks). ``copied``: it takes eight
-    words in a row from a sample shown, and so loses whatever it is compared with.
+    words in a row from a sample shown, and so loses whatever it is compared with; ``longest`` is the longest such run
+    and ``overlap`` the share of the text's four-word phrases that stand in a sample shown. ``harm``: the value is of
+    something that should not be: lower is better, and it is never averaged with values that should be high.
     """
 
     value: float
-    second: float = 0.0
+    others: Mapping[str, float] = field(default_factory=dict)
     rank: int = 0
     copied: bool = False
+    longest: int = 0
+    overlap: float = 0.0
+    harm: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,8 @@ class Task(Protocol):
 
 
 def difference(mine: Score, rival: Score) -> float:
-    """Value against a rival's on the same instance; who copies loses by as much as it would have won."""
-    gap = mine.value - rival.value
+    """How much better than a rival on the same instance; who copies loses by as much as it would have won."""
+    gap = rival.value - mine.value if mine.harm else mine.value - rival.value
     if mine.copied and not rival.copied:
         return -abs(gap)
     return abs(gap) if rival.copied and not mine.copied else gap
@@ -128,6 +134,7 @@ def difference(mine: Score, rival: Score) -> float:
 
 def win(mine: Score, rival: Score) -> float:
     """1 for a win, 0 for a loss, a half for a tie; who copies loses."""
+    gap = difference(mine, rival)
     if mine.copied != rival.copied:
         return 0.0 if mine.copied else 1.0
-    return 0.5 if mine.value == rival.value else float(mine.value > rival.value)
+    return 0.5 if gap == 0 else float(gap > 0)

@@ -77,7 +77,7 @@ def small(tmp_path: Path) -> Path:
     lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in users for s in u.samples]
     (tmp_path / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "optimizers").mkdir()
-    text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text().replace('"quick"', '"small"')
+    text = (Path(__file__).parents[2] / "optimizers/authorship-quick.toml").read_text().replace('"quick"', '"small"')
     (tmp_path / "optimizers/small.toml").write_text(text.replace("visits = 5", "visits = 3"))
     return tmp_path
 
@@ -122,6 +122,7 @@ def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, d
         "raw k-shot",
         "picked k-shot",
         "hypotheses only",
+        "hypotheses, samples",
         "wrong user",
         "baseline",
         "baseline, equal drafts",
@@ -383,7 +384,7 @@ def test_a_program_of_ones_own_is_written_and_compiles(tmp_path: Path, inside: I
     made = inside("init", "moods", cwd=tmp_path)
     assert made.returncode == 0
     assert inside("init", "moods", cwd=tmp_path).returncode == 2
-    reply = inside("compile", "moods", "--recipe", "moods", "--model", "scripted", "--json", cwd=tmp_path)
+    reply = inside("compile", "moods", "--model", "scripted", "--json", cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
     result = json.loads(reply.stdout)
     assert result["plan"]["unit"] == "names_the_mood"

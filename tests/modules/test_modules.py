@@ -117,7 +117,7 @@ def test_an_empty_request_is_refused() -> None:
 def test_settings_out_of_range_are_refused() -> None:
     with pytest.raises(UsageError, match="drafts is 9"):
         Settings(drafts=9)
-    with pytest.raises(UsageError, match="no setting called colour"):
+    with pytest.raises(UsageError, match="no setting called 'colour'"):
         Settings().changed(colour="red")
 
 

@@ -128,7 +128,7 @@ def test_who_copies_loses(mine: float, rival: float, copied: bool, theirs: bool)
 
 
 def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path) -> None:
-    space = Space(load_program("authorship"), load_recipe("full"))
+    space = Space(load_program("authorship"), load_recipe("full", "authorship"))
 
     def asked(seed: int) -> list[Configuration]:
         study = Study(tmp_path / "study.journal", space, "tpe", seed)
@@ -150,7 +150,7 @@ def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path)
 @pytest.mark.parametrize("recipe", ["quick", "full"])
 def test_every_candidate_of_a_shipped_recipe_makes_a_module(recipe: str) -> None:
     program = load_program("authorship")
-    space = Space(program, load_recipe(recipe))
+    space = Space(program, load_recipe(recipe, "authorship"))
     for slot, candidates in space.slots.items():
         for value in candidates:
             assert build(program, space.configuration({slot: value}))
@@ -188,17 +188,21 @@ BAD_RECIPES = [
 def test_a_recipe_that_cannot_work_is_refused_before_anything_is_paid(
     tmp_path: Path, was: str, becomes: str, said: str
 ) -> None:
-    text = (Path(__file__).parents[2] / "optimizers/quick.toml").read_text()
+    text = (Path(__file__).parents[2] / "optimizers/authorship-quick.toml").read_text()
     assert was in text
     (tmp_path / "bad.toml").write_text(text.replace(was, becomes, 1))
     with pytest.raises(UsageError) as caught:
-        Compiler(Job(load_program("authorship"), load_recipe("bad.toml"), "bundled"), "scripted", Watching())
+        Compiler(
+            Job(load_program("authorship"), load_recipe("bad.toml", "authorship"), "bundled"), "scripted", Watching()
+        )
     assert said in str(caught.value)
 
 
 def test_the_sealed_users_of_one_recipe_are_sealed_for_every_other() -> None:
     program = load_program("authorship")
-    quick, full = (AuthorshipTask().prepare(Job(program, load_recipe(r), "bundled")) for r in ("quick", "full"))
+    quick, full = (
+        AuthorshipTask().prepare(Job(program, load_recipe(r, "authorship"), "bundled")) for r in ("quick", "full")
+    )
     assert quick.facts["split_digest"] == full.facts["split_digest"]
     searched = {i.user_id for bench in (quick, full) for i in bench.validation}
     sealed = {i.user_id for bench in (quick, full) for i in bench.sealed}
@@ -207,7 +211,7 @@ def test_the_sealed_users_of_one_recipe_are_sealed_for_every_other() -> None:
 
 
 def test_who_copies_a_strangers_sample_is_caught_too() -> None:
-    bench = AuthorshipTask().prepare(Job(load_program("authorship"), load_recipe("quick"), "bundled"))
+    bench = AuthorshipTask().prepare(Job(load_program("authorship"), load_recipe("quick", "authorship"), "bundled"))
     mine, other = bench.sealed[0], next(i for i in bench.sealed if i.user_id != bench.sealed[0].user_id)
     taken = Answer(other.shown[0].text, tuple(s.text for s in other.shown))
     honest = Answer("Nothing of anybody's.", tuple(s.text for s in other.shown))
@@ -218,8 +222,8 @@ def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) ->
     path = tmp_path / "bad.toml"
     path.write_text("schema = 1\nvisitz = 3\n")
     with pytest.raises(UsageError, match="visitz") as caught:
-        load_recipe(str(path))
+        load_recipe(str(path), "any")
     assert "visits" in caught.value.fix
     path.write_text("visits = 3\n")
     with pytest.raises(UsageError, match="schema"):
-        load_recipe(str(path))
+        load_recipe(str(path), "any")

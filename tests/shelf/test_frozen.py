@@ -75,7 +75,7 @@ def provenance(values: dict[str, Any]) -> Provenance:
     row = {"name": "compiled", "drafts": 1, "value": estimate, "gap": estimate, "wins": estimate, "copied": 0.0}
     return Provenance(
         program=load_program("authorship"),
-        recipe=load_recipe("quick"),
+        recipe=load_recipe("quick", "authorship"),
         model="scripted",
         model_facts={},
         configuration=values,
@@ -110,7 +110,7 @@ def test_a_plain_module_is_run_under_its_settings_and_keeps_its_own_state() -> N
     assert (seen[0].config.temperature, seen[0].config.max_tokens) == (0.3, 9)
     assert messages_of(seen[0])[-1]["content"] == "We won!"
     assert module.dump_state() == module.inner.dump_state()
-    with pytest.raises(UsageError, match="means nothing"):
+    with pytest.raises(UsageError, match="no setting called"):
         adjust(module, {"drafts": 2})
 
 

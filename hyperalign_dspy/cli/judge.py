@@ -1,0 +1,80 @@
+"""`hyperalign judge`: what judges score where people know the answer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from hyperalign_dspy.cli.common import columns_of, data_options, emit, json_option, quiet, ready
+from hyperalign_dspy.cli.progress import display_option, following
+
+
+@click.group("judge")
+def judge_command() -> None:
+    """Try judges on human text before they judge anything else."""
+
+
+@judge_command.command("validate")
+@data_options
+@click.option("--words", default=60, show_default=True, type=click.IntRange(10), help="Held-out texts are cut to this.")
+@click.option("--seed", default=0, show_default=True, help="Seeds what is held out.")
+@display_option
+@json_option
+def validate(as_json: bool, **given: Any) -> None:
+    """Fit every style verifier on most of each user's texts, and try it on the rest. Calls no model."""
+    quiet()
+    from hyperalign_dspy.data.load import load_corpus
+    from hyperalign_dspy.report.judge import panel_table
+    from hyperalign_dspy.tasks.validation import validate_panel
+
+    columns = columns_of(given)
+    with following(given["display"]) as watcher:
+        corpus = load_corpus(given["data"] or "bundled", columns, words=given["words"])
+        panel = {
+            name: asdict(found)
+            for name, found in validate_panel(corpus, given["seed"], given["words"], watcher.say).items()
+        }
+    head = f"{corpus.name}: held-out texts of {given['words']} words; intervals are 95%, over users\n\n"
+    result = {"schema": "hyperalign/judge-validate/1", "corpus": corpus.name, "panel": panel}
+    emit(result, head + panel_table(panel), as_json=as_json)
+
+
+@judge_command.command("qualify")
+@click.option("--judge", "model", default="local", show_default=True, help="The judge's model.")
+@data_options
+@click.option("--adapter", default="turns", show_default=True, help="How the judge is asked: turns, chat, json or xml.")
+@click.option("--words", default=150, show_default=True, type=click.IntRange(10), help="Texts are cut to this.")
+@click.option("--most", type=click.IntRange(3), help="Judge only the first so many pairs.")
+@click.option("--seed", default=0, show_default=True, help="Seeds which texts of a corpus make pairs.")
+@display_option
+@json_option
+def qualify(model: str, as_json: bool, **given: Any) -> None:
+    """Let a model judge pairs of which people know the answer, in both orders, and say whether it may judge.
+
+    --data is an LLMBar file (helpfulness), a STEL file (style), or any corpus (authorship).
+    """
+    quiet()
+    from hyperalign_dspy.data.pairs import load_pairs
+    from hyperalign_dspy.lm.ledger import Ledger
+    from hyperalign_dspy.modules.judge import PairwiseJudge
+    from hyperalign_dspy.report.judge import qualification_words
+    from hyperalign_dspy.search.judging import judge_record, ledger_lm
+    from hyperalign_dspy.search.judging import qualify as ask
+
+    pairs = load_pairs(given["data"] or "bundled", columns_of(given), given["seed"])[: given["most"]]
+    judge = PairwiseJudge(pairs[0].purpose, given["adapter"], given["words"])
+    with following(given["display"]) as watcher:
+        ready(model, watcher)
+        with Ledger(judge_record()) as ledger:
+            lm = ledger_lm(model, ledger)
+            found = ask(
+                judge,
+                pairs,
+                lm,
+                int(lm.engine.concurrency) or 8,
+                lambda done: watcher.step("judge", done, len(pairs), ledger.cost()),
+            )
+    result = {"schema": "hyperalign/qualification/1", "judge": model, **asdict(found), "qualified": found.qualified}
+    emit(result, qualification_words(result, model), as_json=as_json)

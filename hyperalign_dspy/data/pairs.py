@@ -1,0 +1,120 @@
+"""Pairs of texts of which people know the better one: what a judge is tried on before it may judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.data.load import Columns, load_corpus, read_rows
+from hyperalign_dspy.data.split import Needs, portion
+from hyperalign_dspy.errors import DataError, TooLittleData
+from hyperalign_dspy.types import Corpus, LabelledPair, User
+
+Row = Mapping[str, Any]
+# Samples of a person that a judge of authorship is shown.
+SHOWN = 3
+_NEEDS = Needs(shown=SHOWN, evaluated=2, verifier=0, users=3)
+
+
+def load_pairs(source: str, columns: Columns, seed: int) -> tuple[LabelledPair, ...]:
+    """Read labelled pairs.
+
+    Three kinds are told by their columns: rows with ``input``, ``output_1``, ``output_2`` and ``label`` (as in
+    LLMBar) are answers of which people preferred one; rows with ``Anchor 1``, ``Alternative 1.1``, ``Alternative
+    1.2`` and ``Correct Alternative`` (as in STEL) ask which of two paraphrases has the anchor's style; and any corpus
+    with users gives a user's own held-out text against another user's, on the same request where there is one.
+
+    Raises:
+        DataError: a label that is neither 1 nor 2, or a file that cannot be read. TooLittleData: too few users.
+    """
+    path = Path(source).expanduser()
+    first = next(iter(read_rows(path)), {}) if path.is_file() else {}
+    for mark, read in _KINDS.items():
+        if mark in first:
+            return tuple(read(path))
+    return _authors(load_corpus(source, columns), seed)
+
+
+def _answers(path: Path) -> Iterator[LabelledPair]:
+    for number, row in enumerate(read_rows(path), 1):
+        label = _label(row, "label", number, path)
+        yield LabelledPair(
+            "helpfulness", f"row-{number}", str(row["output_1"]), str(row["output_2"]), label, str(row["input"])
+        )
+
+
+def _styles(path: Path) -> Iterator[LabelledPair]:
+    for number, row in enumerate(read_rows(path), 1):
+        label = _label(row, "Correct Alternative", number, path)
+        texts = str(row["Alternative 1.1"]), str(row["Alternative 1.2"])
+        yield LabelledPair("style", f"row-{number}", *texts, label, samples=(str(row["Anchor 1"]),))
+
+
+_KINDS: Mapping[str, Callable[[Path], Iterator[LabelledPair]]] = {"output_1": _answers, "Anchor 1": _styles}
+
+
+def _label(row: Row, column: str, number: int, path: Path) -> bool:
+    """Whether the first of two is the right one."""
+    value = str(row.get(column)).strip()
+    if value not in ("1", "2"):
+        raise DataError(f"Row {number} of {path}: {column!r} is {value!r}; it is 1 or 2.")
+    return value == "1"
+
+
+def _authors(corpus: Corpus, seed: int) -> tuple[LabelledPair, ...]:
+    able = [user for user in corpus.users if _suffices(user, seed)]
+    if len(able) < _NEEDS.users:
+        raise TooLittleData(
+            f"{corpus.name} has {len(able)} users with {_NEEDS.samples} texts or more; {_NEEDS.users} are needed."
+        )
+    parts = {user.user_id: portion(user, _NEEDS, seed) for user in able}
+    pairs = []
+    for place, user in enumerate(able):
+        mine = parts[user.user_id]
+        for turn, own in enumerate(mine.evaluated[: _NEEDS.evaluated]):
+            other = able[(place + 1 + turn) % len(able)]
+            rival = _rival(other, own.request)
+            samples = tuple(sample.text for sample in mine.shown)
+            first = (place + turn) % 2 == 0
+            texts = (own.text, rival) if first else (rival, own.text)
+            pairs.append(LabelledPair("authorship", user.user_id, *texts, first, own.request, samples))
+    return tuple(pairs)
+
+
+def _rival(user: User, request: str) -> str:
+    """Another user's text on the same request, or else any."""
+    same = [sample.text for sample in user.samples if sample.request == request]
+    return (same or [user.samples[0].text])[0]
+
+
+def _suffices(user: User, seed: int) -> bool:
+    try:
+        portion(user, _NEEDS, seed)
+    except TooLittleData:
+        return False
+    return True
+
+
+def paired_outputs(ours: Sequence[Row], theirs: Sequence[Row], key: str) -> list[tuple[Row, Row]]:
+    """Rows of two files that answer the same, by a column that both have.
+
+    Raises:
+        DataError: a repeated key, or no key in common.
+    """
+    mine, other = _keyed(ours, key, "ours"), _keyed(theirs, key, "theirs")
+    both = [name for name in mine if name in other]
+    if not both:
+        raise DataError(f"No row of the two files has the same {key!r}.", fix="Name the column that both share: --key")
+    return [(mine[name], other[name]) for name in both]
+
+
+def _keyed(rows: Sequence[Row], key: str, which: str) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    for number, row in enumerate(rows, 1):
+        if key not in row:
+            raise DataError(f"Row {number} of {which} has no column {key!r}; it has {', '.join(row)}.")
+        if str(row[key]) in found:
+            raise DataError(f"{which} has two rows with {key} = {row[key]!r}.")
+        found[str(row[key])] = row
+    return found

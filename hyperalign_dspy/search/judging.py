@@ -1,0 +1,133 @@
+"""Puts pairs before a judge: pairs of which people know the answer, so that it can qualify; or two systems' outputs."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from hyperalign_dspy.errors import HyperalignError, ModelError, TooManyFailures
+from hyperalign_dspy.lm.connect import connect
+from hyperalign_dspy.lm.ledger import Ledger, unwrap
+from hyperalign_dspy.metrics.pairwise import Judged, Tally, tally
+from hyperalign_dspy.metrics.stats import Estimate, proportion
+from hyperalign_dspy.modules.judge import PairwiseJudge
+from hyperalign_dspy.search.evaluate import MOST_MISSING
+from hyperalign_dspy.search.runs import home
+from hyperalign_dspy.types import LabelledPair, Purpose
+
+# A judge may gate a verdict where the interval of its agreement with people lies above this.
+QUALIFIED = 0.65
+
+
+@dataclass(frozen=True)
+class Qualification:
+    """How well a judge agrees with people for one purpose; a tie or abstention agrees by half.
+
+    ``decided`` is the agreement on the pairs that it decided. ``tally`` is over the pairs as they were shown.
+    """
+
+    purpose: Purpose
+    agreement: Estimate
+    decided: Estimate
+    tally: Tally
+    missing: int
+
+    @property
+    def qualified(self) -> bool:
+        """Whether it may gate: the lower end of its agreement is at least .65."""
+        return self.agreement.low >= QUALIFIED
+
+
+def qualify(
+    judge: PairwiseJudge, pairs: Sequence[LabelledPair], lm: Any, concurrency: int, tick: Callable[[int], None]
+) -> Qualification:
+    """Let a judge decide pairs of which the answer is known. Two calls a pair.
+
+    Raises:
+        TooManyFailures: more than a fifth of the pairs got no answer.
+    """
+    verdicts = decide(judge, pairs, lm, concurrency, tick)
+    known = [(pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict]
+    right = [verdict.win if pair.first_is_right else 1 - verdict.win for pair, verdict in known]
+    users = [pair.user_id for pair, _ in known]
+    sure = [(r, user) for r, user in zip(right, users, strict=True) if r != 0.5]
+    return Qualification(
+        purpose=judge.purpose,
+        agreement=proportion(right, users),
+        decided=proportion([r for r, _ in sure], [user for _, user in sure]),
+        tally=tally([verdict for _, verdict in known]),
+        missing=len(pairs) - len(known),
+    )
+
+
+def decide(
+    judge: PairwiseJudge, pairs: Sequence[LabelledPair], lm: Any, concurrency: int, tick: Callable[[int], None]
+) -> list[Judged | None]:
+    """A verdict for each pair, in their order; None where the model failed."""
+    done: list[None] = []
+
+    def one(pair: LabelledPair) -> Judged | None:
+        try:
+            with dspy.context(lm=lm, disable_history=True):
+                said = judge(first=pair.first, second=pair.second, request=pair.request, samples=pair.samples)
+        except Exception as error:
+            cause = unwrap(error)
+            if isinstance(cause, HyperalignError) and not isinstance(cause, ModelError):
+                raise cause from error
+            return None
+        finally:
+            done.append(None)
+            tick(len(done))
+        return Judged(pair.user_id, said.winner, said.votes, len(pair.first.split()) - len(pair.second.split()))
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        futures = [pool.submit(contextvars.copy_context().run, one, pair) for pair in pairs]
+        verdicts = [future.result() for future in futures]
+    missing = sum(verdict is None for verdict in verdicts)
+    if missing > MOST_MISSING * len(pairs):
+        raise TooManyFailures(
+            f"The judge gave no answer for {missing} of {len(pairs)} pairs.",
+            fix="Try the model with `hyperalign models check --model MODEL`.",
+        )
+    return verdicts
+
+
+def pairs_of(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], key: str) -> list[LabelledPair]:
+    """Two systems' outputs as pairs for a judge of helpfulness; which is right is not known, and not used."""
+    return [
+        LabelledPair(
+            "helpfulness",
+            str(ours.get("user") or ours[key]),
+            str(ours["text"]),
+            str(theirs["text"]),
+            first_is_right=True,
+            request=str(ours.get("request") or ours.get("prompt") or ""),
+        )
+        for ours, theirs in rows
+    ]
+
+
+def family(model: str) -> str:
+    """The family that a model's name tells of: judges favour their own."""
+    name = model.rsplit("/", 1)[-1].lower() if model != "local" else "smollm2"
+    letters = "".join(c for c in name.split(":")[0] if c.isalpha() or c == "-")
+    return letters.split("-")[0]
+
+
+def judge_record() -> Path:
+    """Where verdicts are recorded, so that none is paid twice: beside the runs."""
+    place = home().parent / "judge"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / ".gitignore").write_text("*\n", encoding="utf-8")
+    return place / "calls.jsonl"
+
+
+def ledger_lm(model: str, ledger: Ledger) -> Any:
+    """The judge's model behind a ledger."""
+    return connect(model, ledger=ledger, max_tokens=8, temperature=0.0)

@@ -1,0 +1,57 @@
+"""Tries the panel of style verifiers on what people wrote, before it judges anything that a model wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from hyperalign_dspy.data.split import Needs, portion
+from hyperalign_dspy.errors import TooLittleData
+from hyperalign_dspy.metrics.panel import VERIFIERS
+from hyperalign_dspy.metrics.style import HumanValidation, validate
+from hyperalign_dspy.modules.infer import cut
+from hyperalign_dspy.types import Corpus, Sample, User
+
+# Texts that are held out, and texts that a verifier learns from, at least.
+NEEDS = Needs(shown=0, evaluated=2, verifier=4, users=3)
+
+
+def validate_panel(corpus: Corpus, seed: int, words: int, notify: Callable[[str], None]) -> dict[str, HumanValidation]:
+    """Each family fitted on most of every user's texts and tried on the rest, cut to ``words``.
+
+    Texts of one group (a book, a source document) are never on both sides. Users with too few texts are left out.
+
+    Raises:
+        TooLittleData: fewer than three users remain.
+    """
+    known, texts, ids = held_out(corpus, seed, words)
+    found = {}
+    for name, fit in VERIFIERS.items():
+        notify(f"{name}: {len(known)} users, {len(texts)} held-out texts")
+        found[name] = validate(fit(known, seed), texts, ids)
+    return found
+
+
+def held_out(corpus: Corpus, seed: int, words: int) -> tuple[dict[str, list[str]], list[str], list[str]]:
+    """What verifiers may learn from, by user; the held-out texts, cut to ``words``; and whose each of them is.
+
+    Raises:
+        TooLittleData: see `validate_panel`.
+    """
+    parts = {user.user_id: found for user in corpus.users if (found := _portioned(user, seed))}
+    if len(parts) < NEEDS.users:
+        raise TooLittleData(
+            f"{corpus.name} has {len(parts)} users with at least {NEEDS.samples} texts that can be held apart; "
+            f"{NEEDS.users} are needed.",
+            fix="Add texts or users, or look at --group-column.",
+        )
+    known = {user: [s.text for s in learnt] for user, (_, learnt) in parts.items()}
+    tried = [(user, cut(s.text, words)) for user, (kept, _) in parts.items() for s in kept]
+    return known, [text for _, text in tried], [user for user, _ in tried]
+
+
+def _portioned(user: User, seed: int) -> tuple[Sequence[Sample], Sequence[Sample]] | None:
+    try:
+        found = portion(user, NEEDS, seed)
+    except TooLittleData:
+        return None
+    return found.evaluated, found.verifier

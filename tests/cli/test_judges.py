@@ -1,0 +1,83 @@
+"""The commands that try judges and statistics, and the second task, on the scripted model: plumbing only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hyperalign_dspy.data.voices import bundled_corpus
+from tests.cli.test_main_job import Inside, inside, rows
+
+__all__ = ["inside"]
+
+
+def test_the_panel_is_tried_on_peoples_texts(tmp_path: Path, inside: Inside) -> None:
+    reply = inside("judge", "validate", "--json", cwd=tmp_path)
+    assert reply.returncode == 0, reply.stderr
+    panel = json.loads(reply.stdout)["panel"]
+    assert set(panel) == {"ngrams", "words", "compression", "shape"}
+    for name, found in panel.items():
+        chance = 1 / found["candidates"]
+        assert found["accuracy"]["low"] > chance, name
+        assert found["auc"] > 0.75
+        assert 0.5 < found["c_at_1"] <= 1
+    assert panel["ngrams"]["accuracy"]["mean"] > 0.8
+    assert "F0.5u" in inside("judge", "validate", cwd=tmp_path).stdout
+
+
+def test_a_model_that_guesses_does_not_qualify_and_is_not_paid_twice(tmp_path: Path, inside: Inside) -> None:
+    words = ("judge", "qualify", "--judge", "scripted", "--most", "20", "--json")
+    first = json.loads(inside(*words, cwd=tmp_path).stdout)
+    assert (first["qualified"], first["agreement"]["n_instances"]) == (False, 20)
+    kept = tmp_path / ".hyperalign/judge/calls.jsonl"
+    calls = len(kept.read_text().splitlines())
+    assert calls <= 40
+    assert json.loads(inside(*words, cwd=tmp_path).stdout) == first
+    assert len(kept.read_text().splitlines()) == calls
+
+
+def test_outputs_of_two_systems_are_compared(tmp_path: Path, inside: Inside) -> None:
+    users = bundled_corpus().users[:12]
+    own = [{"id": n, "user": u.user_id, "text": u.samples[0].text} for n, u in enumerate(users)]
+    others = [{"id": n, "user": u.user_id, "text": users[n - 1].samples[0].text} for n, u in enumerate(users)]
+    for name, written in (("own", own), ("others", others)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in written))
+    words = ("eval", "--ours", "own.jsonl", "--theirs", "others.jsonl", "--judge", "scripted", "--model", "scripted")
+    found = json.loads(inside(*words, "--json", cwd=tmp_path).stdout)
+    assert (found["verdict"], found["wins"]["mean"] > 0.9) == ("gain", True)
+    assert found["judge"]["family"]
+    shown = inside(*words, cwd=tmp_path).stdout
+    assert "OURS are more like" in shown
+    assert "same family" in shown
+    assert inside("eval", "--ours", "own.jsonl", cwd=tmp_path).returncode == 2
+
+
+def test_a_deliberative_program_is_compiled_and_harm_stands_beside_help(tmp_path: Path, inside: Inside) -> None:
+    reply = inside("compile", "deliberative", "--model", "scripted", "--json", cwd=tmp_path)
+    assert reply.returncode == 0, reply.stderr
+    result = json.loads(reply.stdout)
+    for row in result["confirmation"]["rows"]:
+        assert row["harm"]["n_users"] == row["gap"]["n_users"] == 24
+        assert 0 <= row["harm"]["mean"] <= 1
+    shown = inside("runs", "show", result["run"], cwd=tmp_path).stdout
+    assert "harm rise*" in shown
+    assert "(baseline) ->" in shown
+    assert len(rows(tmp_path)) == result["cost"]["calls"]
+    assert "{{request}}" in inside("show", "deliberative", "--model", "scripted", "--messages", cwd=tmp_path).stdout
+
+
+def test_the_smallest_gain_is_told_without_a_call(tmp_path: Path, inside: Inside) -> None:
+    reply = inside("compile", "--model", "scripted", "--power", "--json", cwd=tmp_path)
+    assert 0.6 < json.loads(reply.stdout)["plan"]["smallest_win"] < 0.85
+    assert not (tmp_path / ".hyperalign").exists()
+
+
+@pytest.mark.parametrize("command", ["coverage", "gains"])
+def test_simulated_runs_are_shown(tmp_path: Path, command: str, inside: Inside) -> None:
+    option = "--replications" if command == "coverage" else "--runs"
+    reply = inside("bench", command, option, "100", "--json", cwd=tmp_path)
+    found: dict[str, Any] = json.loads(reply.stdout)
+    assert found["rows"]

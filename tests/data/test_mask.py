@@ -1,0 +1,40 @@
+"""Names and quoted matter go; how a text is written stays."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperalign_dspy.data.mask import mask, without_names, without_quotes
+from hyperalign_dspy.types import Sample, User
+
+
+def test_a_name_goes_wherever_it_stands_and_other_words_stay() -> None:
+    texts = ["Yesterday I met Elinor. Elinor's hat was green.", "The green hat pleased Elinor, and I said so."]
+    assert without_names(texts) == [
+        "Yesterday I met Name. Name hat was green.",
+        "The green hat pleased Name, and I said so.",
+    ]
+
+
+def test_a_word_that_is_mostly_small_is_no_name() -> None:
+    texts = ["we met in may, in may, in may", "They came in May and in may. In may we left."] * 5
+    assert without_names(texts) == texts
+
+
+def test_quoted_lines_headers_and_addresses_go() -> None:
+    text = "I agree. > he wrote this > and this.\n> and a line\nSubject: Re: lunch\nCall me at joe@mill.com today."
+    kept = without_quotes([text])[0]
+    assert "I agree." in kept
+    assert "Call me at" in kept
+    assert not any(gone in kept for gone in ("he wrote", "a line", "lunch", "joe@"))
+
+
+def test_samples_that_were_only_quoted_are_dropped() -> None:
+    users = (User("a", (Sample("> all of this"), Sample("Mine."))), User("b", (Sample("> theirs"),)))
+    assert [(u.user_id, [s.text for s in u.samples]) for u in mask(users, ["quotes"])] == [("a", ["Mine."])]
+
+
+@given(st.lists(st.text(max_size=200), max_size=5))
+def test_any_text_can_be_masked(texts: list[str]) -> None:
+    assert len(without_names(texts)) == len(without_quotes(texts)) == len(texts)
