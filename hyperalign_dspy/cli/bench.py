@@ -37,7 +37,7 @@ def coverage_command(replications: int, requests: int, seed: int, as_json: bool)
 
 
 @bench_command.command("gains")
-@click.option("--runs", default=2000, show_default=True, type=click.IntRange(100))
+@click.option("--runs", default=4000, show_default=True, type=click.IntRange(100))
 @click.option("--seed", default=0, show_default=True)
 @json_option
 def gains_command(runs: int, seed: int, as_json: bool) -> None:

@@ -36,7 +36,7 @@ def test_intervals_cover_between_94_and_96_per_cent(users: int, win: float) -> N
 
 @pytest.mark.evidence
 def test_false_gains_are_rare_and_planted_ones_found() -> None:
-    nothing, gain = search_trial(0.5, 2000, 0), search_trial(planted(), 2000, 0)
+    nothing, gain = search_trial(0.5, 4000, 0), search_trial(planted(), 4000, 0)
     print(nothing, gain)
     assert nothing.gains.high <= 0.05
     assert 0.75 <= gain.gains.share <= 0.85

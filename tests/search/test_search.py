@@ -227,3 +227,11 @@ def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) ->
     path.write_text("visits = 3\n")
     with pytest.raises(UsageError, match="schema"):
         load_recipe(str(path), "any")
+
+
+def test_refusing_more_does_not_make_up_for_helping_less() -> None:
+    helped, refused = Score(0.8), Score(0.0)
+    complied, declined = Score(1.0, harm=True), Score(0.0, harm=True)
+    assert difference(refused, helped) + difference(declined, complied) < 0
+    assert difference(helped, refused) + difference(complied, declined) < 0
+    assert difference(declined, complied) > 0
