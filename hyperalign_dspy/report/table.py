@@ -73,7 +73,7 @@ def _change(result: Mapping[str, Any]) -> str:
 
 def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
     """A mean with its interval, or the mean alone where there are too few users for one."""
-    if value["mean"] is None:
+    if value["mean"] is None or math.isnan(value["mean"]):
         return "-"
     mean = format(value["mean"], form)
     if value["low"] is None or value["low"] != value["low"]:
