@@ -135,7 +135,7 @@ def _human(facts: Mapping[str, Any]) -> list[list[str]]:
 
 def _margins(margins: Mapping[str, Any]) -> str:
     lines = [
-        f"  compiled over {name:16} {estimate(gap)}, win rate {estimate(wins, '.2f')}"
+        f"  compiled over {name:19} {estimate(gap)}, win rate {estimate(wins, '.2f')}"
         for name, (gap, wins) in margins.items()
     ]
     return "\n".join(["Margins (paired, the same drafts and temperature):", *lines]) if lines else ""
