@@ -23,6 +23,13 @@ def longest_shared_run(a: str, b: str) -> int:
     return best
 
 
+def longest_run_among(text: str, samples: Iterable[str]) -> int:
+    """The longest run of words that a text shares with any of many others, 0 where it is shorter than `GRAM`."""
+    mine = set(_grams(text, GRAM))
+    near = (sample for sample in samples if not mine.isdisjoint(_grams(sample, GRAM)))
+    return max((longest_shared_run(text, sample) for sample in near), default=0)
+
+
 def overlap(text: str, samples: Iterable[str], n: int = GRAM) -> float:
     """The share of a text's word n-grams that some sample holds; 0 for a text shorter than n words."""
     mine = _grams(text, n)

@@ -73,6 +73,9 @@ def _made(manifest: Mapping[str, Any]) -> str:
 def _limits(manifest: Mapping[str, Any]) -> str:
     texts = manifest["embedded_texts"]
     held = f"holds {texts['demonstrations']} demonstrations" if texts["demonstrations"] else "holds nobody's texts"
+    shared = manifest["data"].get("demonstrations_share")
+    if texts["demonstrations"] and shared is not None:
+        held += f" (they share {shared} words in a row at most with any text of the corpus)"
     return (
         f"It {held}. It was measured on the corpus above and on this model only; another model wants its own search. "
         "A style verifier judges likeness of style, not whether a text is true, polite or wanted."

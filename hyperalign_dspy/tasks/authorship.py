@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
-from hyperalign_dspy.metrics.leak import RUN, longest_shared_run, overlap
+from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background
 from hyperalign_dspy.metrics.panel import VERIFIERS, fit_ngrams
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
@@ -91,6 +91,7 @@ class AuthorshipBench:
             "public": self.corpus.public,
             "users": {name: len(getattr(self.split, name)) for name in ("train", "validation", "sealed")},
             "split_digest": self.split.digest,
+            "demonstrations_share": self._demonstrations_share(),
             "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
             "panel": {
                 name: {"name": judge.name, **asdict(validate(judge, references, ids))}
@@ -152,6 +153,13 @@ class AuthorshipBench:
         """One call a draft, and one to infer."""
         values = configuration.as_dict()
         return int(values["drafts"]) + int(values["told"] in ("inferred", "both"))
+
+    def _demonstrations_share(self) -> int:
+        """The longest run of words that a demonstration of the program shares with anybody's text in the corpus."""
+        demos = [demo for sets in self.job.program.demos.values() for listed in sets.values() for demo in listed]
+        written = [value for demo in demos for value in demo.values() if isinstance(value, str)]
+        texts = [sample.text for user in self.corpus.users for sample in user.samples]
+        return max((longest_run_among(value, texts) for value in written), default=0)
 
     @property
     def _everyone(self) -> tuple[User, ...]:

@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.features import FEATURES, measure_all
-from hyperalign_dspy.metrics.leak import RUN, longest_shared_run
+from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
 from hyperalign_dspy.metrics.panel import FUNCTION_WORDS, fit_ngrams, fit_words
 from hyperalign_dspy.metrics.stats import paired, proportion, shrink, smallest_gain, verdict
@@ -178,3 +178,11 @@ def test_a_share_stays_between_nothing_and_all() -> None:
     found = proportion([1.0, 1.0, 1.0, 0.0], list("abcd"))
     assert (found.mean, found.high) == (0.75, 1.0)
     assert 0 <= found.low < 0.75
+
+
+def test_phrases_that_stand_in_a_sample_are_counted() -> None:
+    sample = "the rain in spain falls mainly on the plain"
+    assert overlap("the rain in spain is wet", [sample]) == pytest.approx(1 / 3)
+    assert overlap("too short", [sample]) == 0
+    assert longest_run_among("so the rain in spain falls", ["nothing", sample]) == 5
+    assert longest_run_among("the rain falls", [sample]) == 0
