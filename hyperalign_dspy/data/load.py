@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,24 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
     Raises:
         DataError: what is wrong with the file or its columns, and what to type.
     """
+    columns = columns or Columns()
     if source == NAME:
-        return bundled_corpus()
-    path, columns = Path(source).expanduser(), columns or Columns()
+        return _masked(bundled_corpus(), columns)
+    path = Path(source).expanduser()
     if path.is_dir() and (texts := _texts(path)):
         rows: Iterable[Row] = ({"user": t.parent.name, "text": _decoded(t)} for t in texts)
     elif path.is_file():
         rows = read_rows(path)
     else:
         rows = hub_rows(source, path)
-    users = mask(_users(rows, columns, words, source), columns.masks)
-    return Corpus(path.stem or source, users, digest_of(users))
+    users = _users(rows, columns, words, source)
+    return _masked(Corpus(path.stem or source, users, digest_of(users)), columns)
+
+
+def _masked(corpus: Corpus, columns: Columns) -> Corpus:
+    """The corpus without what is to be taken out of its texts; another corpus, then, than the one with it."""
+    users = mask(corpus.users, columns.masks)
+    return replace(corpus, users=users, digest=digest_of(users)) if columns.masks else corpus
 
 
 def _texts(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from hyperalign_dspy.errors import DataError
 FILE = Path(__file__).parent / "bundled" / "requests.jsonl"
 # What columns of published sets are called, and what their labels mean.
 _REQUEST = ("request", "prompt", "text", "Goal", "goal")
-_LABEL = ("deserves", "label", "type_label")
+_LABEL = ("deserves", "label")
 _PAIR = ("pair", "focus", "Behavior", "behavior")
 _HELP = frozenset({"help", "safe", "benign"})
 _REFUSAL = frozenset({"refusal", "unsafe", "harmful"})

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.mask import mask, without_names, without_quotes
+from hyperalign_dspy.errors import UnknownName
 from hyperalign_dspy.types import Sample, User
 
 
@@ -33,6 +38,16 @@ def test_quoted_lines_headers_and_addresses_go() -> None:
 def test_samples_that_were_only_quoted_are_dropped() -> None:
     users = (User("a", (Sample("> all of this"), Sample("Mine."))), User("b", (Sample("> theirs"),)))
     assert [(u.user_id, [s.text for s in u.samples]) for u in mask(users, ["quotes"])] == [("a", ["Mine."])]
+
+
+@pytest.mark.parametrize("source", ["bundled", "some.csv"])
+def test_any_corpus_can_be_masked_and_a_wrong_mask_is_named(tmp_path: Path, source: str) -> None:
+    (tmp_path / "some.csv").write_text("user,text\na,We met Elinor there.\nb,So Elinor left us.\n")
+    whole, masked = load_corpus(source), load_corpus(source, Columns(masks=("names",)))
+    assert whole.digest != masked.digest
+    assert all("Elinor" not in s.text for u in masked.users for s in u.samples)
+    with pytest.raises(UnknownName, match="'nam'"):
+        load_corpus(source, Columns(masks=("nam",)))
 
 
 @given(st.lists(st.text(max_size=200), max_size=5))
