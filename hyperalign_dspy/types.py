@@ -85,8 +85,8 @@ Purpose = Literal["authorship", "style", "helpfulness"]
 
 
 @dataclass(frozen=True)
-class LabelledPair:
-    """Two texts of which one is known to be right: ``first_is_right``.
+class TextPair:
+    """Two texts for a judge; ``first_is_right`` where people know which one is, None where nobody does.
 
     For *helpfulness* they answer ``request``; for *authorship* and *style* one is by the person (or in the style) of
     ``samples``. ``user_id`` is whose pair it is: intervals are over users.
@@ -96,7 +96,7 @@ class LabelledPair:
     user_id: str
     first: str
     second: str
-    first_is_right: bool
+    first_is_right: bool | None
     request: str = ""
     samples: tuple[str, ...] = ()
 

@@ -100,15 +100,14 @@ def _judged(judge: str, generator: str, pairs: Any, key: str, watcher: Any) -> d
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.metrics.pairwise import tally
     from hyperalign_dspy.modules.judge import PairwiseJudge
-    from hyperalign_dspy.search.judging import decide, family, judge_record, ledger_lm, pairs_of
+    from hyperalign_dspy.search.judging import decide, family, judge_lm, judge_record, pairs_of
 
     with Ledger(judge_record()) as ledger:
-        lm = ledger_lm(judge, ledger)
+        lm = judge_lm(judge, ledger)
         verdicts = decide(
             PairwiseJudge("helpfulness"),
             pairs_of(pairs, key),
             lm,
-            int(lm.engine.concurrency) or 8,
             lambda done: watcher.step("judge", done, len(pairs), ledger.cost()),
         )
     return {

@@ -60,7 +60,7 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.modules.judge import PairwiseJudge
     from hyperalign_dspy.report.judge import qualification_words
-    from hyperalign_dspy.search.judging import judge_record, ledger_lm
+    from hyperalign_dspy.search.judging import judge_lm, judge_record
     from hyperalign_dspy.search.judging import qualify as ask
 
     pairs = load_pairs(given["data"] or "bundled", columns_of(given), given["seed"])[: given["most"]]
@@ -68,12 +68,11 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
     with following(given["display"]) as watcher:
         ready(model, watcher)
         with Ledger(judge_record()) as ledger:
-            lm = ledger_lm(model, ledger)
+            lm = judge_lm(model, ledger)
             found = ask(
                 judge,
                 pairs,
                 lm,
-                int(lm.engine.concurrency) or 8,
                 lambda done: watcher.step("judge", done, len(pairs), ledger.cost()),
             )
     result = {"schema": "hyperalign/qualification/1", "judge": model, **asdict(found), "qualified": found.qualified}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.data.load import Columns, load_corpus, read_rows
-from hyperalign_dspy.data.split import Needs, portion
+from hyperalign_dspy.data.split import Needs, portioned
 from hyperalign_dspy.errors import DataError, TooLittleData
-from hyperalign_dspy.types import Corpus, LabelledPair, User
+from hyperalign_dspy.types import Corpus, TextPair, User
 
 Row = Mapping[str, Any]
 # Samples of a person that a judge of authorship is shown.
@@ -17,7 +17,7 @@ SHOWN = 3
 _NEEDS = Needs(shown=SHOWN, evaluated=2, verifier=0, users=3)
 
 
-def load_pairs(source: str, columns: Columns, seed: int) -> tuple[LabelledPair, ...]:
+def load_pairs(source: str, columns: Columns, seed: int) -> tuple[TextPair, ...]:
     """Read labelled pairs.
 
     Three kinds are told by their columns: rows with ``input``, ``output_1``, ``output_2`` and ``label`` (as in
@@ -36,22 +36,22 @@ def load_pairs(source: str, columns: Columns, seed: int) -> tuple[LabelledPair, 
     return _authors(load_corpus(source, columns), seed)
 
 
-def _answers(path: Path) -> Iterator[LabelledPair]:
+def _answers(path: Path) -> Iterator[TextPair]:
     for number, row in enumerate(read_rows(path), 1):
         label = _label(row, "label", number, path)
-        yield LabelledPair(
+        yield TextPair(
             "helpfulness", f"row-{number}", str(row["output_1"]), str(row["output_2"]), label, str(row["input"])
         )
 
 
-def _styles(path: Path) -> Iterator[LabelledPair]:
+def _styles(path: Path) -> Iterator[TextPair]:
     for number, row in enumerate(read_rows(path), 1):
         label = _label(row, "Correct Alternative", number, path)
         texts = str(row["Alternative 1.1"]), str(row["Alternative 1.2"])
-        yield LabelledPair("style", f"row-{number}", *texts, label, samples=(str(row["Anchor 1"]),))
+        yield TextPair("style", f"row-{number}", *texts, label, samples=(str(row["Anchor 1"]),))
 
 
-_KINDS: Mapping[str, Callable[[Path], Iterator[LabelledPair]]] = {"output_1": _answers, "Anchor 1": _styles}
+_KINDS: Mapping[str, Callable[[Path], Iterator[TextPair]]] = {"output_1": _answers, "Anchor 1": _styles}
 
 
 def _label(row: Row, column: str, number: int, path: Path) -> bool:
@@ -62,13 +62,13 @@ def _label(row: Row, column: str, number: int, path: Path) -> bool:
     return value == "1"
 
 
-def _authors(corpus: Corpus, seed: int) -> tuple[LabelledPair, ...]:
-    able = [user for user in corpus.users if _suffices(user, seed)]
+def _authors(corpus: Corpus, seed: int) -> tuple[TextPair, ...]:
+    parts = portioned(corpus.users, _NEEDS, seed)
+    able = [user for user in corpus.users if user.user_id in parts]
     if len(able) < _NEEDS.users:
         raise TooLittleData(
             f"{corpus.name} has {len(able)} users with {_NEEDS.samples} texts or more; {_NEEDS.users} are needed."
         )
-    parts = {user.user_id: portion(user, _NEEDS, seed) for user in able}
     pairs = []
     for place, user in enumerate(able):
         mine = parts[user.user_id]
@@ -78,7 +78,7 @@ def _authors(corpus: Corpus, seed: int) -> tuple[LabelledPair, ...]:
             samples = tuple(sample.text for sample in mine.shown)
             first = (place + turn) % 2 == 0
             texts = (own.text, rival) if first else (rival, own.text)
-            pairs.append(LabelledPair("authorship", user.user_id, *texts, first, own.request, samples))
+            pairs.append(TextPair("authorship", user.user_id, *texts, first, own.request, samples))
     return tuple(pairs)
 
 
@@ -86,14 +86,6 @@ def _rival(user: User, request: str) -> str:
     """Another user's text on the same request, or else any."""
     same = [sample.text for sample in user.samples if sample.request == request]
     return (same or [user.samples[0].text])[0]
-
-
-def _suffices(user: User, seed: int) -> bool:
-    try:
-        portion(user, _NEEDS, seed)
-    except TooLittleData:
-        return False
-    return True
 
 
 def paired_outputs(ours: Sequence[Row], theirs: Sequence[Row], key: str) -> list[tuple[Row, Row]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hyperalign_dspy.errors import TooLittleData
@@ -59,7 +60,8 @@ def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
     Raises:
         TooLittleData: fewer users remain than are needed, with both numbers.
     """
-    able = [user for user in corpus.users if _suffices(user, needs, seed)]
+    suffice = portioned(corpus.users, needs, seed)
+    able = [user for user in corpus.users if user.user_id in suffice]
     least = max(needs.users, LEAST_SEALED + LEAST_VALIDATION + LEAST_TRAIN)
     if len(able) < least:
         raise TooLittleData(
@@ -102,12 +104,13 @@ def portion(user: User, needs: Needs, seed: int) -> Portions:
     )
 
 
-def _suffices(user: User, needs: Needs, seed: int) -> bool:
-    try:
-        portion(user, needs, seed)
-    except TooLittleData:
-        return False
-    return True
+def portioned(users: Iterable[User], needs: Needs, seed: int) -> dict[str, Portions]:
+    """The portions of every user whose samples suffice, by user."""
+    found = {}
+    for user in users:
+        with suppress(TooLittleData):
+            found[user.user_id] = portion(user, needs, seed)
+    return found
 
 
 def _take(groups: Sequence[list[Sample]], count: int) -> tuple[list[Sample], list[list[Sample]]]:

@@ -20,6 +20,8 @@ from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.registry import unknown
 
 SCRIPTED = "scripted"
+# Calls in flight where the engine does not say how many it takes well.
+REMOTE_CONCURRENCY = 8
 KEYS = {
     "openai": "OPENAI_API_KEY",
     "anthropic": "ANTHROPIC_API_KEY",
@@ -65,6 +67,11 @@ def connect(
     check_name(model)
     engine = (ledger or Ledger()).wrap(_engine(model), model)
     return dspy.LM(model, engine=engine, cache=False, max_tokens=max_tokens, temperature=temperature)
+
+
+def concurrency_of(lm: Any) -> int:
+    """How many calls to have in flight: what the engine takes well, or a fair number for a server."""
+    return int(getattr(lm.engine, "concurrency", 0)) or REMOTE_CONCURRENCY
 
 
 def check_name(model: str) -> None:

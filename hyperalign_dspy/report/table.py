@@ -26,7 +26,7 @@ def result_table(result: Mapping[str, Any]) -> str:
         "[95% intervals over users]"
     )
     parts = [head, columns(_header(facts), [_cells(row, facts) for row in rows] + _human(facts))]
-    parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"])]
+    parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [verdict_words(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
 
@@ -90,10 +90,9 @@ def _header(facts: Mapping[str, Any]) -> list[str]:
         "gap to baseline*",
         "wins*",
         *(["harm", "harm rise*"] if "harm" in facts else []),
-        *(f"by {name}" for name in facts.get("panel", ())),
         *ranks,
         "copied",
-        "longest run",
+        "longest",
         "calls",
         "tokens",
         "call s",
@@ -112,7 +111,6 @@ def _cells(row: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
         "*" if own else estimate(row["gap"]),
         "*" if own else estimate(row["wins"], ".2f"),
         *([estimate(row["harm"], ".2f"), "*" if own else estimate(row["harm_rise"])] if "harm" in facts else []),
-        *(f"{row['others'][name]['mean']:+.2f}" for name in facts.get("panel", ())),
         *ranks,
         f"{row['copied']:.0%}",
         str(row["longest"]),
@@ -127,8 +125,7 @@ def _human(facts: Mapping[str, Any]) -> list[list[str]]:
         return []
     judge = facts["judge"]
     ranks = [f"{judge['mrr']['mean']:.2f}"]
-    others = [""] * len(facts.get("panel", ()))
-    own = [HUMAN, "", f"{judge['ceiling']:.2f}", "", "", *others, *ranks, "", "", "", "", ""]
+    own = [HUMAN, "", f"{judge['ceiling']:.2f}", "", "", *ranks, "", "", "", "", ""]
     other = ["other people's text", "", f"{judge['floor']:.2f}", *[""] * (len(own) - 3)]
     return [own, other]
 
@@ -141,12 +138,12 @@ def _margins(margins: Mapping[str, Any]) -> str:
     return "\n".join(["Margins (paired, the same drafts and temperature):", *lines]) if lines else ""
 
 
-def _agreement(found: Mapping[str, Any]) -> str:
-    lines = [
-        f"  {name:12} same sign {estimate(judge['same_sign'], '.2f')}, correlation {_number(judge['correlation'])}"
-        for name, judge in found.items()
-    ]
-    head = "Other judges and the primary one, on compiled against baseline*:"
+def _agreement(found: Mapping[str, Any], compiled: Mapping[str, Any]) -> str:
+    lines = []
+    for name, judge in found.items():
+        same = f"same sign {estimate(judge['same_sign'], '.2f')}, correlation {_number(judge['correlation'])}"
+        lines.append(f"  {name:12} {estimate(compiled['others'][name])}, {same}")
+    head = "Compiled over baseline* by other judges, and how far they go with the primary one:"
     return "\n".join([head, *lines]) if lines else ""
 
 

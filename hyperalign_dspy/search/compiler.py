@@ -10,7 +10,7 @@ from typing import Any
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import GateFailed, UsageError
-from hyperalign_dspy.lm.connect import connect, describe, slug
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe, slug
 from hyperalign_dspy.lm.ledger import Ledger, Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
@@ -33,8 +33,6 @@ from hyperalign_dspy.types import Cost, Watcher
 ANSWERED = 0.95
 # After so many suggestions in a row that have seen every block, the search has nothing left to learn.
 MOST_REPEATS = 50
-# Calls in flight where the engine does not say how many it takes well.
-REMOTE_CONCURRENCY = 8
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ class Compiler:
         limits = Limits(max_calls=self.job.recipe.max_calls or None)
         with Ledger(run.path("calls.jsonl"), limits) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
-            evaluator = Evaluator(self.bench, lm, ledger, self.concurrency(lm))
+            evaluator = Evaluator(self.bench, lm, ledger, concurrency_of(lm))
             visits = Visits(evaluator, self.blocks, self.space.baseline)
             self._pilot(visits)
             self._search(run, visits, ledger, plan)
@@ -147,10 +145,6 @@ class Compiler:
             confirmation = self._confirm(evaluator, chosen)
             cost = ledger.cost()
         return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
-
-    def concurrency(self, lm: Any) -> int:
-        """Instances in flight together: what the engine takes well, or a fair number for a server."""
-        return int(getattr(lm.engine, "concurrency", 0)) or REMOTE_CONCURRENCY
 
     def _pilot(self, visits: Visits) -> None:
         self.watch(visits.evaluator, "pilot", len(self.blocks[0]))

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dspy
-
-from hyperalign_dspy.errors import HyperalignError, ModelError, TooManyFailures
-from hyperalign_dspy.lm.connect import connect
-from hyperalign_dspy.lm.ledger import Ledger, unwrap
+from hyperalign_dspy.errors import TooManyFailures
+from hyperalign_dspy.lm.connect import concurrency_of, connect
+from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.metrics.pairwise import Judged, Tally, tally
 from hyperalign_dspy.metrics.stats import Estimate, proportion
 from hyperalign_dspy.modules.judge import PairwiseJudge
 from hyperalign_dspy.search.evaluate import MOST_MISSING
 from hyperalign_dspy.search.runs import home
-from hyperalign_dspy.types import LabelledPair, Purpose
+from hyperalign_dspy.search.together import together
+from hyperalign_dspy.types import Purpose, TextPair
 
 # A judge may gate a verdict where the interval of its agreement with people lies above this.
 QUALIFIED = 0.65
@@ -44,15 +41,13 @@ class Qualification:
         return self.agreement.low >= QUALIFIED
 
 
-def qualify(
-    judge: PairwiseJudge, pairs: Sequence[LabelledPair], lm: Any, concurrency: int, tick: Callable[[int], None]
-) -> Qualification:
+def qualify(judge: PairwiseJudge, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> Qualification:
     """Let a judge decide pairs of which the answer is known. Two calls a pair.
 
     Raises:
         TooManyFailures: more than a fifth of the pairs got no answer.
     """
-    verdicts = decide(judge, pairs, lm, concurrency, tick)
+    verdicts = decide(judge, pairs, lm, tick)
     known = [(pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict]
     right = [verdict.win if pair.first_is_right else 1 - verdict.win for pair, verdict in known]
     users = [pair.user_id for pair, _ in known]
@@ -67,28 +62,21 @@ def qualify(
 
 
 def decide(
-    judge: PairwiseJudge, pairs: Sequence[LabelledPair], lm: Any, concurrency: int, tick: Callable[[int], None]
+    judge: PairwiseJudge, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]
 ) -> list[Judged | None]:
     """A verdict for each pair, in their order; None where the model failed."""
     done: list[None] = []
 
-    def one(pair: LabelledPair) -> Judged | None:
-        try:
-            with dspy.context(lm=lm, disable_history=True):
-                said = judge(first=pair.first, second=pair.second, request=pair.request, samples=pair.samples)
-        except Exception as error:
-            cause = unwrap(error)
-            if isinstance(cause, HyperalignError) and not isinstance(cause, ModelError):
-                raise cause from error
-            return None
-        finally:
-            done.append(None)
-            tick(len(done))
+    def heard() -> None:
+        done.append(None)
+        tick(len(done))
+
+    def one(pair: TextPair) -> Judged:
+        said = judge(first=pair.first, second=pair.second, request=pair.request, samples=pair.samples)
         return Judged(pair.user_id, said.winner, said.votes, len(pair.first.split()) - len(pair.second.split()))
 
-    with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(contextvars.copy_context().run, one, pair) for pair in pairs]
-        verdicts = [future.result() for future in futures]
+    found = together(one, pairs, lm, concurrency_of(lm), heard)
+    verdicts = [verdict if isinstance(verdict, Judged) else None for verdict in found]
     missing = sum(verdict is None for verdict in verdicts)
     if missing > MOST_MISSING * len(pairs):
         raise TooManyFailures(
@@ -98,15 +86,15 @@ def decide(
     return verdicts
 
 
-def pairs_of(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], key: str) -> list[LabelledPair]:
-    """Two systems' outputs as pairs for a judge of helpfulness; which is right is not known, and not used."""
+def pairs_of(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], key: str) -> list[TextPair]:
+    """Two systems' outputs as pairs for a judge of helpfulness; which is right nobody knows."""
     return [
-        LabelledPair(
+        TextPair(
             "helpfulness",
             str(ours.get("user") or ours[key]),
             str(ours["text"]),
             str(theirs["text"]),
-            first_is_right=True,
+            first_is_right=None,
             request=str(ours.get("request") or ours.get("prompt") or ""),
         )
         for ours, theirs in rows
@@ -128,6 +116,6 @@ def judge_record() -> Path:
     return place / "calls.jsonl"
 
 
-def ledger_lm(model: str, ledger: Ledger) -> Any:
+def judge_lm(model: str, ledger: Ledger) -> Any:
     """The judge's model behind a ledger."""
     return connect(model, ledger=ledger, max_tokens=8, temperature=0.0)

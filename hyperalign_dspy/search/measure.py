@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.lm.connect import connect
+from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.confirm import arms_of, confirm
@@ -47,7 +47,7 @@ def measure(
     watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
     with Ledger(run.path("calls.jsonl")) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
-        evaluator = Evaluator(bench, lm, ledger, compiler.concurrency(lm))
+        evaluator = Evaluator(bench, lm, ledger, concurrency_of(lm))
         evaluator.given[configuration] = frozen.module
         compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
         confirmation = confirm(bench, evaluator, arms)

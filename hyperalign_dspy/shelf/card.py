@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hyperalign_dspy.lm.connect import slug
+
 
 def card(manifest: Mapping[str, Any]) -> str:
     """The card as Markdown; of a manifest as it is read from its file, where what is unknown is null."""
@@ -30,7 +32,7 @@ def _usage(manifest: Mapping[str, Any]) -> str:
         return f'```\nhyperalign run {name} --model {model} --samples FOLDER --request "..."\n```'
     return (
         "```python\nimport dspy\nfrom hyperalign_dspy import connect, load_frozen\n\n"
-        f'program = load_frozen("programs/{name}/frozen/MODEL").module\n'
+        f'program = load_frozen("programs/{name}/frozen/{slug(model)}").module\n'
         f'with dspy.context(lm=connect("{model}")):\n    answer = program({_inputs(manifest)})\n```'
     )
 

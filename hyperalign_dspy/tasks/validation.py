@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from hyperalign_dspy.data.split import Needs, portion
+from hyperalign_dspy.data.split import Needs, portioned
 from hyperalign_dspy.errors import TooLittleData
 from hyperalign_dspy.metrics.panel import VERIFIERS
 from hyperalign_dspy.metrics.style import HumanValidation, validate
 from hyperalign_dspy.modules.infer import cut
-from hyperalign_dspy.types import Corpus, Sample, User
+from hyperalign_dspy.types import Corpus
 
 # Texts that are held out, and texts that a verifier learns from, at least.
 NEEDS = Needs(shown=0, evaluated=2, verifier=4, users=3)
@@ -37,21 +37,13 @@ def held_out(corpus: Corpus, seed: int, words: int) -> tuple[dict[str, list[str]
     Raises:
         TooLittleData: see `validate_panel`.
     """
-    parts = {user.user_id: found for user in corpus.users if (found := _portioned(user, seed))}
+    parts = portioned(corpus.users, NEEDS, seed)
     if len(parts) < NEEDS.users:
         raise TooLittleData(
             f"{corpus.name} has {len(parts)} users with at least {NEEDS.samples} texts that can be held apart; "
             f"{NEEDS.users} are needed.",
             fix="Add texts or users, or look at --group-column.",
         )
-    known = {user: [s.text for s in learnt] for user, (_, learnt) in parts.items()}
-    tried = [(user, cut(s.text, words)) for user, (kept, _) in parts.items() for s in kept]
+    known = {user: [s.text for s in part.verifier] for user, part in parts.items()}
+    tried = [(user, cut(s.text, words)) for user, part in parts.items() for s in part.evaluated]
     return known, [text for _, text in tried], [user for user, _ in tried]
-
-
-def _portioned(user: User, seed: int) -> tuple[Sequence[Sample], Sequence[Sample]] | None:
-    try:
-        found = portion(user, NEEDS, seed)
-    except TooLittleData:
-        return None
-    return found.evaluated, found.verifier
