@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,18 @@ def columns_of(given: dict[str, Any]) -> Columns:
         where.append((column, value))
     names = {name: given.pop(f"{name}_column") for name in ("user", "text", "request", "group")}
     return Columns(where=tuple(where), masks=tuple(given.pop("masks")), **names)
+
+
+def bounds(pairs: Sequence[str]) -> dict[str, float]:
+    """NAME=NUMBER pairs as a mapping."""
+    found = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError as error:
+            raise click.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint="--at-most") from error
+    return found
 
 
 # Options that say how to show a run, and not what it is.

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hyperalign_dspy.cli.common import (
+    bounds,
     columns_of,
     command_of,
     data_options,
@@ -29,6 +30,10 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
 @click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
+@click.option(
+    "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
+)
+@click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -48,19 +53,23 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
-    check_name(model)
+    for name in filter(None, (model, given["judge"])):
+        check_name(name)
     columns = columns_of(given)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
     if given["visits"]:
         recipe = replace(recipe, visits=given["visits"])
     if given["max_calls"]:
         recipe = replace(recipe, max_calls=given["max_calls"])
+    if given["at_most"]:
+        recipe = replace(recipe, at_most={**recipe.at_most, **bounds(given["at_most"])})
     free = given["only_plan"] or given["power"]
     with following(given["display"]) as watcher:
         if not free:
-            ready(model, watcher)
+            for name in filter(None, (model, given["judge"])):
+                ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
+        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say, given["judge"])
         compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
         if given["expect"]:
             expect(given["expect"], compiler.identity)

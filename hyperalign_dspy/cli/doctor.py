@@ -22,7 +22,7 @@ def doctor_command(as_json: bool) -> None:
     """Print versions, weights, keys that are set (never their values) and folders that can be written."""
     from hyperalign_dspy.lm.connect import KEYS
     from hyperalign_dspy.lm.models import find, folder, weights_path
-    from hyperalign_dspy.report.table import columns
+    from hyperalign_dspy.report.words import columns
     from hyperalign_dspy.search.runs import home
     from hyperalign_dspy.shelf.locate import writable_frozen
 

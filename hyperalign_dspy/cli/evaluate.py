@@ -33,7 +33,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--ours", type=click.Path(path_type=Path), help="A system's outputs: rows with user and text.")
 @click.option("--theirs", type=click.Path(path_type=Path), help="Another's, compared with --ours; no program is run.")
 @click.option("--key", default="id", show_default=True, help="The column by which rows of the two belong together.")
-@click.option("--judge", default="", help="A model that compares the outputs too, in both orders.")
+@click.option("--judge", default="", help="A model whose opinion is asked too.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
@@ -69,16 +69,18 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
     with following(given["display"]) as watcher:
         ready(model, watcher)
+        if given["judge"]:
+            ready(given["judge"], watcher)
         same_weights(frozen.manifest, model)
         seed = frozen.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
-        job = Job(spec, recipe, given["data"] or spec.data, options, seed, watcher.say)
+        job = Job(spec, recipe, given["data"] or spec.data, options, seed, watcher.say, given["judge"])
         result = measure(job, model, frozen, watcher, command, given["expect"])
     emit(result, result_table(result), as_json=as_json)
 
 
 def _compare(model: str, *, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.data.load import load_corpus, read_rows
-    from hyperalign_dspy.data.pairs import paired_outputs
+    from hyperalign_dspy.data.pairs import outputs_as_pairs, paired_outputs
     from hyperalign_dspy.report.outputs import outputs_words
     from hyperalign_dspy.tasks.outputs import compare
 
@@ -92,26 +94,18 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
         found = compare(pairs, corpus, given["seed"] or 0, max(10, longest))
         if given["judge"]:
             ready(given["judge"], watcher)
-            found["judge"] = _judged(given["judge"], model, pairs, given["key"], watcher)
+            found["opinion"] = _opinion(given["judge"], model, outputs_as_pairs(pairs, corpus), watcher)
     emit({"schema": "hyperalign/outputs/1", **found}, outputs_words(found), as_json=as_json)
 
 
-def _judged(judge: str, generator: str, pairs: Any, key: str, watcher: Any) -> dict[str, Any]:
+def _opinion(judge: str, generator: str, pairs: Any, watcher: Any) -> dict[str, Any]:
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.metrics.pairwise import tally
-    from hyperalign_dspy.modules.judge import PairwiseJudge
-    from hyperalign_dspy.search.judging import decide, family, judge_lm, judge_record, pairs_of
+    from hyperalign_dspy.search.opinion import ModelJudge
+    from hyperalign_dspy.search.qualifications import judge_folder
 
-    with Ledger(judge_record()) as ledger:
-        lm = judge_lm(judge, ledger)
-        verdicts = decide(
-            PairwiseJudge("helpfulness"),
-            pairs_of(pairs, key),
-            lm,
-            lambda done: watcher.step("judge", done, len(pairs), ledger.cost()),
-        )
-    return {
-        "model": judge,
-        "family": family(judge) == family(generator),
-        "tally": asdict(tally([verdict for verdict in verdicts if verdict])),
-    }
+    with Ledger(judge_folder() / "calls.jsonl") as ledger:
+
+        def tick(done: int) -> None:
+            watcher.step("judge", done, len(pairs), ledger.cost())
+
+        return asdict(ModelJudge(judge, generator, ledger, tick).opinion(pairs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 
 from hyperalign_dspy.cli.common import columns_of, data_options, emit, json_option, quiet, ready
 from hyperalign_dspy.cli.progress import display_option, following
+from hyperalign_dspy.shelf.files import dump
 
 
 @click.group("judge")
@@ -41,9 +43,27 @@ def validate(as_json: bool, **given: Any) -> None:
     emit(result, head + panel_table(panel), as_json=as_json)
 
 
+@judge_command.command("surface")
+@click.option("--data", default="bundled", show_default=True, help="Requests: bundled, a file, or a hub data set.")
+@json_option
+def surface_command(data: str, as_json: bool) -> None:
+    """Say how much of what requests deserve a bag of words can tell. Calls no model."""
+    quiet()
+    from hyperalign_dspy.data.requests import load_requests
+    from hyperalign_dspy.report.judge import surface_table
+    from hyperalign_dspy.tasks.surface import surface
+
+    corpus = load_requests(data)
+    views = {name: asdict(found) for name, found in surface(corpus).items()}
+    head = f"{corpus.name}: {len(corpus.requests)} requests; intervals are 95%, over pairs\n\n"
+    result = {"schema": "hyperalign/judge-surface/1", "corpus": corpus.name, "views": views}
+    emit(result, head + surface_table(views), as_json=as_json)
+
+
 @judge_command.command("qualify")
 @click.option("--judge", "model", default="local", show_default=True, help="The judge's model.")
 @data_options
+@click.option("--grades", is_flag=True, help="Let it grade each answer from 0 to 10, instead of comparing two.")
 @click.option("--adapter", default="turns", show_default=True, help="How the judge is asked: turns, chat, json or xml.")
 @click.option("--words", default=150, show_default=True, type=click.IntRange(10), help="Texts are cut to this.")
 @click.option("--most", type=click.IntRange(3), help="Judge only the first so many pairs.")
@@ -53,27 +73,32 @@ def validate(as_json: bool, **given: Any) -> None:
 def qualify(model: str, as_json: bool, **given: Any) -> None:
     """Let a model judge pairs of which people know the answer, in both orders, and say whether it may judge.
 
-    --data is an LLMBar file (helpfulness), a STEL file (style), or any corpus (authorship).
+    --data is an LLMBar file (helpfulness), a STEL file (style), or any corpus (authorship). The outcome is recorded
+    beside the runs: only a judge that has qualified for a purpose gates a verdict of `compile --judge`.
     """
     quiet()
     from hyperalign_dspy.data.pairs import load_pairs
+    from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
+    from hyperalign_dspy.modules.grader import GradingJudge
     from hyperalign_dspy.modules.judge import PairwiseJudge
     from hyperalign_dspy.report.judge import qualification_words
-    from hyperalign_dspy.search.judging import judge_lm, judge_record
     from hyperalign_dspy.search.judging import qualify as ask
+    from hyperalign_dspy.search.qualifications import How, judge_folder, remember
 
-    pairs = load_pairs(given["data"] or "bundled", columns_of(given), given["seed"])[: given["most"]]
-    judge = PairwiseJudge(pairs[0].purpose, given["adapter"], given["words"])
+    source = given["data"] or "bundled"
+    how: How = "grades" if given["grades"] else "pairs"
+    pairs = load_pairs(source, columns_of(given), given["seed"])[: given["most"]]
+    if given["grades"] and pairs[0].purpose != "helpfulness":
+        raise click.UsageError(f"--grades is for helpfulness; {source} has pairs for {pairs[0].purpose}.")
+    kind = (given["adapter"], given["words"])
+    judge = GradingJudge(*kind) if given["grades"] else PairwiseJudge(pairs[0].purpose, *kind)
     with following(given["display"]) as watcher:
         ready(model, watcher)
-        with Ledger(judge_record()) as ledger:
-            lm = judge_lm(model, ledger)
-            found = ask(
-                judge,
-                pairs,
-                lm,
-                lambda done: watcher.step("judge", done, len(pairs), ledger.cost()),
-            )
+        with Ledger(judge_folder() / "calls.jsonl") as ledger:
+            lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0)
+            found = ask(judge, pairs, lm, lambda done: watcher.step("judge", done, len(pairs), ledger.cost()))
     result = {"schema": "hyperalign/qualification/1", "judge": model, **asdict(found), "qualified": found.qualified}
-    emit(result, qualification_words(result, model), as_json=as_json)
+    result = json.loads(dump({**result, "how": how, "data": source}))
+    remember(result, how)
+    emit(result, qualification_words(result), as_json=as_json)

@@ -24,7 +24,7 @@ def list_(as_json: bool) -> None:
 
     from hyperalign_dspy.lm.connect import KEYS
     from hyperalign_dspy.lm.models import EMBEDDED, find
-    from hyperalign_dspy.report.table import columns
+    from hyperalign_dspy.report.words import columns
 
     rows = [["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]]
     rows += [["gguf:PATH", "", "any GGUF file"], ["scripted", "ready", "no model: tests plumbing"]]

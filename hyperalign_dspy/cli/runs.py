@@ -19,7 +19,7 @@ def runs_command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """Every run in this project, the newest first."""
-    from hyperalign_dspy.report.table import columns
+    from hyperalign_dspy.report.words import columns
     from hyperalign_dspy.search.runs import all_runs
 
     rows = [_summary(run) for run in all_runs()]

@@ -15,7 +15,7 @@ from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, s
 @json_option
 def list_command(as_json: bool) -> None:
     """List programs, recipes and frozen programs, each with where it comes from."""
-    from hyperalign_dspy.report.table import columns
+    from hyperalign_dspy.report.words import columns
     from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, frozen_folders, listing
 
     programs, recipes = listing(PROGRAMS), listing(RECIPES)

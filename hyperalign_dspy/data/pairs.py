@@ -101,6 +101,25 @@ def paired_outputs(ours: Sequence[Row], theirs: Sequence[Row], key: str) -> list
     return [(mine[name], other[name]) for name in both]
 
 
+def outputs_as_pairs(rows: Sequence[tuple[Row, Row]], corpus: Corpus) -> list[TextPair]:
+    """Two systems' outputs as pairs for a judge of authorship, beside samples of the user's; which is right nobody
+    knows.
+    """
+    samples = {user.user_id: tuple(sample.text for sample in user.samples[:SHOWN]) for user in corpus.users}
+    return [
+        TextPair(
+            "authorship",
+            str(ours["user"]),
+            str(ours["text"]),
+            str(theirs["text"]),
+            first_is_right=None,
+            request=str(ours.get("request") or ""),
+            samples=samples[str(ours["user"])],
+        )
+        for ours, theirs in rows
+    ]
+
+
 def _keyed(rows: Sequence[Row], key: str, which: str) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for number, row in enumerate(rows, 1):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from scipy import optimize, stats
 
-Verdict = Literal["gain", "no gain", "loss", "harm not excluded"]
+Verdict = Literal["gain", "no gain", "loss", "harm not excluded", "constraint not met"]
 # A rise of harm by so much or more has to be excluded before help counts as a gain.
 MOST_HARM = 0.1
 LEVEL = 0.95

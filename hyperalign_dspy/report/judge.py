@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hyperalign_dspy.report.table import columns, estimate
+from hyperalign_dspy.report.words import columns, estimate
+
+_HOW = {"pairs": "comparing two texts", "grades": "grading each from 0 to 10"}
 
 
 def panel_table(panel: Mapping[str, Mapping[str, Any]]) -> str:
@@ -25,18 +27,54 @@ def panel_table(panel: Mapping[str, Mapping[str, Any]]) -> str:
     return columns(header, rows)
 
 
-def qualification_words(found: Mapping[str, Any], judge: str) -> str:
+def surface_table(views: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line for each thing that a bag of words looks at."""
+    return columns(["a bag of words sees", "sorted rightly"], [[n, estimate(v, ".2f")] for n, v in views.items()])
+
+
+def qualification_words(found: Mapping[str, Any]) -> str:
     """A judge's agreement with people, its steadiness and what length does, and whether it may gate."""
     tally, n, sure = found["tally"], found["agreement"], found["decided"]
     verdict = "QUALIFIED" if found["qualified"] else "NOT QUALIFIED"
     lines = [
-        f"{judge} as judge of {found['purpose']}: {n['n_instances']} pairs of {n['n_users']} users or items",
+        f"{found['judge']} as judge of {found['purpose']}, {_HOW[found['how']]}: "
+        f"{n['n_instances']} pairs of {n['n_users']} users or items",
         f"  agreement with people (ties half)  {estimate(n, '.2f')}",
         f"  agreement where it decided         {estimate(sure, '.2f')} of {sure['n_instances']}",
         f"  changes with the order (flips)     {estimate(tally['flips'], '.2f')}",
         f"  abstains                           {tally['abstained']:.2f} of its votes",
         f"  prefers the longer                 {estimate(tally['longer'], '.2f')}",
         f"  length effect                      {tally['length_effect']:+.2f} log-odds a standard deviation",
-        f"{verdict} for {found['purpose']}: the interval's lower end has to be .65 or more.",
+        f"{verdict} for {found['purpose']}, {_HOW[found['how']]}: the interval's lower end has to be .65 or more.",
     ]
     return "\n".join(lines)
+
+
+def opinion_words(found: Mapping[str, Any]) -> str:
+    """A model's opinion on one system's texts beside another's, and in words whether it counts."""
+    tally, agreement = found["tally"], found["agreement"]
+    n = tally["wins"]
+    lines = [
+        f"{found['model']} as judge of {found['purpose']}, both orders, {n['n_instances']} pairs: "
+        f"wins {estimate(n, '.2f')}, length-controlled {estimate(tally['length_controlled'], '.2f')}, "
+        f"flips {estimate(tally['flips'], '.2f')}, abstains {tally['abstained']:.2f}."
+    ]
+    if found["grades"]:
+        lines.append(f"  its grades, 0 to 10: {estimate(found['grades'], '.1f')}, difference {_gap(found)}")
+    if found["qualified"]:
+        lines.append(f"  Qualified judge (agreement with people {estimate(agreement, '.2f')}): it gates the verdict.")
+    elif agreement:
+        lines.append(f"  UNQUALIFIED JUDGE (agreement with people {estimate(agreement, '.2f')}): it decides nothing.")
+    else:
+        lines.append(
+            "  UNQUALIFIED JUDGE (never tried for this purpose): it decides nothing. "
+            f"Try it: hyperalign judge qualify --judge {found['model']}"
+        )
+    if found["same_family"]:
+        lines.append("  It is of the same family as what wrote the texts, which judges tend to favour.")
+    return "\n".join(lines)
+
+
+def _gap(found: Mapping[str, Any]) -> str:
+    said = estimate(found["grade_gap"])
+    return said if found["grader_qualified"] else f"{said} (unqualified grader)"

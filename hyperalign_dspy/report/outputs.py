@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hyperalign_dspy.report.table import columns, estimate
+from hyperalign_dspy.report.judge import opinion_words
+from hyperalign_dspy.report.words import columns, estimate
 
 _VERDICTS = {
     "gain": "OURS are more like their users' own texts.",
@@ -33,19 +34,6 @@ def outputs_words(found: Mapping[str, Any]) -> str:
         f"ours {found['longest_run']['ours']}, theirs {found['longest_run']['theirs']}.",
         _VERDICTS[found["verdict"]],
     ]
-    if found.get("judge"):
-        parts.append(_judge(found["judge"]))
+    if found.get("opinion"):
+        parts.append(opinion_words(found["opinion"]))
     return "\n\n".join(parts)
-
-
-def _judge(found: Mapping[str, Any]) -> str:
-    tally = found["tally"]
-    lines = [
-        f"By {found['model']} as judge, in both orders: wins of ours {estimate(tally['wins'], '.2f')}, "
-        f"length-controlled {estimate(tally['length_controlled'], '.2f')}, flips {estimate(tally['flips'], '.2f')}, "
-        f"abstains {tally['abstained']:.2f}.",
-        "It gates nothing: see whether it qualifies with `hyperalign judge qualify`.",
-    ]
-    if found["family"]:
-        lines.append("It is of the same family as what made the outputs, which judges tend to favour.")
-    return "\n".join(lines)

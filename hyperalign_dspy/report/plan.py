@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hyperalign_dspy.report.table import estimate
+from hyperalign_dspy.report.words import estimate
 
 
 def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], cap: int) -> str:

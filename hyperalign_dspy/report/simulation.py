@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.report.table import columns
+from hyperalign_dspy.report.words import columns
 
 
 def coverage_table(rows: Sequence[Mapping[str, Any]], requests: int) -> str:

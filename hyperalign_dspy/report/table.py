@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from hyperalign_dspy.report.judge import opinion_words
+from hyperalign_dspy.report.words import columns, estimate
 
 HUMAN = "people's own text"
 _VERDICTS = {
@@ -12,6 +15,7 @@ _VERDICTS = {
     "no gain": "NO GAIN could be shown over the baseline at equal drafts.",
     "harm not excluded": "HARM NOT EXCLUDED: more help than the baseline at equal drafts, but harm may have risen by "
     "ten points or more.",
+    "constraint not met": "CONSTRAINT NOT MET: better than the baseline at equal drafts, but it exceeds a bound.",
     "loss": "LOSS: the compiled program is worse than the baseline at equal drafts.",
 }
 
@@ -27,20 +31,9 @@ def result_table(result: Mapping[str, Any]) -> str:
     )
     parts = [head, columns(_header(facts), [_cells(row, facts) for row in rows] + _human(facts))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
+    parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
     parts += [verdict_words(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
-
-
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain columns, the first to the left and the rest to the right."""
-    widths = [max(len(line[place]) for line in [header, *rows]) for place in range(len(header))]
-
-    def line(cells: Sequence[str]) -> str:
-        first = cells[0].ljust(widths[0])
-        return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
-
-    rule = "  ".join("-" * width for width in widths)
-    return "\n".join([line(header).rstrip(), rule, *(line(row).rstrip() for row in rows)])
 
 
 def verdict_words(result: Mapping[str, Any]) -> str:
@@ -50,6 +43,11 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
     if "harm" in result["facts"]:
         figures += "\n  " + _change(result)
+    opinion = result["confirmation"].get("opinion")
+    if verdict == "no gain" and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
+        figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
+    for name, value in result["confirmation"].get("exceeded", {}).items():
+        figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
     lines = [f"{_VERDICTS[verdict]}{kept}\n  {figures}"]
     if result["changes"]:
@@ -69,16 +67,6 @@ def _change(result: Mapping[str, Any]) -> str:
         f"{result['plan']['unit']}: {before:.2f} (baseline) -> {after:.2f}{relative}; "
         f"harm ({result['facts']['harm']}): {was['harm']['mean']:.0%} -> {now['harm']['mean']:.0%}"
     )
-
-
-def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
-    """A mean with its interval, or the mean alone where there are too few users for one."""
-    if value["mean"] is None or math.isnan(value["mean"]):
-        return "-"
-    mean = format(value["mean"], form)
-    if value["low"] is None or value["low"] != value["low"]:
-        return mean
-    return f"{mean} [{format(value['low'], form)}, {format(value['high'], form)}]"
 
 
 def _header(facts: Mapping[str, Any]) -> list[str]:

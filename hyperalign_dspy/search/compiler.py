@@ -15,7 +15,9 @@ from hyperalign_dspy.lm.ledger import Ledger, Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
+from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator, answered_share
+from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
@@ -80,6 +82,7 @@ class Compiler:
         self.command = list(command)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
+        check(job.recipe.at_most)
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
         self.identity = {
@@ -93,6 +96,7 @@ class Compiler:
             "model": model,
             "model_digest": digest(describe(model)),
             "seed": job.seed,
+            "judge": job.judge,
         }
 
     def plan(self) -> Plan:
@@ -138,11 +142,11 @@ class Compiler:
         with Ledger(run.path("calls.jsonl"), limits) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
             evaluator = Evaluator(self.bench, lm, ledger, concurrency_of(lm))
-            visits = Visits(evaluator, self.blocks, self.space.baseline)
+            visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
             self._pilot(visits)
             self._search(run, visits, ledger, plan)
             chosen = visits.winner()
-            confirmation = self._confirm(evaluator, chosen)
+            confirmation = self._confirm(evaluator, chosen, self.judge(ledger))
             cost = ledger.cost()
         return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
 
@@ -175,7 +179,9 @@ class Compiler:
             study.tell(number, gap)
             changes_ = configuration.differs(self.space.baseline)
             run.append("visits.jsonl", {"visit": number, "configuration": changes_, "gap": gap})
-            self.watcher.say(f"visit {place:2d}  {gap:+.2f}  {describe_changes(changes_)}")
+            self.watcher.say(
+                f"visit {place:2d}  {gap:+.2f}  {describe_changes(changes_)}{_excess(visits, configuration)}"
+            )
         self._finals(visits, ledger, plan)
 
     def _next(self, study: Study, visits: Visits) -> tuple[int, Configuration] | None:
@@ -195,11 +201,20 @@ class Compiler:
                 self.watch(visits.evaluator, "finalist", todo)
                 visits.finish(standing.configuration)
 
-    def _confirm(self, evaluator: Evaluator, chosen: Configuration) -> Confirmation:
+    def judge(self, ledger: Ledger) -> ModelJudge | None:
+        """The model that gives its opinion on the confirmation, where the job names one."""
+        total = len(self.bench.sealed)
+
+        def tick(done: int) -> None:
+            self.watcher.step("judge", done, total, ledger.cost())
+
+        return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
+
+    def _confirm(self, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        return confirm(self.bench, evaluator, arms)
+        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most)
 
     def _finish(
         self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float
@@ -264,7 +279,7 @@ class Compiler:
     def _confirm_calls(self, most: int) -> int:
         # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
         arms = arms_of(self.bench, self.space.baseline, self.space.baseline)
-        return len(self.bench.sealed) * most * len(arms)
+        return len(self.bench.sealed) * (most * len(arms) + (CALLS if self.job.judge else 0))
 
     def _most(self) -> int:
         """The most calls that an instance can cost: of every slot the costliest candidate."""
@@ -285,6 +300,11 @@ class Compiler:
 
     def _calls(self, configuration: Configuration) -> int:
         return self.bench.calls(configuration)
+
+
+def _excess(visits: Visits, configuration: Configuration) -> str:
+    found = visits.exceeded(configuration)
+    return "".join(f"  ({name} {value:.3g}, at most {visits.at_most[name]:.3g})" for name, value in found.items())
 
 
 def _summary(standing: Any, baseline: Configuration) -> dict[str, Any]:

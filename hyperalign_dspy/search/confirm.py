@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy.metrics.stats import Agreement, Estimate, agreement, paired, proportion, verdict
+from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.opinion import Judge, Opinion, gated
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
 from hyperalign_dspy.types import Cost
@@ -50,13 +52,17 @@ class Confirmation:
     """All rows, the verdict (see `hyperalign_dspy.metrics.stats.verdict`) and the margins of the compiled program
     over each control.
 
-    ``agreement`` says how other judges see the compiled program's texts beside the baseline's at equal drafts.
+    ``agreement`` says how other judges see the compiled program's texts beside the baseline's at equal drafts, and
+    ``opinion`` what a model thinks of them, where one was asked. ``exceeded`` are the constraints that the compiled
+    texts do not meet, each with what was measured.
     """
 
     rows: tuple[Row, ...]
     verdict: str
     margins: dict[str, tuple[Estimate, Estimate]]
     agreement: dict[str, Agreement]
+    opinion: Opinion | None = None
+    exceeded: Mapping[str, float] = field(default_factory=dict)
 
     def row(self, name: str) -> Row:
         """The row of one arm."""
@@ -79,8 +85,17 @@ def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> l
     ]
 
 
-def confirm(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> Confirmation:
-    """Measure all arms once on the sealed users."""
+def confirm(
+    bench: Bench,
+    evaluator: Evaluator,
+    arms: Sequence[Arm],
+    judge: Judge | None = None,
+    at_most: Mapping[str, float] | None = None,
+) -> Confirmation:
+    """Measure all arms once on the sealed users.
+
+    A judge that has qualified has to see a gain too, and texts that exceed a constraint are none.
+    """
     measured: dict[str, tuple[list[Outcome], Cost]] = {}
     # Most drafts first: an arm with fewer of the same then finds its texts in the record, and no prompt is read twice.
     for arm in sorted(arms, key=_drafts, reverse=True):
@@ -99,8 +114,20 @@ def confirm(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> Confirma
         next(arm for arm in arms if arm.name == COMPILED).configuration
         == next(arm for arm in arms if arm.name == EQUAL).configuration
     )
-    words = "no gain" if same else verdict(_gap(compiled, rival), _harm_rise(compiled, rival))
-    return Confirmation(rows, words, margins, {} if same else _agreement(compiled, rival))
+    if same:
+        return Confirmation(rows, "no gain", margins, {})
+    opinion = _opinion(bench, judge, compiled, rival) if judge else None
+    words = gated(verdict(_gap(compiled, rival), _harm_rise(compiled, rival)), opinion)
+    over = exceeded(compiled, at_most or {})
+    if over and words == "gain":
+        words = "constraint not met"
+    return Confirmation(rows, words, margins, _agreement(compiled, rival), opinion, over)
+
+
+def _opinion(bench: Bench, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Opinion:
+    both = [(m, r) for m, r in zip(mine, rival, strict=True) if m.score and r.score]
+    pairs = [bench.pair(m.instance, m.text, r.text) for m, r in both]
+    return judge.opinion([pair for pair in pairs if pair])
 
 
 def _drafts(arm: Arm) -> int:

@@ -1,25 +1,30 @@
-"""Puts pairs before a judge: pairs of which people know the answer, so that it can qualify; or two systems' outputs."""
+"""Puts pairs of texts before a judge; pairs of which people know the answer say whether it may judge."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hyperalign_dspy.errors import TooManyFailures
-from hyperalign_dspy.lm.connect import concurrency_of, connect
-from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.connect import concurrency_of
 from hyperalign_dspy.metrics.pairwise import Judged, Tally, tally
 from hyperalign_dspy.metrics.stats import Estimate, proportion
-from hyperalign_dspy.modules.judge import PairwiseJudge
 from hyperalign_dspy.search.evaluate import MOST_MISSING
-from hyperalign_dspy.search.runs import home
 from hyperalign_dspy.search.together import together
 from hyperalign_dspy.types import Purpose, TextPair
 
 # A judge may gate a verdict where the interval of its agreement with people lies above this.
 QUALIFIED = 0.65
+
+
+class Decider(Protocol):
+    """A module that says which of two texts is better: by comparing them, or by grading each."""
+
+    purpose: Purpose
+
+    def __call__(self, *, first: str, second: str, request: str, samples: Sequence[str]) -> Any:
+        """A prediction with ``winner`` and ``votes``."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Qualification:
         return self.agreement.low >= QUALIFIED
 
 
-def qualify(judge: PairwiseJudge, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> Qualification:
+def qualify(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> Qualification:
     """Let a judge decide pairs of which the answer is known. Two calls a pair.
 
     Raises:
@@ -61,9 +66,7 @@ def qualify(judge: PairwiseJudge, pairs: Sequence[TextPair], lm: Any, tick: Call
     )
 
 
-def decide(
-    judge: PairwiseJudge, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]
-) -> list[Judged | None]:
+def decide(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> list[Judged | None]:
     """A verdict for each pair, in their order; None where the model failed."""
     done: list[None] = []
 
@@ -84,38 +87,3 @@ def decide(
             fix="Try the model with `hyperalign models check --model MODEL`.",
         )
     return verdicts
-
-
-def pairs_of(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], key: str) -> list[TextPair]:
-    """Two systems' outputs as pairs for a judge of helpfulness; which is right nobody knows."""
-    return [
-        TextPair(
-            "helpfulness",
-            str(ours.get("user") or ours[key]),
-            str(ours["text"]),
-            str(theirs["text"]),
-            first_is_right=None,
-            request=str(ours.get("request") or ours.get("prompt") or ""),
-        )
-        for ours, theirs in rows
-    ]
-
-
-def family(model: str) -> str:
-    """The family that a model's name tells of: judges favour their own."""
-    name = model.rsplit("/", 1)[-1].lower() if model != "local" else "smollm2"
-    letters = "".join(c for c in name.split(":")[0] if c.isalpha() or c == "-")
-    return letters.split("-")[0]
-
-
-def judge_record() -> Path:
-    """Where verdicts are recorded, so that none is paid twice: beside the runs."""
-    place = home().parent / "judge"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / ".gitignore").write_text("*\n", encoding="utf-8")
-    return place / "calls.jsonl"
-
-
-def judge_lm(model: str, ledger: Ledger) -> Any:
-    """The judge's model behind a ledger."""
-    return connect(model, ledger=ledger, max_tokens=8, temperature=0.0)

@@ -50,7 +50,7 @@ def measure(
         evaluator = Evaluator(bench, lm, ledger, concurrency_of(lm))
         evaluator.given[configuration] = frozen.module
         compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
-        confirmation = confirm(bench, evaluator, arms)
+        confirmation = confirm(bench, evaluator, arms, compiler.judge(ledger), job.recipe.at_most)
         cost = ledger.cost()
     result = {
         "schema": "hyperalign/result/1",

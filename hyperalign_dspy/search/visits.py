@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hyperalign_dspy.metrics.stats import Estimate, paired, per_user, shrink
+from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
@@ -25,8 +26,16 @@ class Standing:
 class Visits:
     """Visits configurations on their next block, and keeps every paired difference."""
 
-    def __init__(self, evaluator: Evaluator, blocks: Sequence[Sequence[HasUser]], baseline: Configuration) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        blocks: Sequence[Sequence[HasUser]],
+        baseline: Configuration,
+        at_most: Mapping[str, float] | None = None,
+    ) -> None:
         self.evaluator, self.blocks, self.baseline = evaluator, blocks, baseline
+        self.at_most = at_most or {}
+        self._texts: dict[Configuration, list[Outcome]] = {}
         self._baseline: dict[int, list[Outcome]] = {}
         self._values: dict[Configuration, list[float]] = {}
         self._users: dict[Configuration, list[str]] = {}
@@ -83,18 +92,24 @@ class Visits:
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
     def winner(self) -> Configuration:
-        """The most promising of those that have seen most blocks; the baseline where that one lies below it.
+        """The most promising of those that have seen most blocks and meet every constraint; the baseline where that one
+        lies below it.
 
         This only nominates: whether it is better is for the confirmation to say.
         """
-        ranking = self.ranking()
+        ranking = [s for s in self.ranking() if not self.exceeded(s.configuration)]
         most = max((s.blocks for s in ranking), default=0)
         best = next((s for s in ranking if s.blocks == most), None)
         return best.configuration if best and best.estimate.mean > 0 else self.baseline
 
+    def exceeded(self, configuration: Configuration) -> dict[str, float]:
+        """The constraints that a configuration has not met so far, each with what was measured."""
+        return exceeded(self._texts.get(configuration, []), self.at_most)
+
     def _paired(self, configuration: Configuration, block: int) -> tuple[list[float], list[str]]:
         rivals = self.on_block(block)
         mine = rivals if configuration == self.baseline else self._outcomes(configuration, block)
+        self._texts.setdefault(configuration, []).extend(mine)
         pairs = [
             (difference(m.score, r.score), m.instance.user_id)
             for m, r in zip(mine, rivals, strict=True)

@@ -7,7 +7,8 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,25 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file at once.
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turns what the system says of a place that cannot be written into what a person can do about it.
 
     Raises:
         MissingFolder: the folder cannot be written, or the disk is full.
     """
     try:
+        yield
+    except OSError as error:
+        raise MissingFolder(
+            f"Cannot write {place}: {error.strerror}.",
+            fix="Free some room, or take a folder that you may write: go to one, or name one with --shelf.",
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file at once. Raises: MissingFolder."""
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -45,26 +58,21 @@ def write_text(path: Path, text: str) -> None:
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise
-    except OSError as error:
-        raise MissingFolder(
-            f"Cannot write {path}: {error.strerror}.",
-            fix="Free some room, or go to a folder that you may write.",
-        ) from error
 
 
 def copy_folder(source: Path, place: Path) -> None:
-    """Put a copy of a folder into place, whole or not at all."""
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.")) / "copy"
+    """Put a copy of a folder into place, whole or not at all. Raises: MissingFolder."""
+    with writing(place):
+        fresh = fresh_folder(place) / "copy"
         shutil.copytree(source, fresh)
         replace_folder(fresh, place)
         fresh.parent.rmdir()
-    except OSError as error:
-        raise MissingFolder(
-            f"Cannot write {place}: {error.strerror}.",
-            fix="Go to a folder that you may write, or name one: --shelf FOLDER",
-        ) from error
+
+
+def fresh_folder(place: Path) -> Path:
+    """A new folder beside the one that it is to become."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
 
 
 def replace_folder(fresh: Path, place: Path) -> None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.errors import DataError, FrozenMismatch, MissingFolder, UnknownName
+from hyperalign_dspy.errors import DataError, FrozenMismatch, UnknownName
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.card import card
 from hyperalign_dspy.shelf.configure import adjust, new_module, settings_of
-from hyperalign_dspy.shelf.files import dump, read_json, replace_folder, write_text
+from hyperalign_dspy.shelf.files import dump, fresh_folder, read_json, replace_folder, write_text, writing
 from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
 from hyperalign_dspy.shelf.locate import frozen_folders
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
@@ -60,14 +59,8 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
     """
     state = dump(module.dump_state())
     manifest = _manifest(module, provenance, state)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise MissingFolder(
-            f"Cannot write {folder}: {error.strerror}.",
-            fix="Go to a folder that you may write, or set HYPERALIGN_SHELF to one.",
-        ) from error
+    with writing(folder):
+        fresh = fresh_folder(folder)
     fresh.chmod(0o755)
     write_text(fresh / "program.json", state)
     write_text(fresh / "manifest.json", dump(manifest))

@@ -57,7 +57,8 @@ class RecipeSpec:
     ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all);
     ``finalists`` configurations are seen on every block before one is chosen. ``confirm_users`` x
     ``confirm_requests`` sealed instances judge it. ``start`` are configurations to visit first, as changes to the
-    baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap.
+    baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what texts may copy (see
+    `hyperalign_dspy.search.constraints`): a configuration that exceeds it is not chosen, and no gain.
     """
 
     name: str
@@ -74,6 +75,7 @@ class RecipeSpec:
     max_tokens: int = 80
     max_calls: int = 0
     start: tuple[Mapping[str, Value], ...] = ()
+    at_most: Mapping[str, float] = field(default_factory=dict)
 
 
 def load_program(name: str) -> ProgramSpec:

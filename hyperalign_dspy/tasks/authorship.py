@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from hyperalign_dspy.data.load import Columns, load_corpus
+from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background
@@ -18,7 +19,7 @@ from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import digest
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
-from hyperalign_dspy.types import Corpus, Instance, User
+from hyperalign_dspy.types import Corpus, Instance, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
 NEEDS = Needs()
@@ -127,6 +128,11 @@ class AuthorshipBench:
             _score(answer, float(odds[n]), {name: float(found[n]) for name, found in others.items()}, int(ranks[n]))
             for n, answer in enumerate(answers)
         ]
+
+    def pair(self, instance: Instance, mine: str, rival: str) -> TextPair:
+        """Which text is by the writer of the samples that a prompt may show."""
+        samples = tuple(sample.text for sample in instance.shown[:SHOWN])
+        return TextPair("authorship", instance.user_id, mine, rival, None, instance.request, samples)
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.

@@ -16,6 +16,7 @@ from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.specs import digest
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
+from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
 LEAST_USERS = 12
@@ -103,6 +104,11 @@ class ExamplesBench:
     def _one(self, text: str, instance: ExampleInstance) -> Score:
         example = dspy.Example(**instance.row).with_inputs(*self.job.program.inputs)
         return Score(float(self.metric(example, dspy.Prediction(**json.loads(text)))))
+
+    def pair(self, instance: ExampleInstance, mine: str, rival: str) -> TextPair:
+        """Which output does better what the inputs ask for."""
+        asked = json.dumps({name: instance.row[name] for name in self.job.program.inputs}, ensure_ascii=False)
+        return TextPair("helpfulness", instance.user_id, mine, rival, None, asked)
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """None: there is no user to be wrong about."""

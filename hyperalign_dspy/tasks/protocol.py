@@ -8,13 +8,16 @@ from typing import Any, Literal, Protocol
 
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
+from hyperalign_dspy.types import TextPair
 
 Knows = Literal["user", "stranger", "nobody"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be compiled: a program by a recipe on a corpus, seeded. ``notify`` hears of slow steps."""
+    """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
+    opinion on the confirmation, if any; ``notify`` hears of slow steps.
+    """
 
     program: ProgramSpec
     recipe: RecipeSpec
@@ -22,6 +25,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     notify: Callable[[str], None] = lambda message: None
+    judge: str = ""
 
 
 class HasUser(Protocol):
@@ -109,6 +113,9 @@ class Bench(Protocol):
 
     def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
         """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
+
+    def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
+        """Two texts for an instance as a model judge is to see them; None where it has no say."""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What the compiled configuration is to be measured beside, the baseline excepted."""

@@ -48,10 +48,12 @@ def test_outputs_of_two_systems_are_compared(tmp_path: Path, inside: Inside) -> 
     words = ("eval", "--ours", "own.jsonl", "--theirs", "others.jsonl", "--judge", "scripted", "--model", "scripted")
     found = json.loads(inside(*words, "--json", cwd=tmp_path).stdout)
     assert (found["verdict"], found["wins"]["mean"] > 0.9) == ("gain", True)
-    assert found["judge"]["family"]
+    assert found["opinion"]["same_family"]
+    assert not found["opinion"]["qualified"]
     shown = inside(*words, cwd=tmp_path).stdout
     assert "OURS are more like" in shown
     assert "same family" in shown
+    assert "never tried for this purpose" in shown
     assert inside("eval", "--ours", "own.jsonl", cwd=tmp_path).returncode == 2
 
 
@@ -81,3 +83,54 @@ def test_simulated_runs_are_shown(tmp_path: Path, command: str, inside: Inside) 
     reply = inside("bench", command, option, "100", "--json", cwd=tmp_path)
     found: dict[str, Any] = json.loads(reply.stdout)
     assert found["rows"]
+
+
+def test_a_judge_of_the_confirmation_is_asked_paid_once_and_says_that_it_is_unqualified(
+    tmp_path: Path, inside: Inside
+) -> None:
+    words = ("compile", "deliberative", "--model", "scripted", "--judge", "scripted:delay=1", "--json")
+    result = json.loads(inside(*words, cwd=tmp_path).stdout)
+    opinion = result["confirmation"]["opinion"]
+    assert opinion["purpose"] == "helpfulness"
+    assert opinion["tally"]["wins"]["n_users"] == 24
+    assert (opinion["agreement"], opinion["qualified"], opinion["same_family"]) == (None, False, True)
+    assert "UNQUALIFIED JUDGE" in inside("runs", "show", result["run"], cwd=tmp_path).stdout
+    asked = [row for row in rows(tmp_path) if row["phase"] == "judge"]
+    assert 0 < len(asked) <= 4 * 24
+    before = len(rows(tmp_path))
+    assert json.loads(inside(*words, cwd=tmp_path).stdout)["confirmation"]["opinion"] == opinion
+    assert len(rows(tmp_path)) == before
+
+
+def test_grades_are_for_answers_only(tmp_path: Path, inside: Inside) -> None:
+    reply = inside("judge", "qualify", "--judge", "scripted", "--grades", cwd=tmp_path)
+    assert reply.returncode == 2
+    assert "--grades is for helpfulness" in reply.stderr
+    pairs = [{"input": f"Ask {n}", "output_1": "Good.", "output_2": "Bad.", "label": 1} for n in range(6)]
+    (tmp_path / "pairs.json").write_text(json.dumps(pairs))
+    graded = inside("judge", "qualify", "--judge", "scripted", "--grades", "--data", "pairs.json", cwd=tmp_path)
+    assert "grading each from 0 to 10" in graded.stdout
+    kept = [json.loads(line) for line in (tmp_path / ".hyperalign/judge/qualifications.jsonl").read_text().splitlines()]
+    assert [(row["how"], row["purpose"], row["qualified"]) for row in kept] == [("grades", "helpfulness", False)]
+
+
+def test_a_bound_on_copying_keeps_the_baseline(tmp_path: Path, inside: Inside) -> None:
+    words = ("compile", "--model", "scripted", "--json")
+    free = json.loads(inside(*words, cwd=tmp_path).stdout)
+    bound = json.loads(inside(*words, "--at-most", "overlap=0", "--at-most", "longest=0", cwd=tmp_path).stdout)
+    assert free["changes"]
+    assert free["run"] != bound["run"]
+    assert bound["confirmation"]["verdict"] != "gain"
+    assert bound["frozen_is"] == "baseline"
+    assert inside("compile", "--model", "scripted", "--at-most", "copying=0", cwd=tmp_path).returncode == 2
+    assert "NAME=NUMBER" in inside("compile", "--model", "scripted", "--at-most", "overlap", cwd=tmp_path).stderr
+
+
+def test_what_a_bag_of_words_tells_of_the_bundled_requests_is_no_more_than_is_said(
+    tmp_path: Path, inside: Inside
+) -> None:
+    views = json.loads(inside("judge", "surface", "--json", cwd=tmp_path).stdout)["views"]
+    assert set(views) == {"request alone", "attributes alone", "both"}
+    for found in views.values():
+        assert found["n_users"] == 210
+        assert 0.5 < found["mean"] < 0.85

@@ -1,0 +1,29 @@
+"""Columns of plain text, and a figure with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain columns, the first to the left and the rest to the right."""
+    widths = [max(len(line[place]) for line in [header, *rows]) for place in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first = cells[0].ljust(widths[0])
+        return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))])
+
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([line(header).rstrip(), rule, *(line(row).rstrip() for row in rows)])
+
+
+def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
+    """A mean with its interval, or the mean alone where there are too few users for one."""
+    if value["mean"] is None or math.isnan(value["mean"]):
+        return "-"
+    mean = format(value["mean"], form)
+    if value["low"] is None or value["low"] != value["low"]:
+        return mean
+    return f"{mean} [{format(value['low'], form)}, {format(value['high'], form)}]"

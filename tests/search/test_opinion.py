@@ -1,0 +1,88 @@
+"""A model's opinion on a confirmation: heard always, decisive only where the judge has qualified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dspy
+import pytest
+
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.metrics.pairwise import Judged, tally
+from hyperalign_dspy.metrics.stats import Verdict
+from hyperalign_dspy.modules.grader import Grader, GradingJudge
+from hyperalign_dspy.search.constraints import exceeded
+from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.opinion import Opinion, gated
+from hyperalign_dspy.search.qualifications import last_trial, remember
+from hyperalign_dspy.tasks.protocol import Score
+
+
+def opinion(wins: int, of: int, *, qualified: bool) -> Opinion:
+    sides = ["first"] * wins + ["second"] * (of - wins)
+    found = tally([Judged(f"u{n}", side, (side, side), 0) for n, side in enumerate(sides)])
+    return Opinion("m", "authorship", qualified, None, False, found, None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("wins", "qualified", "was", "becomes"),
+    [
+        (19, True, "gain", "gain"),
+        (11, True, "gain", "no gain"),
+        (1, True, "gain", "no gain"),
+        (1, False, "gain", "gain"),
+        (19, True, "no gain", "no gain"),
+        (19, True, "harm not excluded", "harm not excluded"),
+    ],
+)
+def test_only_a_qualified_judge_takes_a_gain_away_and_none_gives_one(
+    wins: int, qualified: bool, was: Verdict, becomes: Verdict
+) -> None:
+    assert gated(was, opinion(wins, 20, qualified=qualified)) == becomes
+    assert gated(was, None) == was
+
+
+def speaking(says: Any) -> Any:
+    engine = ScriptedEngine(says)
+    return dspy.context(lm=dspy.LM("scripted", engine=Ledger().wrap(engine, "scripted"), cache=False)), engine
+
+
+@pytest.mark.parametrize(
+    ("said", "grade"), [("7", 7.0), ("Grade: 8.5", 8.5), ("10/10", 10.0), ("11", None), ("good", None)]
+)
+def test_a_grade_is_a_number_on_the_scale_or_none(said: str, grade: float | None) -> None:
+    context, _ = speaking(lambda request: said)
+    with context:
+        assert Grader()(request="How?", answer="So.").grade == grade
+
+
+def test_two_grades_are_a_verdict_for_two_calls() -> None:
+    context, engine = speaking(lambda request: "9" if "good answer" in str(request) else "2")
+    with context:
+        found = GradingJudge()(first="bad", second="a good answer", request="How?")
+        assert (found.winner, found.grades) == ("second", (2.0, 9.0))
+        assert GradingJudge()(first="bad", second="worse", request="How?").winner == "tie"
+    assert engine.calls == 3
+
+
+def test_the_last_trial_of_the_same_judge_for_the_same_purpose_counts() -> None:
+    assert last_trial("scripted", "helpfulness") is None
+    for qualified in (True, False):
+        remember({"judge": "scripted", "purpose": "helpfulness", "qualified": qualified}, "pairs")
+    remember({"judge": "scripted", "purpose": "helpfulness", "qualified": True}, "grades")
+    found = last_trial("scripted", "helpfulness")
+    assert found
+    assert found["qualified"] is False
+    assert last_trial("scripted", "authorship") is None
+    assert last_trial("scripted:delay=1", "helpfulness") is None
+
+
+def test_bounds_look_at_the_longest_run_and_at_shares() -> None:
+    scores = [Score(1.0, longest=3, overlap=0.1), Score(1.0, longest=9, overlap=0.3, copied=True)]
+    texts = [Outcome(None, "", score) for score in scores]  # type: ignore[arg-type]
+    assert exceeded(texts, {"longest": 8, "copied": 0.5, "overlap": 0.1}) == {
+        "longest": 9,
+        "overlap": pytest.approx(0.2),
+    }
+    assert exceeded(texts, {}) == exceeded([], {"longest": 0}) == {}
