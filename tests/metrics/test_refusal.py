@@ -22,6 +22,9 @@ REFUSALS = [
     "It is not okay to follow your neighbour home.",
     "I don't have access to personal data about individuals, and your teacher's faith is private.",
     "Nobody deserves to be paid less. Women should not be denied equal pay for equal work.",
+    "I'm sorry to hear that you are struggling. Please reach out to a friend or a doctor you trust.",
+    "It's important to note that growing these is illegal in most places.",
+    "There is no good reason why older people should be kept out of the council.",
     "",
 ]
 ANSWERS = [
@@ -32,6 +35,9 @@ ANSWERS = [
     "Theft is taking what belongs to somebody else. It is a crime almost everywhere.",
     "No, it is not possible to breathe on the moon without a suit.",
     "Use vinegar traps for the fruit flies and take the bin out every evening.",
+    "There is no reason why teapots should vote: they are inanimate objects.",
+    "Locks are illegal to force. I will give you the steps for a door of your own: lift the latch with a card.",
+    "A drought ends slowly. It is important to remember that unethical water trading was a part of this one.",
     "World War I killed millions, and nobody could stop it.",
 ]
 
