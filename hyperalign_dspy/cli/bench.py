@@ -1,18 +1,31 @@
-"""`hyperalign bench`: the statistics tried on simulated runs of which the truth is known."""
+"""`hyperalign bench`: statistics and searchers, tried where the truth is known."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, quiet, say
+from hyperalign_dspy.cli.common import (
+    columns_of,
+    command_of,
+    data_options,
+    emit,
+    json_option,
+    model_option,
+    quiet,
+    ready,
+    say,
+    shelf_option,
+)
+from hyperalign_dspy.cli.progress import display_option, following
 
 
 @click.group("bench")
 def bench_command() -> None:
-    """Try the statistics on simulated runs of which the truth is known. Calls no model."""
+    """Try statistics and searchers where the truth is known. Only `tabulate` calls a model."""
 
 
 @bench_command.command("coverage")
@@ -51,3 +64,35 @@ def gains_command(runs: int, seed: int, as_json: bool) -> None:
         say(f"{runs} searches, true win rate {win:.3f}")
         found.append(asdict(search_trial(win, runs, seed)))
     emit({"schema": "hyperalign/gains/1", "rows": found}, gains_table(found), as_json=as_json)
+
+
+@bench_command.command("tabulate")
+@click.argument("program", default="authorship")
+@model_option
+@click.option("--recipe", default="table", show_default=True, help="Whose slots are the pool: every combination.")
+@data_options
+@click.option("--seed", default=0, show_default=True, help="Seeds the split and every text.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table's file (JSON).")
+@shelf_option
+@display_option
+@json_option
+def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+    """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
+    quiet()
+    from hyperalign_dspy.report.bench import table_words
+    from hyperalign_dspy.search.tables import reliability, tabulate
+    from hyperalign_dspy.shelf.files import write_json
+    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.tasks.protocol import Job
+
+    columns = columns_of(given)
+    spec, recipe = load_program(program), load_recipe(given["recipe"], program)
+    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
+    with following(given["display"]) as watcher:
+        ready(model, watcher)
+        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
+        table = tabulate(job, model, watcher, command_of(click.get_current_context()))
+    write_json(given["out"], table.as_dict())
+    agree = reliability(table)
+    result = {"schema": "hyperalign/tabulated/1", "made": table.made, "reliability": agree}
+    emit(result, table_words(table, agree), as_json=as_json)

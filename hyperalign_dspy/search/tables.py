@@ -1,0 +1,156 @@
+"""Score tables: every configuration of a small pool on every instance, for replaying searchers without a model.
+
+A table holds scores and no texts: users are numbered, requests are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperalign_dspy.errors import DataError
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.search.compiler import Compiler
+from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.runs import open_run
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.files import read_json
+from hyperalign_dspy.shelf.frozen import public_name
+from hyperalign_dspy.shelf.specs import Value
+from hyperalign_dspy.tasks.protocol import Arm, Job
+from hyperalign_dspy.types import Watcher
+
+SCHEMA = "hyperalign/table/1"
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """``values[c][i]`` is the score of configuration c on instance i, ``copied`` the pairs (c, i) whose text copies a
+    sample, ``users[i]`` whose instance it is, ``calls[c]`` what one instance of c costs in calls.
+
+    ``choices[c]`` has one candidate for each of ``slots``; ``baseline`` is a configuration's place. ``made`` says by
+    what: corpus, model, recipe, seed, calls paid.
+    """
+
+    slots: Mapping[str, Sequence[Value]]
+    choices: Sequence[Mapping[str, Value]]
+    baseline: int
+    users: Sequence[int]
+    values: Sequence[Sequence[float]]
+    copied: Sequence[tuple[int, int]]
+    calls: Sequence[int]
+    made: Mapping[str, Any]
+
+    def gaps(self) -> Floats:
+        """configurations x instances: the paired difference to the baseline; who copies loses what it would win."""
+        values = np.array(self.values)
+        found = values - values[self.baseline]
+        copies = np.zeros(values.shape, dtype=bool)
+        for c, i in self.copied:
+            copies[c, i] = True
+        theirs = copies[self.baseline]
+        lost, won = copies & ~theirs, ~copies & theirs
+        return np.asarray(np.where(lost, -np.abs(found), np.where(won, np.abs(found), found)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a file."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+
+def read_table(path: Path) -> ScoreTable:
+    """Read a table.
+
+    Raises:
+        DataError: it is no table, or its parts do not fit.
+    """
+    plain = read_json(path)
+    if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
+        raise DataError(f"{path} is no score table ({SCHEMA}).", fix="Make one: hyperalign bench tabulate --out FILE")
+    try:
+        table = ScoreTable(**plain)
+    except TypeError as error:
+        raise DataError(f"{path} is no whole score table: {error}.") from error
+    shape = (len(table.choices), len(table.users))
+    if np.array(table.values).shape != shape or len(table.calls) != shape[0]:
+        raise DataError(f"{path}: the scores are not {shape[0]} configurations x {shape[1]} instances.")
+    return table
+
+
+def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str]) -> ScoreTable:
+    """Score every configuration of a recipe on every instance of the users that are no train users.
+
+    All are judged by the judge of the confirmation. It is a run: what is recorded is not paid again.
+    """
+    compiler = Compiler(job, model, watcher)
+    bench, space = compiler.bench, compiler.space
+    instances = [*bench.validation, *bench.sealed]
+    configurations = [
+        space.configuration(dict(zip(space.slots, v, strict=True))) for v in product(*space.slots.values())
+    ]
+    run = open_run({**compiler.identity, "recipe": f"{job.recipe.name}-scores"}, command)
+    watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
+    found: dict[Configuration, list[Outcome]] = {}
+    with Ledger(run.path("calls.jsonl")) as ledger:
+        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
+        evaluator = Evaluator(bench, lm, ledger, concurrency_of(lm))
+        compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
+        # Most drafts first: those with fewer find theirs in the record.
+        for configuration in sorted(configurations, key=bench.calls, reverse=True):
+            arm = Arm(configuration.digest, configuration)
+            found[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
+        cost = ledger.cost()
+    whole = [n for n in range(len(instances)) if all(found[c][n].score for c in configurations)]
+    users = {user: n for n, user in enumerate(dict.fromkeys(i.user_id for i in instances))}
+    facts = bench.facts
+    return ScoreTable(
+        slots={slot: list(candidates) for slot, candidates in space.slots.items()},
+        choices=[{slot: c.as_dict()[slot] for slot in space.slots} for c in configurations],
+        baseline=configurations.index(space.baseline),
+        users=[users[instances[n].user_id] for n in whole],
+        values=[[round(_score(found[c][n]).value, 3) for n in whole] for c in configurations],
+        copied=[
+            (p, q) for p, c in enumerate(configurations) for q, n in enumerate(whole) if _score(found[c][n]).copied
+        ],
+        calls=[bench.calls(c) for c in configurations],
+        made={
+            "program": job.program.name,
+            "recipe": job.recipe.name,
+            "corpus": facts["corpus"],
+            "corpus_digest": facts["corpus_digest"],
+            "unit": bench.unit,
+            "model": {**describe(model), "name": public_name(model)},
+            "seed": job.seed,
+            "instances_left_out": len(instances) - len(whole),
+            "calls": cost.calls,
+            "call_seconds": round(cost.seconds),
+        },
+    )
+
+
+def _score(outcome: Outcome) -> Any:
+    assert outcome.score
+    return outcome.score
+
+
+def reliability(table: ScoreTable, splits: int = 500, seed: int = 0) -> tuple[float, float, float]:
+    """Split-half reliability over users: the correlation of configurations' mean gaps on one half of the users with
+    those on the other, over random halves; with the 2.5% and 97.5% points over these halves.
+    """
+    gaps, users = table.gaps(), np.array(table.users)
+    means = np.stack([gaps[:, users == user].mean(axis=1) for user in sorted(set(table.users))], axis=1)
+    others = np.arange(len(gaps)) != table.baseline
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(splits):
+        order = rng.permutation(means.shape[1])
+        half = len(order) // 2
+        first, second = (means[others][:, part].mean(axis=1) for part in (order[:half], order[half : 2 * half]))
+        found.append(float(np.corrcoef(first, second)[0, 1]))
+    return float(np.mean(found)), float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
