@@ -47,10 +47,10 @@ def measure(
     watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
     with Ledger(run.path("calls.jsonl")) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
-        evaluator = Evaluator(bench, lm, ledger, concurrency_of(lm))
-        evaluator.given[configuration] = frozen.module
-        compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
-        confirmation = confirm(bench, evaluator, arms, compiler.judge(ledger), job.recipe.at_most)
+        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            evaluator.given[configuration] = frozen.module
+            compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
+            confirmation = confirm(bench, evaluator, arms, compiler.judge(ledger), job.recipe.at_most)
         cost = ledger.cost()
     result = {
         "schema": "hyperalign/result/1",

@@ -244,4 +244,3 @@ def nsga2(seed: int) -> optuna.samplers.BaseSampler:
 def random(seed: int) -> optuna.samplers.BaseSampler:
     """Uniform choice: what any other sampler has to beat."""
     return optuna.samplers.RandomSampler(seed=seed)
-
