@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from hyperalign_dspy.report.words import columns, estimate
 
 
 def table_words(table: Any, reliability: tuple[float, float, float]) -> str:
@@ -17,3 +20,58 @@ def table_words(table: Any, reliability: tuple[float, float, float]) -> str:
     if mean < 0.5:
         lines.append("Below .5 this table cannot tell searchers apart.")
     return "\n".join(lines)
+
+
+def comparison_words(found: Mapping[str, Any], table: Any, reliability: tuple[float, float, float]) -> str:
+    """Each searcher's end, its curve on a few points, and how it stands beside MIPROv2."""
+    head = (
+        f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains are "
+        f"on sealed users, in {table.made['unit']}; the best configuration of the pool has {found['best']:+.2f}. "
+        "[95% intervals over seeds and users]"
+    )
+    ends = [
+        [name, f"{curve['spent']:.0f}", estimate(curve["end"]), estimate(curve["below"], ".2f"), _path(curve)]
+        for name, curve in found["curves"].items()
+    ]
+    parts = [
+        table_words(table, reliability),
+        head,
+        columns(
+            ["searcher", "calls", "gain at the end", "below the baseline", "gain after 10, 25, 50% of its calls"], ends
+        ),
+    ]
+    if found["against"]:
+        parts += ["Beside MIPROv2 at its light budget, at equal calls:", _against(found["against"])]
+    return "\n\n".join(parts)
+
+
+def _path(curve: Mapping[str, Any]) -> str:
+    points = list(zip(curve["calls"], curve["gains"], strict=True))
+    found = []
+    for share in (0.1, 0.25, 0.5):
+        before = [gain["mean"] for calls, gain in points if calls <= share * curve["spent"]]
+        found.append(f"{before[-1]:+.2f}" if before else "-")
+    return "  ".join(found)
+
+
+def _against(found: Mapping[str, Any]) -> str:
+    header = [
+        "searcher",
+        "calls to its gain",
+        "gain minus its",
+        "gain over its",
+        "below the baseline",
+        "its runs below",
+    ]
+    rows = [
+        [
+            name,
+            estimate(row["reaches"], ".2f"),
+            estimate(row["gap"]),
+            estimate(row["ratio"], ".2f"),
+            estimate(row["below"], ".3f"),
+            estimate(row["rival_below"], ".3f"),
+        ]
+        for name, row in found.items()
+    ]
+    return columns(header, rows)

@@ -60,7 +60,7 @@ class FactorModel:
     def spreads(self, configurations: Sequence[Levels]) -> Floats:
         """The standard deviation of what is believed of each configuration."""
         rows = self._rows(configurations)
-        known = np.einsum("ij,jk,ik->i", rows, self._covariance, rows)
+        known = ((rows @ self._covariance) * rows).sum(axis=1)
         return np.asarray(np.sqrt(known + self._unseen(configurations)) * self.scale)
 
     def draw(self, configurations: Sequence[Levels], rng: np.random.Generator) -> Floats:
@@ -81,7 +81,7 @@ class FactorModel:
             self._solve(square, moment, noise)
             self._learn()
             left = values - design @ self._mean
-            spread = np.einsum("ij,jk,ik->i", design, self._covariance, design)
+            spread = ((design @ self._covariance) * design).sum(axis=1)
             noise = (float(weights @ (left**2 + spread)) + _WEIGHT * _NOISE**2) / (len(values) + _WEIGHT)
         self._solve(square, moment, noise)
         self._root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._mean)))

@@ -240,6 +240,6 @@ SEARCHERS: Mapping[str, Searcher] = {
     "racing": Ours("racing"),
     "tpe": Ours("tpe"),
     "random": Ours("random"),
-    "random, full": random_full,
+    "random-full": random_full,
     "miprov2": miprov2,
 }

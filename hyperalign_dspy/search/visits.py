@@ -128,15 +128,7 @@ class Visits:
 
     def ranking(self) -> list[Standing]:
         """Every visited configuration but the baseline, the most promising first."""
-        visited = list(dict.fromkeys(m.configuration for m in self._met if m.configuration != self.baseline))
-        if not visited:
-            return []
-        levels = _levels(visited)
-        believed = FactorModel(self._seen(levels)).means([levels[c] for c in visited])
-        found = [
-            Standing(c, self._estimate(c), float(mean), self._begun[c])
-            for c, mean in zip(visited, believed, strict=True)
-        ]
+        found = [Standing(c, self._estimate(c), mean, self._begun[c]) for c, mean in self._believed().items()]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
     def winner(self) -> Configuration:
@@ -145,8 +137,17 @@ class Visits:
 
         This only nominates: whether it is better is for the confirmation to say.
         """
-        best = next((s for s in self.ranking() if not self.exceeded(s.configuration)), None)
-        return best.configuration if best and best.shrunk > 0 else self.baseline
+        meets = {c: mean for c, mean in self._believed().items() if mean > 0 and not self.exceeded(c)}
+        return max(meets, key=lambda c: (meets[c], c.digest), default=self.baseline)
+
+    def _believed(self) -> dict[Configuration, float]:
+        """What the model expects of every visited configuration but the baseline."""
+        visited = list(dict.fromkeys(m.configuration for m in self._met if m.configuration != self.baseline))
+        if not visited:
+            return {}
+        levels = _levels(visited)
+        means = FactorModel(self._seen(levels)).means([levels[c] for c in visited])
+        return {c: float(mean) for c, mean in zip(visited, means, strict=True)}
 
     def exceeded(self, configuration: Configuration) -> dict[str, float]:
         """The constraints that a configuration has not met so far, each with what was measured."""
