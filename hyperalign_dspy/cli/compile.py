@@ -34,6 +34,7 @@ from hyperalign_dspy.cli.progress import display_option, following
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
 )
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
+@click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -69,7 +70,16 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
             for name in filter(None, (model, given["judge"])):
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say, given["judge"])
+        job = Job(
+            spec,
+            recipe,
+            given["data"] or spec.data,
+            options,
+            given["seed"],
+            watcher.say,
+            given["judge"],
+            given["anyway"],
+        )
         compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
         if given["expect"]:
             expect(given["expect"], compiler.identity)

@@ -25,8 +25,8 @@ def table_words(table: Any, reliability: tuple[float, float, float]) -> str:
 def comparison_words(found: Mapping[str, Any], table: Any, reliability: tuple[float, float, float]) -> str:
     """Each searcher's end, its curve on a few points, and how it stands beside MIPROv2."""
     head = (
-        f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains are "
-        f"on sealed users, in {table.made['unit']}; the best configuration of the pool has {found['best']:+.2f}. "
+        f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains "
+        f"are on sealed users, in {table.made['unit']}; the best configuration of the pool has {found['best']:+.2f}. "
         "[95% intervals over seeds and users]"
     )
     ends = [

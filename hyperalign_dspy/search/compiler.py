@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy import registry
@@ -16,7 +17,8 @@ from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
-from hyperalign_dspy.search.evaluate import Evaluator, answered_share
+from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.headroom import headroom
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
@@ -156,6 +158,36 @@ class Compiler:
                 f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
                 fix="Declare another adapter for the baseline in program.toml, or take another model.",
             )
+        self._headroom(visits, evaluator)
+
+    def _headroom(self, visits: Visits, evaluator: Evaluator) -> None:
+        """What the recipe's first start tells of noise; and whether what is left to gain could be shown at all."""
+        start = self.job.recipe.start[0] if self.job.recipe.start else {}
+        first = self.space.configuration(self.space.params(start))
+        if first == self.space.baseline:
+            return
+        self.watch(evaluator, "pilot", len(self.blocks[0]))
+        visits.visit(first)
+        found = headroom(visits.gaps(first), self.job.recipe.visits, self._shape(), self._room(visits.on_block(0)))
+        self.watcher.say(found.words(self.bench.unit))
+        if found.hopeless and not self.job.anyway:
+            raise GateFailed(
+                f"The smallest gain that the confirmation could show is {found.showable:.2f} {self.bench.unit}, and "
+                f"the baseline lies only {found.room:.2f} below the best that can be hoped for.",
+                fix="Take more users or requests (see `--power`), or search all the same with --anyway.",
+            )
+
+    def _shape(self) -> tuple[int, float]:
+        """Sealed users, and how many requests each has for one of a block's."""
+        sealed, block = ([i.user_id for i in part] for part in (self.bench.sealed, self.blocks[0]))
+        each = [len(ids) / len(set(ids)) for ids in (sealed, block)]
+        return len(set(sealed)), each[0] / each[1]
+
+    def _room(self, outcomes: Sequence[Outcome]) -> float | None:
+        """How far the baseline lies below the best that can be hoped for."""
+        values = [o.score.value for o in outcomes if o.score and not o.score.harm]
+        ceiling = self.bench.ceiling
+        return ceiling - fmean(values) if ceiling is not None and values else None
 
     def _search(self, run: Run, visits: Visits, evaluator: Evaluator, plan: Plan) -> None:
         run.path("visits.jsonl").unlink(missing_ok=True)

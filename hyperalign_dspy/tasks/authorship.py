@@ -129,6 +129,13 @@ class AuthorshipBench:
             for n, answer in enumerate(answers)
         ]
 
+    @property
+    def ceiling(self) -> float:
+        """The validation users' own held-out texts, as the search's judge sees them, cut as generated ones are."""
+        words = int(self.job.options.get("words", WORDS))
+        own = [cut(i.reference, words) for i in self.validation]
+        return float(self.search_judge.log_odds(own, [i.user_id for i in self.validation]).mean())
+
     def pair(self, instance: Instance, mine: str, rival: str) -> TextPair:
         """Which text is by the writer of the samples that a prompt may show."""
         samples = tuple(sample.text for sample in instance.shown[:SHOWN])

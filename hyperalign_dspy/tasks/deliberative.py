@@ -50,6 +50,8 @@ class DeliberativeBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
     unit = "helpfulness"
+    # Every answer as helpful as can be.
+    ceiling = 1.0
 
     def __init__(
         self, job: Job, name: str, corpus_digest: str, requests: Sequence[Request], pairs: Sequence[str]

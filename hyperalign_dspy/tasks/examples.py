@@ -54,6 +54,9 @@ class ExamplesTask:
 class ExamplesBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
+    # A metric of one's own may end anywhere.
+    ceiling = None
+
     def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
         self.job = job
         self.metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
