@@ -75,3 +75,18 @@ def _against(found: Mapping[str, Any]) -> str:
         for name, row in found.items()
     ]
     return columns(header, rows)
+
+
+def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:
+    """What the machinery costs, in three lines."""
+    busy, each, back = found["dispatch"], found["overhead"], found["resumed"]
+    lines = [
+        f"Places: {busy['instances']:,} instances, exponential latency, {busy['places']} in flight: "
+        f"{busy['busy']:.2f} of greedy dispatch ({busy['share_of_sum']:.2f} of the latencies' sum over places), "
+        f"{busy['seconds']:.0f} s.",
+        f"An instance: {each['ours']:.2f} ms, of which dspy.Predict alone takes {each['predict']:.2f}; our own "
+        f"{each['own']:.2f} ms ({each['instances']:,} instances, an engine that answers at once, the record on disk).",
+        f"Resuming: {back['calls']:,} recorded calls open in {back['seconds']:.1f} s and take "
+        f"{back['bytes_a_call'] / 1000:.2f} KB of memory each.",
+    ]
+    return "\n".join(lines)
