@@ -82,6 +82,16 @@ class Arm:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An instance as a reader is to see it: its request, and what its answers are held against ("" where that is not a
+    text).
+    """
+
+    request: str
+    reference: str = ""
+
+
 class Bench(Protocol):
     """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
 
@@ -113,6 +123,9 @@ class Bench(Protocol):
 
     def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
         """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
+
+    def asked(self, instance: HasUser) -> Asked:
+        """The request and the reference of an instance, for a person to read."""
 
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
