@@ -21,6 +21,7 @@ from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
 from hyperalign_dspy.search.headroom import headroom
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
+from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
@@ -146,7 +147,7 @@ class Compiler:
                 visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
                 self._pilot(visits, evaluator)
                 self._search(run, visits, evaluator, plan)
-                confirmation = self._confirm(evaluator, visits.winner(), self.judge(ledger))
+                confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
             cost = ledger.cost()
         return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
 
@@ -225,11 +226,11 @@ class Compiler:
 
         return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
 
-    def _confirm(self, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
+    def _confirm(self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most)
+        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most, keeper(run, self.bench))
 
     def _finish(
         self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float

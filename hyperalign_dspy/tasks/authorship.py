@@ -18,7 +18,7 @@ from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Asked, Job, Knows, Score
 from hyperalign_dspy.types import Corpus, Instance, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
@@ -135,6 +135,10 @@ class AuthorshipBench:
         words = int(self.job.options.get("words", WORDS))
         own = [cut(i.reference, words) for i in self.validation]
         return float(self.search_judge.log_odds(own, [i.user_id for i in self.validation]).mean())
+
+    def asked(self, instance: Instance) -> Asked:
+        """The request, and what the user wrote for it."""
+        return Asked(instance.request, instance.reference)
 
     def pair(self, instance: Instance, mine: str, rival: str) -> TextPair:
         """Which text is by the writer of the samples that a prompt may show."""

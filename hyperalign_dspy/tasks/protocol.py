@@ -84,6 +84,16 @@ class Arm:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An instance as a reader is to see it: its request, and what its answers are held against ("" where that is not a
+    text).
+    """
+
+    request: str
+    reference: str = ""
+
+
 class Bench(Protocol):
     """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
 
@@ -119,6 +129,9 @@ class Bench(Protocol):
     @property
     def ceiling(self) -> float | None:
         """The mean value on validation instances that is the best to hope for; None where nobody knows."""
+
+    def asked(self, instance: HasUser) -> Asked:
+        """The request and the reference of an instance, for a person to read."""
 
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
