@@ -11,7 +11,8 @@ from typing import Any
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import GateFailed, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe, slug
-from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
