@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hyperalign_dspy.cli.common import emit, json_option, prices_of, say
+from hyperalign_dspy.errors import DataError
 
 
 @click.group("runs")
@@ -93,6 +94,10 @@ def _so_far(run: Any) -> dict[str, Any]:
     from hyperalign_dspy.lm.records import amount_of, read_rows
 
     path = run.path("calls.jsonl")
-    rows = list(read_rows(path)) if path.is_file() else []
-    prices = prices_of()
+    prices, rows = prices_of(), []
+    try:
+        rows = list(read_rows(path)) if path.is_file() else []
+    except DataError:
+        # One damaged record must not hide the other runs; going on with this one says what is wrong.
+        return {"calls": len(path.read_bytes().splitlines()), "money": None}
     return {"calls": len(rows), "money": total(amount_of(row, prices) for row in rows).money}

@@ -95,3 +95,13 @@ def test_a_plan_estimates_calls_tokens_money_and_time_and_calls_nothing(
 def test_a_time_that_is_none_is_told(tmp_path: Path, inside: Inside, time: str) -> None:
     reply = inside("compile", "--model", "scripted", "--max-time", time, cwd=tmp_path)
     assert (reply.returncode, "90s, 30m or 2h" in reply.stderr) == (2, True)
+
+
+def test_a_damaged_record_hides_no_run_and_what_it_cost_is_unknown(tmp_path: Path, inside: Inside) -> None:
+    run = tmp_path / ".hyperalign/runs/a-b-1"
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text('{"model": "openai/small", "source": "here"}')
+    (run / "calls.jsonl").write_text("{}\n{}\n")
+    listed = json.loads(inside("runs", "list", "--json", cwd=tmp_path).stdout)["runs"]
+    assert [(row["calls"], row["money"]) for row in listed] == [(2, None)]
+    assert "2 calls recorded, cost unknown" in inside("runs", "show", "a-b", cwd=tmp_path).stdout
