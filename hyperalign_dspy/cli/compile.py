@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,12 +15,16 @@ from hyperalign_dspy.cli.common import (
     data_options,
     emit,
     json_option,
+    limit_options,
+    limits_of,
     model_option,
+    prices_of,
     quiet,
     ready,
     shelf_option,
 )
 from hyperalign_dspy.cli.progress import display_option, following
+from hyperalign_dspy.errors import BudgetReached
 
 
 @click.command("compile")
@@ -28,7 +33,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--recipe", default="quick", show_default=True, help="A recipe's name or file.")
 @data_options
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
-@click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
+@limit_options
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
 @click.option(
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
@@ -44,7 +49,8 @@ from hyperalign_dspy.cli.progress import display_option, following
 def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Search for a better PROGRAM for a model, prove it on users that the search never saw, and freeze it.
 
-    The same command again goes on where an interrupted one stopped.
+    The same command again goes on where an interrupted one stopped. Where a cap ends the search, the best so far is
+    confirmed and frozen, and the exit code is 4.
     """
     quiet()
     from hyperalign_dspy.lm.connect import check_name
@@ -54,14 +60,14 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
+    limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
     for name in filter(None, (model, given["judge"])):
         check_name(name)
-    columns = columns_of(given)
+        if limits.max_cost:
+            prices.demand(name)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
     if given["visits"]:
         recipe = replace(recipe, visits=given["visits"])
-    if given["max_calls"]:
-        recipe = replace(recipe, max_calls=given["max_calls"])
     if given["at_most"]:
         recipe = replace(recipe, at_most={**recipe.at_most, **bounds(given["at_most"])})
     free = given["only_plan"] or given["power"]
@@ -70,21 +76,13 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
             for name in filter(None, (model, given["judge"])):
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        job = Job(
-            spec,
-            recipe,
-            given["data"] or spec.data,
-            options,
-            given["seed"],
-            watcher.say,
-            given["judge"],
-            given["anyway"],
-        )
+        source, judge, anyway = given["data"] or spec.data, given["judge"], given["anyway"]
+        job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, anyway, limits, prices)
         compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
-        watcher.say("" if given["power"] else plan_words(plan, facts, recipe.max_calls))
+        watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
         result = {} if free else result_of(compiler.run())
     if given["power"]:
         emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
@@ -92,6 +90,8 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
     else:
         emit(result, finished(result, program, model), as_json=as_json)
+        if result["capped"]:
+            sys.exit(BudgetReached.exit_code)
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hyperalign_dspy.report.words import money
 from hyperalign_dspy.types import Cost, Watcher
 
 display_option = click.option(
@@ -64,8 +65,9 @@ class JsonLines:
         self._write(event="say", text=text)
 
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """``{"event": "step", "phase": ..., "done": ..., "total": ..., "calls": ...}``"""
-        self._write(event="step", phase=phase, done=done, total=total, calls=cost.calls, reused=cost.recorded_calls)
+        """``{"event": "step", "phase": ..., "done": ..., "total": ..., "calls": ..., "money": DOLLARS}``"""
+        spent = {"calls": cost.calls, "reused": cost.recorded_calls, "money": cost.money}
+        self._write(event="step", phase=phase, done=done, total=total, **spent)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -131,4 +133,5 @@ def _name(phase: str) -> str:
 
 def _spent(cost: Cost) -> str:
     reused = f", {cost.recorded_calls} reused" if cost.recorded_calls else ""
-    return f"{cost.calls} calls{reused}" if cost.calls or reused else ""
+    paid = f", {words}" if (words := money(cost.money)) else ""
+    return f"{cost.calls} calls{reused}{paid}" if cost.calls or reused else ""

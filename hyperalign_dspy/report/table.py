@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.words import columns, estimate
+from hyperalign_dspy.report.words import columns, estimate, money
 
 HUMAN = "people's own text"
+_CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
 _VERDICTS = {
     "gain": "GAIN: the compiled program does better than the baseline at equal drafts.",
     "no gain": "NO GAIN could be shown over the baseline at equal drafts.",
@@ -32,7 +33,7 @@ def result_table(result: Mapping[str, Any]) -> str:
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
-    parts += [verdict_words(result), _cost(result)]
+    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", _cost(result)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -149,4 +150,6 @@ def _cost(result: Mapping[str, Any]) -> str:
     cost = result["cost"]
     fresh = f"{cost['calls']} calls recorded, {cost['recorded_calls']} answers reused in this session"
     tokens = f"{cost['input_tokens']:,} tokens in, {cost['output_tokens']:,} out"
-    return f"Cost: {fresh}; {tokens}; {result['seconds']:.0f} s."
+    # A result of an earlier version says nothing of money.
+    paid = money(cost.get("money", 0.0))
+    return "; ".join(part for part in (f"Cost: {fresh}", tokens, paid, f"{result['seconds']:.0f} s.") if part)

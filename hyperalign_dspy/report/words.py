@@ -29,6 +29,20 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header).rstrip(), rule, *(line(row).rstrip() for row in rows)])
 
 
+def money(value: float | None) -> str:
+    """Dollars; nothing for what costs nothing, and words for what nobody knows."""
+    if value is None:
+        return "cost unknown"
+    return "" if value == 0 else f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
     """A mean with its interval, or the mean alone where there are too few users for one."""
     if value["mean"] is None or math.isnan(value["mean"]):

@@ -5,19 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.errors import GateFailed, UsageError
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe, slug
-from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.errors import GateFailed
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe, slug
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.budget import Budget, Reserve
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.forecast import forecast, seconds_a_call
 from hyperalign_dspy.search.headroom import headroom
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
@@ -45,6 +49,8 @@ class Plan:
 
     ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win``
     is the win rate over the baseline that is found in 80% of runs (see `hyperalign_dspy.metrics.stats.smallest_win`).
+    Tokens, money (dollars) and time (seconds) are estimates for so many calls; None is unknown. ``paid_visits`` is how
+    many visits the caps buy at their worst.
     """
 
     run_id: str
@@ -57,11 +63,25 @@ class Plan:
     confirm_calls: int
     smallest_win: float
     unit: str
+    input_tokens: int
+    output_tokens: int
+    money: float | None
+    time: float | None
+    paid_visits: int
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a compile took: ``capped`` says that a cap ended its search."""
+
+    cost: Cost
+    seconds: float
+    capped: bool
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compile ends with."""
+    """What a compile ends with. ``capped``: a cap ended the search before the recipe did."""
 
     run: Run
     plan: Plan
@@ -74,6 +94,7 @@ class Compiled:
     frozen: Path
     frozen_is: str
     top: tuple[dict[str, Any], ...]
+    capped: bool
 
 
 class Compiler:
@@ -82,6 +103,7 @@ class Compiler:
     def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = ()) -> None:
         self.job, self.model, self.watcher = job, model, watcher
         self.command = list(command)
+        self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
         check(job.recipe.at_most)
@@ -105,23 +127,23 @@ class Compiler:
         """What the run will do and can show.
 
         Raises:
-            UsageError: the call cap does not even cover the baseline and the confirmation.
+            UsageError: a cap does not even cover the pilot, one visit and the confirmation.
         """
         recipe, bench = self.job.recipe, self.bench
-        most = self._most()
-        base = self._calls(self.space.baseline)
-        searched = len(bench.validation) * (base + recipe.finalists * most)
-        searched += recipe.visits * max(len(block) for block in self.blocks) * most
-        confirmed = self._confirm_calls(most)
+        most, base = self._most(), self._calls(self.space.baseline)
+        first, block = len(self.blocks[0]), max(len(block) for block in self.blocks)
+        whole = len(bench.validation)
+        # Of so many visits: the baseline is measured once an instance, and goes before them on the first block.
+        visits = [min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
+        searched = whole * (base + recipe.finalists * most) + recipe.visits * block * most
+        reserve = self._reserve
+        confirmed = reserve.calls + reserve.judge_calls
         users = len({i.user_id for i in bench.sealed})
         each = len(bench.sealed) / users
-        total = searched + confirmed
-        least = confirmed + len(self.blocks[0]) * (base + most)
-        if recipe.max_calls and recipe.max_calls < least:
-            raise UsageError(
-                f"{recipe.max_calls} calls are too few: the confirmation alone can take {confirmed}.",
-                fix=f"Give at least --max-calls {least}: that leaves room for the pilot and one visit.",
-            )
+        total = min(searched + confirmed, self.limits.max_calls or searched + confirmed)
+        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
+        budget.demand(first * (base + most))
+        pace = seconds_a_call(self.model)
         return Plan(
             run_id=run_id_of(self.identity),
             users=users,
@@ -129,10 +151,13 @@ class Compiler:
             validation_instances=len(bench.validation),
             visits=recipe.visits,
             configurations=self.space.size,
-            calls=min(total, recipe.max_calls) if recipe.max_calls else total,
+            calls=total,
             confirm_calls=confirmed,
             smallest_win=smallest_win(users, each),
             unit=bench.unit,
+            **reserve.estimate(total - confirmed),
+            time=None if pace is None else pace * total,
+            paid_visits=budget.count(visits),
         )
 
     def run(self) -> Compiled:
@@ -140,16 +165,16 @@ class Compiler:
         start = time.monotonic()
         plan = self.plan()
         run = open_run(self.identity, self.command)
-        limits = Limits(max_calls=self.job.recipe.max_calls or None)
-        with Ledger(run.path("calls.jsonl"), limits) as ledger:
+        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
                 self._pilot(visits, evaluator)
-                self._search(run, visits, evaluator, plan)
+                budget = Budget(ledger, self._reserve, evaluator.concurrency)
+                self._search(run, visits, evaluator, budget)
                 confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
-            cost = ledger.cost()
-        return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
+            spent = Spent(ledger.cost(), time.monotonic() - start, bool(budget.refused))
+        return self._finish(run, plan, visits, confirmation, spent)
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", len(self.blocks[0]))
@@ -190,7 +215,7 @@ class Compiler:
         ceiling = self.bench.ceiling
         return ceiling - fmean(values) if ceiling is not None and values else None
 
-    def _search(self, run: Run, visits: Visits, evaluator: Evaluator, plan: Plan) -> None:
+    def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
         run.path("visits.jsonl").unlink(missing_ok=True)
         recipe = self.job.recipe
 
@@ -204,18 +229,19 @@ class Compiler:
             self.watcher.say(line + _excess(visits, visit.configuration))
 
         # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same.
-        lag = 1 if recipe.max_calls else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
+        lag = 1 if self.limits != Limits() else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
         orders = Orders(
             visits=recipe.visits,
             finalists=recipe.finalists,
             start=recipe.start,
             lag=lag,
-            affords=lambda configuration, blocks: self._affords(visits, configuration, evaluator.ledger, plan, blocks),
+            affords=lambda configuration, blocks: budget.affords(self._worst(visits, configuration, blocks)),
             begins=begins,
             ended=ended,
         )
         study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed)
-        self.watcher.say(f"The search ends: {search(study, visits, orders)}.")
+        reason = search(study, visits, orders)
+        self.watcher.say(f"The search ends: {reason}" + (f" ({budget.refused})." if budget.refused else "."))
 
     def judge(self, ledger: Ledger) -> ModelJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
@@ -232,9 +258,7 @@ class Compiler:
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
         return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most, keeper(run, self.bench))
 
-    def _finish(
-        self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float
-    ) -> Compiled:
+    def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
         chosen = visits.winner()
         gained = confirmation.verdict == "gain"
         kept = chosen if gained else self.space.baseline
@@ -248,7 +272,7 @@ class Compiler:
             identity=self.identity,
             facts=facts,
             confirmation=confirmation.as_dict(),
-            cost=asdict(cost),
+            cost=asdict(spent.cost),
             frozen_is=COMPILED if gained else "baseline",
         )
         module = self.bench.module(kept)
@@ -263,11 +287,12 @@ class Compiler:
             dict(chosen.differs(self.space.baseline)),
             confirmation,
             facts,
-            cost,
-            seconds,
+            spent.cost,
+            spent.seconds,
             place,
             provenance.frozen_is,
             top,
+            spent.capped,
         )
         write_json(run.path("result.json"), result_of(compiled))
         return compiled
@@ -283,28 +308,44 @@ class Compiler:
 
         evaluator.tick = tick
 
-    def _affords(
-        self, visits: Visits, configuration: Configuration, ledger: Ledger, plan: Plan, blocks: int = 1
-    ) -> bool:
-        """Whether the next visits at their worst case leave the confirmation's reserve whole."""
-        cap = self.job.recipe.max_calls
+    def _worst(self, visits: Visits, configuration: Configuration, blocks: int) -> int:
+        """The most calls that a configuration's next blocks can cost."""
         own, rival = visits.ahead(configuration, blocks)
-        worst = own * self._calls(configuration) + rival * self._calls(visits.baseline)
-        return not cap or ledger.spent() + worst + plan.confirm_calls <= cap
+        return own * self._calls(configuration) + rival * self._calls(visits.baseline)
 
-    def _confirm_calls(self, most: int) -> int:
-        # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
-        arms = arms_of(self.bench, self.space.baseline, self.space.baseline)
-        return len(self.bench.sealed) * (most * len(arms) + (CALLS if self.job.judge else 0))
+    @cached_property
+    def _reserve(self) -> Reserve:
+        """What is kept for the confirmation, told from the costliest program that it could be of."""
+        space, prices, judge = self.space, self.job.prices, self.job.judge
+        costliest, sealed = self._costliest(), len(self.bench.sealed)
+        tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
+        arms = arms_of(self.bench, space.baseline, costliest)
+        return Reserve(
+            instances=sealed,
+            # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
+            calls=sealed * len(arms) * self._most(),
+            judge_calls=sealed * CALLS if judge else 0,
+            forecast=forecast(self.bench, tried, arms, self.job.recipe.max_tokens, judged=bool(judge)),
+            price=prices.of(self.model),
+            judge_price=prices.of(judge),
+        )
 
     def _most(self) -> int:
-        """The most calls that an instance can cost: of every slot the costliest candidate."""
-        of = self.space.configuration
-        costliest: dict[str, Value] = {}
+        """The most calls that an instance can cost."""
+        return max(self._calls(self._costliest()), self._calls(self.space.baseline))
+
+    def _costliest(self) -> Configuration:
+        """Of every slot the candidate with the most calls, and among these the largest number."""
+
+        def cost(slot: str, value: Value) -> tuple[int, float]:
+            size = value if isinstance(value, (int, float)) else 0
+            return self._calls(self.space.configuration({slot: value})), size
+
+        chosen: dict[str, Value] = {}
         for slot, candidates in self.space.slots.items():
-            calls = [self._calls(of({slot: value})) for value in candidates]
-            costliest[slot] = candidates[calls.index(max(calls))]
-        return max(self._calls(of(costliest)), self._calls(self.space.baseline))
+            costs = [cost(slot, value) for value in candidates]
+            chosen[slot] = candidates[costs.index(max(costs))]
+        return self.space.configuration(chosen)
 
     def _try_candidates(self) -> None:
         """Make a module of every candidate and start: a name that means nothing is found before anything is paid."""
@@ -347,4 +388,5 @@ def result_of(compiled: Compiled) -> dict[str, Any]:
         "frozen": str(compiled.frozen),
         "frozen_is": compiled.frozen_is,
         "top": list(compiled.top),
+        "capped": compiled.capped,
     }

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.types import TextPair
@@ -17,7 +19,8 @@ Knows = Literal["user", "stranger", "nobody"]
 class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
     opinion on the confirmation, if any; ``anyway``: search even where the pilot leaves no hope of showing a gain;
-    ``notify`` hears of slow steps.
+    ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
+    part of what is searched.
     """
 
     program: ProgramSpec
@@ -28,6 +31,8 @@ class Job:
     notify: Callable[[str], None] = lambda message: None
     judge: str = ""
     anyway: bool = False
+    limits: Limits = field(default_factory=Limits)
+    prices: Prices = field(default_factory=Prices)
 
 
 class HasUser(Protocol):
