@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from hyperalign_dspy.cli.common import (
     data_options,
     emit,
     json_option,
+    json_values,
     model_option,
     quiet,
     ready,
@@ -33,6 +35,12 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option(
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
 )
+@click.option(
+    "--optimizer", default="", help="A DSPy optimiser in place of the search: miprov2, gepa, ..., or module:Class."
+)
+@click.option("--optimizer-arg", "optimizer_args", multiple=True, metavar="NAME=VALUE", help="Its arguments, as JSON.")
+@click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
+@click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
@@ -46,14 +54,18 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     The same command again goes on where an interrupted one stopped.
     """
     quiet()
+    if given["optimizer"]:
+        # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.search.compiler import Compiler, result_of
+    from hyperalign_dspy.search.compiler import result_of
     from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
-    for name in filter(None, (model, given["judge"])):
+    models = [name for name in (model, given["judge"], given["prompt_model"]) if name]
+    for name in models:
         check_name(name)
     columns = columns_of(given)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
@@ -66,11 +78,11 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     free = given["only_plan"] or given["power"]
     with following(given["display"]) as watcher:
         if not free:
-            for name in filter(None, (model, given["judge"])):
+            for name in models:
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
         job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say, given["judge"])
-        compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
+        compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
@@ -82,6 +94,23 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
     else:
         emit(result, finished(result, program, model), as_json=as_json)
+
+
+def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
+    """Our own search, or somebody else's optimiser."""
+    from hyperalign_dspy.search.compiler import Compiler
+
+    command = command_of(click.get_current_context())
+    arguments = json_values(given["optimizer_args"], "--optimizer-arg")
+    if not given["optimizer"]:
+        if arguments or given["prompt_model"] or given["embed_private"]:
+            raise click.UsageError("--optimizer-arg, --prompt-model and --embed-private are for an --optimizer.")
+        return Compiler(job, model, watcher, command)
+    from hyperalign_dspy.search.foreign import ForeignCompiler
+    from hyperalign_dspy.search.optimizers import Optimizer
+
+    asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
+    return ForeignCompiler(job, model, watcher, asked, command)
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

@@ -13,16 +13,24 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], cap: int) -> s
     users = ", ".join(f"{count} {part}" for part, count in facts["users"].items())
     lines = [
         f"Run {plan['run_id']}: {facts['corpus']} ({users}).",
-        f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, "
-        f"on {plan['validation_instances']} instances.",
+        _search(plan),
         f"Confirmation, reserved first: {plan['users']} sealed users, {plan['instances']} instances, "
         f"at most {plan['confirm_calls']} calls.",
-        f"At most {plan['calls']} calls in all" + (f" (cap {cap})." if cap else "; no cap is set."),
+        f"At most {plan['calls']} calls in all" + (f" (cap {cap})." if cap else "; no cap is set.")
+        if plan["calls"]
+        else "How many calls the optimiser makes is its own affair: --max-calls bounds the run.",
         power_words(plan),
     ]
     if "judge" in facts:
         lines.append(_judge(facts["judge"], "Primary judge"))
     return "\n".join(lines + [_judge(judge, "Beside it") for judge in facts.get("panel", {}).values()])
+
+
+def _search(plan: Mapping[str, Any]) -> str:
+    on = f"on {plan['validation_instances']} instances."
+    if plan.get("optimizer"):
+        return f"Search: by {plan['optimizer']}, {on}"
+    return f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, {on}"
 
 
 def power_words(plan: Mapping[str, Any]) -> str:
