@@ -353,14 +353,16 @@ def strings(value: Any) -> Iterator[str]:
 @contextlib.contextmanager
 def quietly(log: Path) -> Iterator[None]:
     """Send what DSPy's optimisers print and log to a file: stdout is for answers, and what they say quotes users."""
-    logger = logging.getLogger("dspy")
-    before = logger.handlers
+    loggers = [logging.getLogger(name) for name in ("dspy", "optuna")]
+    before = [logger.handlers for logger in loggers]
     with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        logger.handlers = [logging.StreamHandler(file)]
+        for logger in loggers:
+            logger.handlers = [logging.StreamHandler(file)]
         try:
             yield
         finally:
-            logger.handlers = before
+            for logger, handlers in zip(loggers, before, strict=True):
+                logger.handlers = handlers
 
 
 def _guarded(metric: Callable[..., Any], end: End) -> Callable[..., Any]:

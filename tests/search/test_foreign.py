@@ -158,6 +158,9 @@ def test_each_known_optimiser_runs_from_split_to_frozen_program(name: str, capsy
     assert capsys.readouterr().out == ""
     phases = {row["phase"].partition(":")[0] for row in calls(made.run.folder)}
     assert phases == {"search", "confirm", *(["optimizer"] if KNOWN[name].reflects else [])}
+    again = compiler(asked(name)).run()
+    assert again.cost.calls == made.cost.calls == len(calls(made.run.folder))
+    assert [row.value for row in again.confirmation.rows] == [row.value for row in made.confirmation.rows]
 
 
 def test_anybodys_optimiser_is_taken_from_the_current_folder_and_goes_on(
@@ -362,6 +365,27 @@ def test_it_is_said_where_the_embedded_model_would_write_the_proposals() -> None
     compiler(asked("gepa"), watcher)._say_who_proposes()
     assert len(watcher.said) == 1
     assert "--prompt-model" in watcher.said[0]
+
+
+def test_a_program_with_its_own_metric_and_labels_is_optimised_too(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "mood", raising=False)
+    cli.main(["init", "mood"], standalone_mode=False)
+    words = ["compile", "mood", "--model", "scripted", "--optimizer", "bootstrap-random-search", "--embed-private"]
+    cli.main([*words, "--optimizer-arg", "num_candidate_programs=1"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert "names_the_mood" in said.out
+    assert "optimizer                  1 " in said.err
+    program = load_program("mood")
+    job = Job(program, load_recipe("quick", "mood"), program.data)
+    compile_ = ForeignCompiler(job, "scripted", Watching(), asked("miprov2"))
+    assert compile_._labelled()
+    bench: Any = compile_.bench
+    row = bench.example(bench.validation[0])
+    assert bench.metric(row, dspy.Prediction(mood=row.mood)) == 1
+    assert bench.metric(row, dspy.Prediction(mood="neither")) == bench.metric(row, None) == 0
+    assert "names_the_mood is 1" in bench.metric(row, dspy.Prediction(mood=row.mood), None, "tell").feedback
 
 
 def test_names_that_mean_nothing_are_found_before_anything_is_read() -> None:
