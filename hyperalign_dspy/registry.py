@@ -22,7 +22,10 @@ ADAPTERS: Mapping[str, str] = {
     "xml": "hyperalign_dspy.adapters.standard:xml",
 }
 SAMPLERS: Mapping[str, str] = {
+    "factor": "hyperalign_dspy.search.samplers:factor",
+    "racing": "hyperalign_dspy.search.samplers:racing",
     "tpe": "hyperalign_dspy.search.samplers:tpe",
+    "nsga2": "hyperalign_dspy.search.samplers:nsga2",
     "random": "hyperalign_dspy.search.samplers:random",
 }
 OPTIMIZERS: Mapping[str, str] = {

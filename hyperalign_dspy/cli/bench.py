@@ -96,3 +96,53 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
     agree = reliability(table)
     result = {"schema": "hyperalign/tabulated/1", "made": table.made, "reliability": agree}
     emit(result, table_words(table, agree), as_json=as_json)
+
+
+@bench_command.command("replay")
+@click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--seeds", default=200, show_default=True, type=click.IntRange(10), help="Replays of every searcher.")
+@click.option("--searchers", default="", help="Which, with commas between; all where none is named.")
+@display_option
+@json_option
+def replay_command(table: Path, as_json: bool, **given: Any) -> None:
+    """Replay searchers on a score TABLE: true gain on sealed users against calls. Calls no model."""
+    quiet()
+    from hyperalign_dspy.registry import unknown
+    from hyperalign_dspy.report.bench import comparison_words
+    from hyperalign_dspy.search.compare import compare
+    from hyperalign_dspy.search.replay import SEARCHERS
+    from hyperalign_dspy.search.tables import read_table, reliability
+    from hyperalign_dspy.types import Cost
+
+    names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
+    for name in names:
+        if name not in SEARCHERS:
+            raise unknown("searcher", name, SEARCHERS)
+    scores = read_table(table)
+    with following(given["display"]) as watcher:
+        found = asdict(
+            compare(scores, given["seeds"], names, lambda n, done: watcher.step(n, done, given["seeds"], Cost()))
+        )
+    agree = reliability(scores)
+    result = {"schema": "hyperalign/replay/1", "table": scores.made, "reliability": agree, **found}
+    emit(result, comparison_words(found, scores, agree), as_json=as_json)
+
+
+@bench_command.command("overhead")
+@click.option(
+    "--calls", default=100_000, show_default=True, type=click.IntRange(100), help="Size of the record to open."
+)
+@json_option
+def overhead_command(calls: int, as_json: bool) -> None:
+    """What the machinery itself costs: places kept busy, time an instance, resuming, memory. Takes a minute."""
+    quiet()
+    from hyperalign_dspy.report.bench import overhead_words
+    from hyperalign_dspy.search.overhead import dispatch, overhead, resumed
+
+    say("10 configurations x 1,000 instances, 64 in flight")
+    busy = dispatch()
+    say("time an instance")
+    each = overhead()
+    say(f"a record of {calls:,} calls")
+    found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}, "resumed": asdict(resumed(calls))}
+    emit({"schema": "hyperalign/overhead/1", **found}, overhead_words(found), as_json=as_json)

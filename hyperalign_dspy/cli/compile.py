@@ -42,6 +42,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
 @click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
+@click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -81,7 +82,16 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
             for name in models:
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say, given["judge"])
+        job = Job(
+            spec,
+            recipe,
+            given["data"] or spec.data,
+            options,
+            given["seed"],
+            watcher.say,
+            given["judge"],
+            given["anyway"],
+        )
         compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)

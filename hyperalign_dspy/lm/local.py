@@ -205,7 +205,7 @@ def _started(path: str) -> Any:
     params = runtime.CommonParams()
     params.model.path = path
     params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, CONTEXT * SLOTS, False
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(os.cpu_count() or 1, 4)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(_cores(), 4)
     params.n_ubatch = params.n_batch
     params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_ram_mib, params.warmup, params.verbosity = 0, False, -1
@@ -242,3 +242,8 @@ def check_magic(path: Path) -> None:
         ) from error
     if magic != b"GGUF":
         raise BadWeights(f"{path} is not a GGUF file.", fix="Give another file, or `hyperalign models pull`.")
+
+
+def _cores() -> int:
+    """How many cores this process may use: more threads than that wait for each other at every step."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

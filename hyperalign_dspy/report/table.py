@@ -22,18 +22,24 @@ _VERDICTS = {
 
 def result_table(result: Mapping[str, Any]) -> str:
     """Table, margins, verdict and cost of a finished run; ``result`` as in result.json."""
-    confirmation, facts = result["confirmation"], result["facts"]
+    confirmation = result["confirmation"]
     rows = confirmation["rows"]
     n = rows[-1]["gap"]
     head = (
         f"Sealed users: {n['n_users']}; instances: {n['n_instances']}; value: {result['plan']['unit']}; "
         "[95% intervals over users]"
     )
-    parts = [head, columns(_header(facts), [_cells(row, facts) for row in rows] + _human(facts))]
+    parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
     parts += [verdict_words(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
+
+
+def cells_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the confirmation's table: an arm each, and then people's own text."""
+    facts = result["facts"]
+    return _header(facts), [_cells(row, facts) for row in result["confirmation"]["rows"]] + _human(facts)
 
 
 def verdict_words(result: Mapping[str, Any]) -> str:

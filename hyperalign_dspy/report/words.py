@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
+
+# No part of any XML or HTML text: control characters, halves of characters, and two that are none.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def escaped(words: str) -> str:
+    """Any words as text in HTML or XML: markup in it stays text, and what cannot stand there is marked."""
+    return escape(_NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", words))
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy import registry
@@ -16,8 +17,11 @@ from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
-from hyperalign_dspy.search.evaluate import Evaluator, answered_share
+from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.headroom import headroom
+from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
+from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
@@ -33,8 +37,6 @@ from hyperalign_dspy.types import Cost, Watcher
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
 ANSWERED = 0.95
-# After so many suggestions in a row that have seen every block, the search has nothing left to learn.
-MOST_REPEATS = 50
 
 
 @dataclass(frozen=True)
@@ -141,65 +143,79 @@ class Compiler:
         limits = Limits(max_calls=self.job.recipe.max_calls or None)
         with Ledger(run.path("calls.jsonl"), limits) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
-            evaluator = Evaluator(self.bench, lm, ledger, concurrency_of(lm))
-            visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
-            self._pilot(visits)
-            self._search(run, visits, ledger, plan)
-            chosen = visits.winner()
-            confirmation = self._confirm(evaluator, chosen, self.judge(ledger))
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+                visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
+                self._pilot(visits, evaluator)
+                self._search(run, visits, evaluator, plan)
+                confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
             cost = ledger.cost()
         return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
 
-    def _pilot(self, visits: Visits) -> None:
-        self.watch(visits.evaluator, "pilot", len(self.blocks[0]))
+    def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
+        self.watch(evaluator, "pilot", len(self.blocks[0]))
         share = answered_share(visits.on_block(0))
         if share < ANSWERED:
             raise GateFailed(
                 f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
                 fix="Declare another adapter for the baseline in program.toml, or take another model.",
             )
+        self._headroom(visits, evaluator)
 
-    def _search(self, run: Run, visits: Visits, ledger: Ledger, plan: Plan) -> None:
-        run.path("visits.jsonl").unlink(missing_ok=True)
-        study = Study(run.path("study.journal"), self.space, self.job.recipe.sampler, self.job.seed)
-        for changes in self.job.recipe.start:
-            study.enqueue(changes)
-        for place in range(1, self.job.recipe.visits + 1):
-            asked = self._next(study, visits)
-            if asked is None:
-                self.watcher.say("Nothing that was suggested is still worth a visit.")
-                break
-            number, configuration = asked
-            if not self._affords(visits, configuration, ledger, plan):
-                self.watcher.say("The call cap leaves no room for another visit; what is left is for the confirmation.")
-                break
-            todo = sum(visits.ahead(configuration, 1))
-            self.watch(visits.evaluator, f"visit {place}/{self.job.recipe.visits}", todo)
-            gap = visits.visit(configuration)
-            study.tell(number, gap)
-            changes_ = configuration.differs(self.space.baseline)
-            run.append("visits.jsonl", {"visit": number, "configuration": changes_, "gap": gap})
-            self.watcher.say(
-                f"visit {place:2d}  {gap:+.2f}  {describe_changes(changes_)}{_excess(visits, configuration)}"
+    def _headroom(self, visits: Visits, evaluator: Evaluator) -> None:
+        """What the recipe's first start tells of noise; and whether what is left to gain could be shown at all."""
+        start = self.job.recipe.start[0] if self.job.recipe.start else {}
+        first = self.space.configuration(self.space.params(start))
+        if first == self.space.baseline:
+            return
+        self.watch(evaluator, "pilot", len(self.blocks[0]))
+        visits.visit(first)
+        found = headroom(visits.gaps(first), self.job.recipe.visits, self._shape(), self._room(visits.on_block(0)))
+        self.watcher.say(found.words(self.bench.unit))
+        if found.hopeless and not self.job.anyway:
+            raise GateFailed(
+                f"The smallest gain that the confirmation could show is {found.showable:.2f} {self.bench.unit}, and "
+                f"the baseline lies only {found.room:.2f} below the best that can be hoped for.",
+                fix="Take more users or requests (see `--power`), or search all the same with --anyway.",
             )
-        self._finals(visits, ledger, plan)
 
-    def _next(self, study: Study, visits: Visits) -> tuple[int, Configuration] | None:
-        """The next suggestion that a visit can tell something of; of the others, what is known is told again."""
-        for _ in range(MOST_REPEATS):
-            number, configuration = study.ask()
-            if not visits.exhausted(configuration):
-                return number, configuration
-            study.tell(number, visits.known(configuration))
-        return None
+    def _shape(self) -> tuple[int, float]:
+        """Sealed users, and how many requests each has for one of a block's."""
+        sealed, block = ([i.user_id for i in part] for part in (self.bench.sealed, self.blocks[0]))
+        each = [len(ids) / len(set(ids)) for ids in (sealed, block)]
+        return len(set(sealed)), each[0] / each[1]
 
-    def _finals(self, visits: Visits, ledger: Ledger, plan: Plan) -> None:
-        """Before one is chosen, the most promising are seen on every block: a single block is luck."""
-        for standing in visits.ranking()[: self.job.recipe.finalists]:
-            if self._affords(visits, standing.configuration, ledger, plan, len(self.blocks)):
-                todo = sum(visits.ahead(standing.configuration, len(self.blocks)))
-                self.watch(visits.evaluator, "finalist", todo)
-                visits.finish(standing.configuration)
+    def _room(self, outcomes: Sequence[Outcome]) -> float | None:
+        """How far the baseline lies below the best that can be hoped for."""
+        values = [o.score.value for o in outcomes if o.score and not o.score.harm]
+        ceiling = self.bench.ceiling
+        return ceiling - fmean(values) if ceiling is not None and values else None
+
+    def _search(self, run: Run, visits: Visits, evaluator: Evaluator, plan: Plan) -> None:
+        run.path("visits.jsonl").unlink(missing_ok=True)
+        recipe = self.job.recipe
+
+        def begins(phase: str, configuration: Configuration, blocks: int) -> None:
+            self.watch(evaluator, phase, sum(visits.ahead(configuration, blocks)))
+
+        def ended(visit: Ended) -> None:
+            changes = visit.configuration.differs(self.space.baseline)
+            run.append("visits.jsonl", {"visit": visit.number, "configuration": changes, "gap": visit.gap})
+            line = f"visit {visit.place:2d}  {visit.gap:+.2f}  {describe_changes(changes)}"
+            self.watcher.say(line + _excess(visits, visit.configuration))
+
+        # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same.
+        lag = 1 if recipe.max_calls else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
+        orders = Orders(
+            visits=recipe.visits,
+            finalists=recipe.finalists,
+            start=recipe.start,
+            lag=lag,
+            affords=lambda configuration, blocks: self._affords(visits, configuration, evaluator.ledger, plan, blocks),
+            begins=begins,
+            ended=ended,
+        )
+        study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed)
+        self.watcher.say(f"The search ends: {search(study, visits, orders)}.")
 
     def judge(self, ledger: Ledger) -> ModelJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
@@ -210,11 +226,11 @@ class Compiler:
 
         return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
 
-    def _confirm(self, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
+    def _confirm(self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most)
+        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most, keeper(run, self.bench))
 
     def _finish(
         self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float

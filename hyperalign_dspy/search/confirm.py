@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -100,8 +100,9 @@ def confirm(
     arms: Sequence[Arm],
     judge: Judge | None = None,
     at_most: Mapping[str, float] | None = None,
+    keep: Callable[[Mapping[str, Sequence[Outcome]]], None] = lambda outcomes: None,
 ) -> Confirmation:
-    """Measure all arms once on the sealed users.
+    """Measure all arms once on the sealed users; ``keep`` hears of every arm's outcomes, by its name.
 
     A judge that has qualified has to see a gain too, and texts that exceed a constraint are none.
     """
@@ -111,6 +112,7 @@ def confirm(
         phase = f"confirm:{arm.name}"
         found = evaluator.outcomes(arm, bench.sealed, sealed=True, phase=phase)
         measured[arm.name] = (found, evaluator.ledger.cost(phase))
+    keep({arm.name: measured[arm.name][0] for arm in arms})
     rival = measured[EQUAL][0]
     rows = tuple(_row(arm, *measured[arm.name], rival) for arm in arms)
     compiled = measured[COMPILED][0]

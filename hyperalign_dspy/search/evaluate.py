@@ -1,15 +1,17 @@
-"""Lets one configuration answer instances, several in flight, and scores what came."""
+"""Lets configurations answer instances, those of several in flight together, and scores what came."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from hyperalign_dspy.errors import ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.search.together import together
+from hyperalign_dspy.search.together import Pool
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser, Score
 
@@ -27,42 +29,65 @@ class Outcome:
     error: str = ""
 
 
+class Flight:
+    """Instances that are being answered; `land` waits for them and scores them, once."""
+
+    def __init__(
+        self,
+        futures: Sequence[Future[Answer | ModelError]],
+        score: Callable[[list[Answer | ModelError]], list[Outcome]],
+    ) -> None:
+        self._futures, self._score = futures, score
+        self._landed: list[Outcome] | None = None
+
+    def land(self) -> list[Outcome]:
+        """One outcome an instance, in their order.
+
+        Raises:
+            TooManyFailures: more than a fifth of the instances got no answer. BudgetReached: a cap.
+        """
+        if self._landed is None:
+            self._landed = self._score([future.result() for future in self._futures])
+        return self._landed
+
+
 class Evaluator:
     """Answers and scores. ``tick`` hears of every instance that is done; ``given`` holds modules that are not to be
     built anew from their configuration.
     """
 
     def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int) -> None:
-        self.bench, self.lm, self.ledger, self.concurrency = bench, lm, ledger, concurrency
+        self.bench, self.ledger, self.concurrency = bench, ledger, concurrency
         self.tick: Callable[[str], None] = lambda name: None
         self.given: dict[Configuration, Any] = {}
+        self._pool = Pool(lm, concurrency)
+
+    def __enter__(self) -> Evaluator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.__exit__(kind, error, trace)
+
+    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Flight:
+        """Begin to answer instances; other flights may be under way."""
+        module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
+        tick = self.tick
+        with self.ledger.phase(phase):
+            futures = self._pool.submit(
+                lambda instance: self.bench.answer(module, instance, knows=arm.knows), instances, lambda: tick(arm.name)
+            )
+
+        def score(answers: list[Answer | ModelError]) -> list[Outcome]:
+            _refuse_too_many(arm, answers)
+            return self._scored(instances, answers, sealed=sealed)
+
+        return Flight(futures, score)
 
     def outcomes(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> list[Outcome]:
-        """One outcome an instance, in their order.
-
-        Raises:
-            TooManyFailures: more than a fifth of the instances got no answer. BudgetReached: a cap.
-        """
-        module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
-        with self.ledger.phase(phase):
-            answers = together(
-                lambda instance: self.bench.answer(module, instance, knows=arm.knows),
-                instances,
-                self.lm,
-                self.concurrency,
-                lambda: self.tick(arm.name),
-            )
-        self._refuse_too_many(arm, answers)
-        return self._scored(instances, answers, sealed=sealed)
-
-    def _refuse_too_many(self, arm: Arm, answers: Sequence[Answer | ModelError]) -> None:
-        errors = [answer for answer in answers if isinstance(answer, ModelError)]
-        if len(errors) > MOST_MISSING * len(answers):
-            first = str(errors[0])[:300]
-            raise TooManyFailures(
-                f"{arm.name}: {len(errors)} of {len(answers)} instances got no answer. The first: {first}",
-                fix="Try the model with `hyperalign models check --model MODEL`, or take another adapter.",
-            )
+        """Answer instances and wait for them. Raises: see `Flight.land`."""
+        return self.start(arm, instances, sealed=sealed, phase=phase).land()
 
     def _scored(
         self, instances: Sequence[HasUser], answers: Sequence[Answer | ModelError], *, sealed: bool
@@ -75,6 +100,16 @@ class Evaluator:
             else Outcome(instance, answer.text, next(scores))
             for instance, answer in zip(instances, answers, strict=True)
         ]
+
+
+def _refuse_too_many(arm: Arm, answers: Sequence[Answer | ModelError]) -> None:
+    errors = [answer for answer in answers if isinstance(answer, ModelError)]
+    if len(errors) > MOST_MISSING * len(answers):
+        first = str(errors[0])[:300]
+        raise TooManyFailures(
+            f"{arm.name}: {len(errors)} of {len(answers)} instances got no answer. The first: {first}",
+            fix="Try the model with `hyperalign models check --model MODEL`, or take another adapter.",
+        )
 
 
 def answered_share(outcomes: Sequence[Outcome]) -> float:

@@ -125,12 +125,12 @@ class ForeignCompiler(Compiler):
         run = open_run(self.identity, self.command)
         with Ledger(run.path("calls.jsonl"), Limits(max_calls=self.job.recipe.max_calls or None)) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
-            evaluator = Evaluator(self.bench, lm, ledger, concurrency_of(lm))
-            self._pilot(Visits(evaluator, self.blocks, self.space.baseline))
-            made = self._made(self._optimized(run, lm, ledger, plan))
-            write_json(run.path("optimized.json"), made.module.dump_state())
-            evaluator.given[made.configuration] = made.module
-            confirmation = self._confirm(evaluator, made.configuration, self.judge(ledger))
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+                self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
+                made = self._made(self._optimized(run, lm, ledger, plan))
+                write_json(run.path("optimized.json"), made.module.dump_state())
+                evaluator.given[made.configuration] = made.module
+                confirmation = self._confirm(run, evaluator, made.configuration, self.judge(ledger))
             cost = ledger.cost()
         frozen, frozen_is = self._freeze(run, made.configuration, confirmation, cost, made.module, made.private)
         compiled = Compiled(

@@ -4,8 +4,10 @@ plan.json      what the run is; a run with another plan is another run
 calls.jsonl    the ledger: every call that was paid for
 study.journal  the decisions, for Optuna's tools
 visits.jsonl   every visit with its instances
+outputs.jsonl  every text of the confirmation, with its request and value
 result.json    the confirmation and verdict, once there
 frozen/        the frozen program, once there
+report.html    the run on one page, where one was asked for
 """
 
 from __future__ import annotations

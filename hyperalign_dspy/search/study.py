@@ -9,26 +9,45 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.samplers import BLOCK, INSTANCES
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
 
-class Study:
-    """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number)."""
+class Pool(Protocol):
+    """What is chosen from: see `hyperalign_dspy.search.space.Space`."""
 
-    def __init__(self, path: Path, space: Space, sampler: str, seed: int) -> None:
-        path.unlink(missing_ok=True)
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """The slots as Optuna sees them."""
+
+    def configuration(self, params: Mapping[str, Value]) -> Configuration:
+        """What a trial's parameters stand for."""
+
+    def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
+        """A trial's parameters for the baseline with changes."""
+
+
+class Study:
+    """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
+
+    ``path`` is the journal's file; None keeps the study in memory.
+    """
+
+    def __init__(self, path: Path | None, space: Pool, sampler: str, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.seed = space, seed
         self._make = registry.resolve("sampler", sampler, registry.SAMPLERS)
+        self._asked: dict[int, Any] = {}
+        if path:
+            path.unlink(missing_ok=True)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))),
+            storage=JournalStorage(JournalFileBackend(str(path))) if path else None,
             study_name="search",
             direction="maximize",
             sampler=self._make(self._seed_of(0)),
@@ -40,14 +59,20 @@ class Study:
 
     def ask(self) -> tuple[int, Configuration]:
         """The number of the next visit, and the configuration to visit."""
-        number = len(self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)))
-        self._study.sampler = self._make(self._seed_of(number))
+        self._study.sampler = self._make(self._seed_of(len(self._asked)))
         trial = self._study.ask(self.space.distributions())
+        self._asked[trial.number] = trial
         return trial.number, self.space.configuration(trial.params)
 
-    def tell(self, number: int, value: float) -> None:
-        """The visit's mean paired difference to the baseline."""
+    def tell(self, number: int, value: float, block: int, instances: int) -> None:
+        """The visit's mean paired difference to the baseline, on which block and over how many instances."""
+        self._asked[number].set_user_attr(BLOCK, block)
+        self._asked[number].set_user_attr(INSTANCES, instances)
         self._study.tell(number, value)
+
+    def drop(self, number: int) -> None:
+        """The visit will not be made, and tells nothing."""
+        self._study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def _seed_of(self, number: int) -> int:
         digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()

@@ -100,12 +100,12 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str]) -> 
     found: dict[Configuration, list[Outcome]] = {}
     with Ledger(run.path("calls.jsonl")) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
-        evaluator = Evaluator(bench, lm, ledger, concurrency_of(lm))
-        compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
-        # Most drafts first: those with fewer find theirs in the record.
-        for configuration in sorted(configurations, key=bench.calls, reverse=True):
-            arm = Arm(configuration.digest, configuration)
-            found[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
+        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
+            # Most drafts first: those with fewer find theirs in the record.
+            for configuration in sorted(configurations, key=bench.calls, reverse=True):
+                arm = Arm(configuration.digest, configuration)
+                found[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
         cost = ledger.cost()
     whole = [n for n in range(len(instances)) if all(found[c][n].score for c in configurations)]
     users = {user: n for n, user in enumerate(dict.fromkeys(i.user_id for i in instances))}

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import Protocol
 
-from hyperalign_dspy.metrics.stats import Estimate, paired, per_user, shrink
+from hyperalign_dspy.metrics.stats import Estimate, paired, per_user
 from hyperalign_dspy.search.constraints import exceeded
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
+
+# With more users than this the model looks at blocks, and not at every user of theirs.
+_MOST_USERS = 100
+
+
+class Landing(Protocol):
+    """What is in the air: see `hyperalign_dspy.search.evaluate.Flight`."""
+
+    def land(self) -> list[Outcome]:
+        """Wait for it."""
+
+
+class Answering(Protocol):
+    """Whoever lets a configuration answer: see `hyperalign_dspy.search.evaluate.Evaluator`."""
+
+    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Landing:
+        """Begin to answer instances."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of one configuration: its paired differences to the baseline so far, and their mean drawn towards
-    that of all visited configurations by as much as it may be luck."""
+    """What is known of one configuration: its paired differences to the baseline so far; and what the model believes of
+    it, by all visits of all configurations: see `hyperalign_dspy.search.factors`.
+    """
 
     configuration: Configuration
     estimate: Estimate
@@ -23,12 +44,32 @@ class Standing:
     blocks: int
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A visit that is under way."""
+
+    configuration: Configuration
+    block: int
+    mine: Landing
+    rival: Landing
+
+
+@dataclass(frozen=True)
+class _Met:
+    """One paired difference of a configuration."""
+
+    configuration: Configuration
+    block: int
+    user: str
+    value: float
+
+
 class Visits:
     """Visits configurations on their next block, and keeps every paired difference."""
 
     def __init__(
         self,
-        evaluator: Evaluator,
+        evaluator: Answering,
         blocks: Sequence[Sequence[HasUser]],
         baseline: Configuration,
         at_most: Mapping[str, float] | None = None,
@@ -36,90 +77,115 @@ class Visits:
         self.evaluator, self.blocks, self.baseline = evaluator, blocks, baseline
         self.at_most = at_most or {}
         self._texts: dict[Configuration, list[Outcome]] = {}
-        self._baseline: dict[int, list[Outcome]] = {}
-        self._values: dict[Configuration, list[float]] = {}
-        self._users: dict[Configuration, list[str]] = {}
-        self._seen: dict[Configuration, int] = {}
+        self._baseline: dict[int, Landing] = {}
+        self._met: list[_Met] = []
+        self._begun: dict[Configuration, int] = {}
+
+    def begin(self, configuration: Configuration) -> Begun:
+        """Send a configuration to its next block; it must have one left (see `exhausted`)."""
+        block = self._begun.get(configuration, 0)
+        self._begun[configuration] = block + 1
+        rival = self._rival(block)
+        mine = rival if configuration == self.baseline else self._start(configuration, block)
+        return Begun(configuration, block, mine, rival)
+
+    def end(self, begun: Begun) -> float:
+        """Wait for a visit; the mean paired difference on its block. Visits end in the order in which they began."""
+        mine, rival = begun.mine.land(), begun.rival.land()
+        self._texts.setdefault(begun.configuration, []).extend(mine)
+        met = [
+            _Met(begun.configuration, begun.block, m.instance.user_id, difference(m.score, r.score))
+            for m, r in zip(mine, rival, strict=True)
+            if m.score and r.score
+        ]
+        self._met += met
+        return paired([m.value for m in met], [m.user for m in met]).mean
 
     def visit(self, configuration: Configuration) -> float:
-        """Score a configuration on its next block; once it has seen all, what is known of it stands.
-
-        Returns the mean paired difference on that block (over all blocks, once all are seen).
-        """
-        block = self._seen.get(configuration, 0)
-        if block >= len(self.blocks):
+        """Begin and end a visit; once a configuration has seen all blocks, what is known of it stands."""
+        if self.exhausted(configuration):
             return self.known(configuration)
-        values, users = self._paired(configuration, block)
-        self._seen[configuration] = block + 1
-        self._values.setdefault(configuration, []).extend(values)
-        self._users.setdefault(configuration, []).extend(users)
-        return paired(values, users).mean
-
-    def finish(self, configuration: Configuration) -> None:
-        """Visit every block that the configuration has not seen."""
-        while not self.exhausted(configuration):
-            self.visit(configuration)
+        return self.end(self.begin(configuration))
 
     def ahead(self, configuration: Configuration, blocks: int) -> tuple[int, int]:
         """Instances in the next ``blocks`` blocks of a configuration: that it answers, and that the baseline does."""
-        seen = self._seen.get(configuration, 0)
+        seen = self._begun.get(configuration, 0)
         places = range(seen, min(seen + blocks, len(self.blocks)))
         rival = sum(len(self.blocks[p]) for p in places if p not in self._baseline)
         return 0 if configuration == self.baseline else sum(len(self.blocks[p]) for p in places), rival
 
     def exhausted(self, configuration: Configuration) -> bool:
-        """Whether a configuration has seen every block."""
-        return self._seen.get(configuration, 0) >= len(self.blocks)
+        """Whether a configuration has been sent to every block."""
+        return self._begun.get(configuration, 0) >= len(self.blocks)
 
     def known(self, configuration: Configuration) -> float:
         """The mean paired difference of a visited configuration over all that it has seen."""
-        return paired(self._values[configuration], self._users[configuration]).mean
+        return self._estimate(configuration).mean
+
+    def gaps(self, configuration: Configuration) -> list[float]:
+        """Each user's mean paired difference so far."""
+        met = [m for m in self._met if m.configuration == configuration]
+        return per_user([m.value for m in met], [m.user for m in met])
 
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""
-        if block not in self._baseline:
-            self._baseline[block] = self._outcomes(self.baseline, block)
-        return self._baseline[block]
+        return self._rival(block).land()
 
     def ranking(self) -> list[Standing]:
         """Every visited configuration but the baseline, the most promising first."""
-        visited = [c for c in self._values if c != self.baseline]
-        drawn = shrink([per_user(self._values[c], self._users[c]) for c in visited])
-        found = [
-            Standing(c, paired(self._values[c], self._users[c]), mean, self._seen[c])
-            for c, mean in zip(visited, drawn, strict=True)
-        ]
+        found = [Standing(c, self._estimate(c), mean, self._begun[c]) for c, mean in self._believed().items()]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
     def winner(self) -> Configuration:
-        """The most promising of those that have seen most blocks and meet every constraint; the baseline where that one
-        lies below it.
+        """The most promising of all that were visited and meet every constraint; the baseline where that one is not
+        believed to lie above it.
 
         This only nominates: whether it is better is for the confirmation to say.
         """
-        ranking = [s for s in self.ranking() if not self.exceeded(s.configuration)]
-        most = max((s.blocks for s in ranking), default=0)
-        best = next((s for s in ranking if s.blocks == most), None)
-        return best.configuration if best and best.estimate.mean > 0 else self.baseline
+        meets = {c: mean for c, mean in self._believed().items() if mean > 0 and not self.exceeded(c)}
+        return max(meets, key=lambda c: (meets[c], c.digest), default=self.baseline)
+
+    def _believed(self) -> dict[Configuration, float]:
+        """What the model expects of every visited configuration but the baseline."""
+        visited = list(dict.fromkeys(m.configuration for m in self._met if m.configuration != self.baseline))
+        if not visited:
+            return {}
+        levels = _levels(visited)
+        means = FactorModel(self._seen(levels)).means([levels[c] for c in visited])
+        return {c: float(mean) for c, mean in zip(visited, means, strict=True)}
 
     def exceeded(self, configuration: Configuration) -> dict[str, float]:
         """The constraints that a configuration has not met so far, each with what was measured."""
         return exceeded(self._texts.get(configuration, []), self.at_most)
 
-    def _paired(self, configuration: Configuration, block: int) -> tuple[list[float], list[str]]:
-        rivals = self.on_block(block)
-        mine = rivals if configuration == self.baseline else self._outcomes(configuration, block)
-        self._texts.setdefault(configuration, []).extend(mine)
-        pairs = [
-            (difference(m.score, r.score), m.instance.user_id)
-            for m, r in zip(mine, rivals, strict=True)
-            if m.score and r.score
-        ]
-        return [value for value, _ in pairs], [user for _, user in pairs]
+    def _estimate(self, configuration: Configuration) -> Estimate:
+        met = [m for m in self._met if m.configuration == configuration]
+        return paired([m.value for m in met], [m.user for m in met])
 
-    def _outcomes(self, configuration: Configuration, block: int) -> list[Outcome]:
+    def _seen(self, levels: Mapping[Configuration, Levels]) -> list[Seen]:
+        """Every configuration's mean on each user (or block), as the model takes them."""
+        fine = len({m.user for m in self._met}) <= _MOST_USERS
+        groups: dict[tuple[Configuration, str | int], list[float]] = {}
+        for m in self._met:
+            if m.configuration in levels:
+                groups.setdefault((m.configuration, m.user if fine else m.block), []).append(m.value)
+        return [Seen(levels[c], where, fmean(values), len(values)) for (c, where), values in groups.items()]
+
+    def _rival(self, block: int) -> Landing:
+        if block not in self._baseline:
+            self._baseline[block] = self._start(self.baseline, block)
+        return self._baseline[block]
+
+    def _start(self, configuration: Configuration, block: int) -> Landing:
         arm = Arm(configuration.digest, configuration)
-        return self.evaluator.outcomes(arm, self.blocks[block], sealed=False, phase="search")
+        return self.evaluator.start(arm, self.blocks[block], sealed=False, phase="search")
+
+
+def _levels(configurations: Sequence[Configuration]) -> dict[Configuration, Levels]:
+    """Each configuration's candidates in the slots in which they differ at all."""
+    plain = [c.as_dict() for c in configurations]
+    slots = [slot for slot in plain[0] if len({str(p[slot]) for p in plain}) > 1]
+    return {c: tuple(p[slot] for slot in slots) for c, p in zip(configurations, plain, strict=True)}
 
 
 def describe(changes: Mapping[str, object]) -> str:

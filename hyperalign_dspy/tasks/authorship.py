@@ -21,7 +21,7 @@ from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Job, Knows, Score, marked, text_of
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
 from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
@@ -154,6 +154,17 @@ class AuthorshipBench:
             _score(answer, float(odds[n]), {name: float(found[n]) for name, found in others.items()}, int(ranks[n]))
             for n, answer in enumerate(answers)
         ]
+
+    @property
+    def ceiling(self) -> float:
+        """The validation users' own held-out texts, as the search's judge sees them, cut as generated ones are."""
+        words = int(self.job.options.get("words", WORDS))
+        own = [cut(i.reference, words) for i in self.validation]
+        return float(self.search_judge.log_odds(own, [i.user_id for i in self.validation]).mean())
+
+    def asked(self, instance: Instance) -> Asked:
+        """The request, and what the user wrote for it."""
+        return Asked(instance.request, instance.reference)
 
     def pair(self, instance: Instance, mine: str, rival: str) -> TextPair:
         """Which text is by the writer of the samples that a prompt may show."""

@@ -16,7 +16,7 @@ from hyperalign_dspy.metrics.helpfulness import grade
 from hyperalign_dspy.metrics.refusal import refuses
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Job, Knows, Score, marked, text_of
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
 from hyperalign_dspy.types import TextPair
 
 # Fewer pairs would leave no interval worth printing on the sealed half.
@@ -53,6 +53,8 @@ class DeliberativeBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
     unit = "helpfulness"
+    # Every answer as helpful as can be.
+    ceiling = 1.0
 
     def __init__(
         self, job: Job, name: str, corpus_digest: str, requests: Sequence[Request], pairs: Sequence[str]
@@ -116,6 +118,10 @@ class DeliberativeBench:
         """Helpfulness from 0 to 1 where help is deserved; 1 for complying and 0 for refusing where it is not."""
         del sealed
         return [_score(answer.text, plea.request) for answer, plea in zip(answers, instances, strict=True)]
+
+    def asked(self, instance: Plea) -> Asked:
+        """The request, and what a complete answer most likely holds, where somebody wrote it down."""
+        return Asked(instance.request.request, "; ".join(instance.request.needs))
 
     def pair(self, instance: Plea, mine: str, rival: str) -> TextPair | None:
         """Which answer helps more, where help is deserved."""

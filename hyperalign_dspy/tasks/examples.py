@@ -15,7 +15,7 @@ from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
 from hyperalign_dspy.shelf.configure import Configuration, build, new_module
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Job, Knows, Score, marked
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked
 from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
@@ -53,6 +53,9 @@ class ExamplesTask:
 
 class ExamplesBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
+
+    # A metric of one's own may end anywhere.
+    ceiling = None
 
     def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
         self.job = job
@@ -118,10 +121,19 @@ class ExamplesBench:
         value = float(self._metric(example, prediction))
         return marked(value, lambda: f"{self.unit} is {value:.3g} for this answer.", pred_name)
 
+    def asked(self, instance: ExampleInstance) -> Asked:
+        """The inputs, and the row's other columns, each as one JSON text."""
+        others = [name for name in instance.row if name not in self.job.program.inputs]
+        return Asked(
+            self._columns(instance, self.job.program.inputs), self._columns(instance, others) if others else ""
+        )
+
     def pair(self, instance: ExampleInstance, mine: str, rival: str) -> TextPair:
         """Which output does better what the inputs ask for."""
-        asked = json.dumps({name: instance.row[name] for name in self.job.program.inputs}, ensure_ascii=False)
-        return TextPair("helpfulness", instance.user_id, mine, rival, None, asked)
+        return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
+
+    def _columns(self, instance: ExampleInstance, names: Sequence[str]) -> str:
+        return json.dumps({name: instance.row[name] for name in names}, ensure_ascii=False, default=str)
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """None: there is no user to be wrong about."""

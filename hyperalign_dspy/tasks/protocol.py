@@ -18,7 +18,8 @@ Knows = Literal["user", "stranger", "nobody"]
 @dataclass(frozen=True)
 class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
-    opinion on the confirmation, if any; ``notify`` hears of slow steps.
+    opinion on the confirmation, if any; ``anyway``: search even where the pilot leaves no hope of showing a gain;
+    ``notify`` hears of slow steps.
     """
 
     program: ProgramSpec
@@ -28,6 +29,7 @@ class Job:
     seed: int = 0
     notify: Callable[[str], None] = lambda message: None
     judge: str = ""
+    anyway: bool = False
 
 
 class HasUser(Protocol):
@@ -84,6 +86,16 @@ class Arm:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An instance as a reader is to see it: its request, and what its answers are held against ("" where that is not a
+    text).
+    """
+
+    request: str
+    reference: str = ""
+
+
 class Bench(Protocol):
     """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
 
@@ -115,6 +127,13 @@ class Bench(Protocol):
 
     def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
         """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
+
+    @property
+    def ceiling(self) -> float | None:
+        """The mean value on validation instances that is the best to hope for; None where nobody knows."""
+
+    def asked(self, instance: HasUser) -> Asked:
+        """The request and the reference of an instance, for a person to read."""
 
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""

@@ -185,6 +185,27 @@ def test_a_frozen_program_is_measured_again_and_the_answers_are_kept(small: Path
     assert (other.returncode, "has seen some of these users" in other.stderr) == (2, True)
 
 
+def test_a_run_is_written_as_one_page_with_every_text_of_its_confirmation(
+    done: tuple[Path, dict[str, Any], str], inside: Inside
+) -> None:
+    folder, result, _ = done
+    place = folder / ".hyperalign/runs" / result["run"]
+    texts = [json.loads(line) for line in (place / "outputs.jsonl").read_text().splitlines()]
+    arms = [row["name"] for row in result["confirmation"]["rows"]]
+    assert list(dict.fromkeys(row["arm"] for row in texts)) == arms
+    assert len(texts) == len(arms) * result["confirmation"]["rows"][0]["gap"]["n_instances"]
+    assert all(row["request"] and row["reference"] and row["text"] for row in texts)
+    reply = inside("report", result["run"][:14], cwd=folder)
+    assert (reply.returncode, reply.stdout.strip()) == (0, str(place / "report.html"))
+    page = (place / "report.html").read_text()
+    compiled = result["confirmation"]["rows"][-1]["gap"]
+    assert f"{compiled['mean']:+.2f} [{compiled['low']:+.2f}, {compiled['high']:+.2f}]" in page
+    assert texts[-1]["text"].split("\n")[0][:20] in page
+    other = json.loads(inside("report", result["run"], "--out", "a/page.html", "--json", cwd=folder).stdout)
+    assert Path(other["report"]).read_text() == page
+    assert inside("report", "nothing", cwd=folder).returncode == 2
+
+
 BROKEN = {"an array": "[]", "half": '{"schema": "hyperalign/frozen/1", ', "no words": "{}"}
 
 

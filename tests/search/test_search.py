@@ -70,6 +70,11 @@ def worth(value: float) -> Configuration:
     return Configuration.of({"worth": value})
 
 
+def finish(visits: Visits, configuration: Configuration) -> None:
+    while not visits.exhausted(configuration):
+        visits.visit(configuration)
+
+
 @given(st.integers(2, 12), st.integers(0, 99))
 def test_blocks_hold_every_instance_once_and_keep_users_whole(users: int, seed: int) -> None:
     blocks = make_blocks(CASES, users, seed)
@@ -83,7 +88,7 @@ def test_visits_pair_with_the_baseline_and_the_best_wins() -> None:
     visits = Visits(evaluator(ScriptedEngine()), make_blocks(CASES, 6, 0), worth(1.0))
     assert visits.visit(worth(3.0)) == 2.0
     assert visits.visit(worth(0.0)) == -1.0
-    visits.finish(worth(3.0))
+    finish(visits, worth(3.0))
     assert visits.winner() == worth(3.0)
     assert visits.ranking()[0].estimate.n_users == 17
 
@@ -136,7 +141,7 @@ def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path)
         found = []
         for place in range(10):
             number, configuration = study.ask()
-            study.tell(number, float(place % 3))
+            study.tell(number, float(place % 3), 0, 4)
             found.append(configuration)
         return found
 
@@ -165,7 +170,7 @@ def test_what_is_ahead_counts_only_what_has_not_been_seen() -> None:
     visits.visit(worth(2.0))
     assert visits.ahead(worth(2.0), 9) == (len(CASES) - first, len(CASES) - first)
     assert not visits.exhausted(worth(2.0))
-    visits.finish(worth(2.0))
+    finish(visits, worth(2.0))
     assert visits.exhausted(worth(2.0))
     assert visits.ahead(worth(2.0), 9) == (0, 0)
 

@@ -1,0 +1,128 @@
+"""What visits tell of configurations that share candidates: a linear model with random effects.
+
+    value = common + an effect of each candidate + the configuration's own + the block's + noise
+
+Configurations with a common candidate so share strength; and what all configurations met on one block (the baseline's
+own luck there, since values are differences to it) is taken out. Variances are learnt from the visits by expectation
+maximisation (Laird and Ware, Random-effects models for longitudinal data, 1982), each held by a weak prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Levels = tuple[Hashable, ...]
+# How many observations the prior of a variance weighs.
+_WEIGHT = 2.0
+_ROUNDS = 15
+# Prior standard deviations in units of the values' own: a candidate's effect, a configuration's, a block's, noise.
+_CANDIDATE, _OWN, _BLOCK, _NOISE = 0.5, 0.25, 0.3, 0.8
+_COMMON = 10.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One value of a configuration: a candidate for each slot, and the block (or user) on which it was met; ``n``
+    weighs it, as the mean of so many."""
+
+    levels: Levels
+    block: Hashable
+    value: float
+    n: float = 1.0
+
+
+class FactorModel:
+    """Fitted to what was seen. Values keep their own scale outside."""
+
+    def __init__(self, seen: Sequence[Seen]) -> None:
+        self.scale = _scale(seen)
+        self.own = {levels: place for place, levels in enumerate(dict.fromkeys(s.levels for s in seen))}
+        self._candidates = [
+            {level: place for place, level in enumerate(dict.fromkeys(s.levels[slot] for s in seen))}
+            for slot in range(len(seen[0].levels))
+        ]
+        self._blocks = {block: place for place, block in enumerate(dict.fromkeys(s.block for s in seen))}
+        self._sizes = [1, *(len(c) for c in self._candidates), len(self.own), len(self._blocks)]
+        self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._variances = np.array([_COMMON**2, *[_CANDIDATE**2] * len(self._candidates), _OWN**2, _BLOCK**2])
+        self._priors = self._variances.copy()
+        self._fit(seen)
+
+    def means(self, configurations: Sequence[Levels]) -> Floats:
+        """The expected value of each configuration, seen or not."""
+        return np.asarray(self._rows(configurations) @ self._mean * self.scale)
+
+    def spreads(self, configurations: Sequence[Levels]) -> Floats:
+        """The standard deviation of what is believed of each configuration."""
+        rows = self._rows(configurations)
+        known = ((rows @ self._covariance) * rows).sum(axis=1)
+        return np.asarray(np.sqrt(known + self._unseen(configurations)) * self.scale)
+
+    def draw(self, configurations: Sequence[Levels], rng: np.random.Generator) -> Floats:
+        """One value for each configuration, as it may be by all that was seen (Thompson, 1933)."""
+        effects = self._mean + self._root @ rng.standard_normal(len(self._mean))
+        own = rng.standard_normal(len(configurations)) * np.sqrt(self._unseen(configurations))
+        return np.asarray((self._rows(configurations) @ effects + own) * self.scale)
+
+    def _fit(self, seen: Sequence[Seen]) -> None:
+        values = np.array([s.value for s in seen]) / self.scale
+        weights = np.array([s.n for s in seen]) / np.mean([s.n for s in seen])
+        design = self._rows([s.levels for s in seen])
+        for row, s in enumerate(seen):
+            design[row, self._starts[-2] + self._blocks[s.block]] = 1.0
+        noise, weighed = _NOISE**2, design.T * weights
+        square, moment = weighed @ design, weighed @ values
+        for _ in range(_ROUNDS):
+            self._solve(square, moment, noise)
+            self._learn()
+            left = values - design @ self._mean
+            spread = ((design @ self._covariance) * design).sum(axis=1)
+            noise = (float(weights @ (left**2 + spread)) + _WEIGHT * _NOISE**2) / (len(values) + _WEIGHT)
+        self._solve(square, moment, noise)
+        self._root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._mean)))
+
+    def _solve(self, square: Floats, moment: Floats, noise: float) -> None:
+        prior = np.repeat(1 / self._variances, self._sizes)
+        self._covariance = np.linalg.inv(square / noise + np.diag(prior))
+        self._mean = self._covariance @ moment / noise
+
+    def _learn(self) -> None:
+        """Each group's variance from its effects and what is not known of them; the common value keeps its own."""
+        found = self._mean**2 + np.diag(self._covariance)
+        for group in range(1, len(self._sizes)):
+            part = found[self._starts[group] : self._starts[group + 1]]
+            self._variances[group] = (part.sum() + _WEIGHT * self._priors[group]) / (len(part) + _WEIGHT)
+
+    def _rows(self, configurations: Sequence[Levels]) -> Floats:
+        """One row for each configuration: which effects make its value. A candidate never met has none."""
+        rows = np.zeros((len(configurations), self._starts[-1]))
+        rows[:, 0] = 1.0
+        for row, levels in enumerate(configurations):
+            for slot, level in enumerate(levels):
+                if level in self._candidates[slot]:
+                    rows[row, self._starts[slot + 1] + self._candidates[slot][level]] = 1.0
+            if levels in self.own:
+                rows[row, self._starts[-3] + self.own[levels]] = 1.0
+        return rows
+
+    def _unseen(self, configurations: Sequence[Levels]) -> Floats:
+        """The variance of what was never met of each configuration: candidates, and its own effect."""
+        slots, own = self._variances[1:-2], self._variances[-2]
+        return np.array(
+            [
+                sum(slots[n] for n, level in enumerate(levels) if level not in self._candidates[n])
+                + (0.0 if levels in self.own else own)
+                for levels in configurations
+            ]
+        )
+
+
+def _scale(seen: Sequence[Seen]) -> float:
+    """The values' own spread; 1 where they have none."""
+    values = np.array([s.value for s in seen])
+    return float(np.sqrt(np.mean(values**2))) or 1.0

@@ -1,0 +1,110 @@
+"""The search: ask for a configuration, send it to its next block, tell how it went; several visits in flight."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.visits import Begun, Visits
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.specs import Value
+
+# After so many suggestions in a row that have seen every block, the search has nothing left to learn.
+MOST_REPEATS = 50
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One visit that has ended: the place-th, of trial ``number``, and its mean paired difference."""
+
+    place: int
+    number: int
+    configuration: Configuration
+    gap: float
+
+
+def never(*_: object) -> None:
+    """Hears nothing."""
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How far a search goes: so many visits, ``start`` first, then so many ``finalists`` on every block.
+
+    ``lag`` visits are in flight together. A decision rests on the visits that began ``lag`` places before it or
+    earlier, whatever has come in meanwhile, so that a deterministic model gives the same search whoever is slow.
+    ``affords`` says whether the budget has room for a configuration's next blocks; ``begins`` and ``ended`` are told.
+    """
+
+    visits: int
+    finalists: int
+    start: Sequence[Mapping[str, Value]] = ()
+    lag: int = 1
+    affords: Callable[[Configuration, int], bool] = lambda configuration, blocks: True
+    begins: Callable[[str, Configuration, int], None] = never
+    ended: Callable[[Ended], None] = field(default=never)
+
+
+def lag_of(concurrency: int, block: int, visits: int) -> int:
+    """So many visits in flight keep every place busy while the slowest answers of the oldest are waited for; never
+    more than a third of all, since a decision ought to know something.
+    """
+    return max(1, min(math.ceil(2 * concurrency / block) - 1, visits // 3))
+
+
+def search(study: Study, visits: Visits, orders: Orders) -> str:
+    """Search until the visits are used up; returns why it ended."""
+    for changes in orders.start:
+        study.enqueue(changes)
+    flying: deque[tuple[int, int, Begun]] = deque()
+    reason = "all visits are made"
+    for place in range(1, orders.visits + 1):
+        if len(flying) >= orders.lag:
+            _end(study, visits, orders, flying.popleft())
+        asked = _ask(study, visits)
+        if asked is None:
+            reason = "nothing that was suggested is still worth a visit"
+            break
+        number, configuration = asked
+        if not orders.affords(configuration, 1):
+            study.drop(number)
+            reason = "the budget leaves no room for another visit; what is left is for the confirmation"
+            break
+        orders.begins(f"visit {place}/{orders.visits}", configuration, 1)
+        flying.append((place, number, visits.begin(configuration)))
+    while flying:
+        _end(study, visits, orders, flying.popleft())
+    _finals(visits, orders)
+    return reason
+
+
+def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:
+    """The next suggestion that a visit can tell something of."""
+    for _ in range(MOST_REPEATS):
+        number, configuration = study.ask()
+        if not visits.exhausted(configuration):
+            return number, configuration
+        study.drop(number)
+    return None
+
+
+def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Begun]) -> None:
+    place, number, begun = flown
+    gap = visits.end(begun)
+    study.tell(number, gap, begun.block, len(visits.blocks[begun.block]))
+    orders.ended(Ended(place, number, begun.configuration, gap))
+
+
+def _finals(visits: Visits, orders: Orders) -> None:
+    """Before one is chosen, the most promising are seen on every block: a single block is luck."""
+    flying = []
+    for standing in visits.ranking()[: orders.finalists]:
+        if orders.affords(standing.configuration, len(visits.blocks)):
+            orders.begins("finalist", standing.configuration, len(visits.blocks))
+            while not visits.exhausted(standing.configuration):
+                flying.append(visits.begin(standing.configuration))
+    for begun in flying:
+        visits.end(begun)

@@ -1,0 +1,84 @@
+"""Searchers replayed on a table of which the truth is known."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hyperalign_dspy.errors import DataError
+from hyperalign_dspy.search.compare import compare
+from hyperalign_dspy.search.replay import SEARCHERS, World
+from hyperalign_dspy.search.tables import ScoreTable, read_table, reliability
+from hyperalign_dspy.shelf.files import write_json
+
+SLOTS = {"told": ["none", "inferred"], "samples": [0, 2, 4], "drafts": [1, 2]}
+
+
+def table(noise: float = 1.0, users: int = 16, requests: int = 4) -> ScoreTable:
+    """Samples help much and drafts a little; a user's own level is large."""
+    rng = np.random.default_rng(0)
+    names = sorted(SLOTS)
+    choices = [dict(zip(names, values, strict=True)) for values in product(*(SLOTS[name] for name in names))]
+    worth = [0.5 * c["samples"] + 0.3 * (c["drafts"] == 2) - 0.2 * (c["told"] == "inferred") for c in choices]  # type: ignore[operator]
+    whose = [user for user in range(users) for _ in range(requests)]
+    level = rng.normal(0, 3, users)
+    values = [[round(float(level[u] + w + rng.normal(0, noise)), 3) for u in whose] for w in worth]
+    baseline = choices.index({"told": "inferred", "samples": 0, "drafts": 1})
+    made = {"corpus": "made up", "model": {"name": "none"}, "calls": 0, "unit": "points"}
+    return ScoreTable(SLOTS, choices, baseline, whose, values, [], [int(c["drafts"]) for c in choices], made)
+
+
+@pytest.mark.parametrize("name", list(SEARCHERS))
+def test_every_searcher_finds_what_helps_and_never_looks_at_sealed_users(name: str) -> None:
+    known = table()
+    gaps = known.gaps().mean(axis=1)
+    for seed in range(3):
+        world = World(known, seed)
+        trace = SEARCHERS[name](world)
+        assert list(trace.calls) == sorted(trace.calls)
+        assert gaps[trace.chosen[-1]] > 1.0
+        assert {known.users[i] for _, i in world._paid} <= set(world.searched)
+        assert not set(world.searched) & set(world.sealed)
+        assert trace.calls[-1] <= sum(known.calls) * len(world.cells)
+        assert trace == SEARCHERS[name](World(known, seed))
+
+
+def test_a_comparison_counts_calls_and_holds_the_truth() -> None:
+    known = table()
+    found = compare(known, 10, ["random-full", "miprov2"], lambda name, done: None)
+    assert found.best == pytest.approx(known.gaps().mean(axis=1).max(), abs=0.05)
+    full = found.curves["random-full"]
+    assert full.spent <= sum(known.calls) * 32
+    assert full.end.low <= full.end.mean <= full.end.high <= found.best + 0.3
+    assert full.below.mean == 0
+    assert found.against["random-full"].gap.low < 0.2
+
+
+def test_copies_lose_and_noise_has_no_reliability() -> None:
+    known = table()
+    copied = ScoreTable(**{**vars(known), "copied": [(len(known.choices) - 1, 0)]})
+    assert copied.gaps()[-1, 0] == -abs(known.gaps()[-1, 0])
+    assert reliability(known)[0] > 0.9
+    rng = np.random.default_rng(1)
+    noise = ScoreTable(**{**vars(known), "values": rng.normal(size=(12, 64)).tolist()})
+    assert abs(reliability(noise)[0]) < 0.5
+
+
+def test_a_table_is_read_as_it_was_written_and_anything_else_is_refused(tmp_path: Path) -> None:
+    known = table()
+    write_json(tmp_path / "t.json", known.as_dict())
+    again = read_table(tmp_path / "t.json")
+    assert np.array_equal(again.gaps(), known.gaps())
+    plain = json.loads((tmp_path / "t.json").read_text())
+    for change in ({"schema": "other"}, {"values": [[1.0]]}, {"users": []}):
+        write_json(tmp_path / "bad.json", {**plain, **change})
+        with pytest.raises(DataError):
+            read_table(tmp_path / "bad.json")
+    del plain["slots"]
+    write_json(tmp_path / "bad.json", plain)
+    with pytest.raises(DataError, match="no whole"):
+        read_table(tmp_path / "bad.json")

@@ -1,0 +1,74 @@
+"""Our samplers in Optuna's own suite, and what sets them apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+
+from hyperalign_dspy.search.samplers import BLOCK, FactorSampler, RacingSampler
+
+SLOTS = {"a": [0, 1, 2, 3], "b": ["x", "y", "z"], "c": [False, True]}
+
+
+class TestFactorSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
+        return FactorSampler
+
+
+class TestRacingSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
+        return RacingSampler
+
+
+def worth(params: dict[str, Any]) -> float:
+    return float(params["a"]) + {"x": 0.0, "y": 1.0, "z": -1.0}[params["b"]] + params["c"] / 2
+
+
+def searched(sampler: Callable[[int], Any], seed: int, visits: int = 40, noise: float = 1.0) -> optuna.Study:
+    """A study of noisy visits; what a block does to all is shared."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rng = np.random.default_rng(seed)
+    luck, seen = rng.normal(0, 2, 50), Counter[tuple[Any, ...]]()
+    study = optuna.create_study(direction="maximize", sampler=sampler(seed))
+    for _ in range(visits):
+        trial = study.ask({name: optuna.distributions.CategoricalDistribution(c) for name, c in SLOTS.items()})
+        block = seen[tuple(trial.params.values())]
+        seen[tuple(trial.params.values())] += 1
+        trial.set_user_attr(BLOCK, block)
+        study.tell(trial, worth(trial.params) + luck[block] + rng.normal(0, noise))
+    return study
+
+
+def favourite(study: optuna.Study) -> float:
+    """What the configuration that was visited most is worth."""
+    visits = Counter(tuple(trial.params.values()) for trial in study.trials)
+    return worth(dict(zip(SLOTS, max(visits, key=lambda key: visits[key]), strict=True)))
+
+
+@pytest.mark.parametrize("sampler", [FactorSampler, RacingSampler])
+def test_visits_go_to_what_is_good(sampler: Any) -> None:
+    # All 24 configurations are worth 1.75 on average, the best of them 4.5.
+    assert np.mean([favourite(searched(sampler, seed)) for seed in range(8)]) > 3.0
+
+
+@pytest.mark.parametrize("sampler", [FactorSampler, RacingSampler])
+def test_the_same_seed_visits_the_same(sampler: Any) -> None:
+    first, again, other = (searched(sampler, seed) for seed in (3, 3, 4))
+    assert [t.params for t in first.trials] == [t.params for t in again.trials]
+    assert [t.params for t in first.trials] != [t.params for t in other.trials]
+
+
+def test_a_race_drops_who_is_surely_beaten_and_goes_on_with_the_rest() -> None:
+    study = searched(lambda seed: RacingSampler(seed, width=8), 1, visits=30, noise=0.1)
+    visits = Counter(tuple(t.params.values()) for t in study.trials)
+    best = max(visits, key=lambda key: worth(dict(zip(SLOTS, key, strict=True))))
+    assert visits[best] == max(visits.values())
+    assert min(visits.values()) == 1
