@@ -133,4 +133,6 @@ class Watcher(Protocol):
         """An event worth a line."""
 
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """``done`` of ``total`` of a phase; "visit 2/6" and "confirm: generic" are the phases visit and confirm."""
+        """``done`` of ``total`` (0 where nobody knows) of a phase; "visit 2/6" and "confirm: generic" are the phases
+        visit and confirm.
+        """

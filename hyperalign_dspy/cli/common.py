@@ -115,6 +115,20 @@ def _seconds(text: str) -> float | None:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
+def json_values(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """NAME=VALUE pairs as a mapping; a value that is no JSON is a text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint=option)
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 # Options that say how to show a run, and not what it is.
 _HOW = ("expect", "only_plan", "power", "as_json", "display")
 
@@ -126,7 +140,7 @@ def command_of(context: click.Context) -> list[str]:
         value = context.params.get(str(parameter.name))
         if isinstance(parameter, click.Option) and parameter.name not in _HOW and not _unset(value):
             values = value if isinstance(value, tuple) else (value,)
-            words += [word for each in values for word in (parameter.opts[0], str(each))]
+            words += [word for each in values for word in (parameter.opts[0], *([] if each is True else [str(each)]))]
     shelf = os.environ.get("HYPERALIGN_SHELF")
     return [*words, "--shelf", shelf] if shelf else words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,6 +16,7 @@ from hyperalign_dspy.cli.common import (
     data_options,
     emit,
     json_option,
+    json_values,
     limit_options,
     limits_of,
     model_option,
@@ -38,6 +40,12 @@ from hyperalign_dspy.errors import BudgetReached
 @click.option(
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
 )
+@click.option(
+    "--optimizer", default="", help="A DSPy optimiser in place of the search: miprov2, gepa, ..., or module:Class."
+)
+@click.option("--optimizer-arg", "optimizer_args", multiple=True, metavar="NAME=VALUE", help="Its arguments, as JSON.")
+@click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
+@click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
 @click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
@@ -53,15 +61,19 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     confirmed and frozen, and the exit code is 4.
     """
     quiet()
+    if given["optimizer"]:
+        # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.search.compiler import Compiler, result_of
+    from hyperalign_dspy.search.compiler import result_of
     from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
     limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
-    for name in filter(None, (model, given["judge"])):
+    models = [name for name in (model, given["judge"], given["prompt_model"]) if name]
+    for name in models:
         check_name(name)
         if limits.max_cost:
             prices.demand(name)
@@ -73,12 +85,12 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     free = given["only_plan"] or given["power"]
     with following(given["display"]) as watcher:
         if not free:
-            for name in filter(None, (model, given["judge"])):
+            for name in models:
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
         source, judge, anyway = given["data"] or spec.data, given["judge"], given["anyway"]
         job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, anyway, limits, prices)
-        compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
+        compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
@@ -92,6 +104,23 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         emit(result, finished(result, program, model), as_json=as_json)
         if result["capped"]:
             sys.exit(BudgetReached.exit_code)
+
+
+def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
+    """Our own search, or somebody else's optimiser."""
+    from hyperalign_dspy.search.compiler import Compiler
+
+    command = command_of(click.get_current_context())
+    arguments = json_values(given["optimizer_args"], "--optimizer-arg")
+    if not given["optimizer"]:
+        if arguments or given["prompt_model"] or given["embed_private"]:
+            raise click.UsageError("--optimizer-arg, --prompt-model and --embed-private are for an --optimizer.")
+        return Compiler(job, model, watcher, command)
+    from hyperalign_dspy.search.foreign import ForeignCompiler
+    from hyperalign_dspy.search.optimizers import Optimizer
+
+    asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
+    return ForeignCompiler(job, model, watcher, asked, command)
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

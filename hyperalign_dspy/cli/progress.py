@@ -48,10 +48,10 @@ class Plain:
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
         """A line for the first and the last step, and every fifteen seconds between."""
         now = time.monotonic()
-        if _name(phase) == self._phase and done < total and now - self._last < _EVERY:
+        if _name(phase) == self._phase and (done < total or not total) and now - self._last < _EVERY:
             return
         self._phase, self._last = _name(phase), now
-        self.say(f"{phase:26} {done}/{total}  {_spent(cost)}, {now - self._start:.0f} s")
+        self.say(f"{phase:26} {done}{f'/{total}' if total else ''}  {_spent(cost)}, {now - self._start:.0f} s")
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -98,11 +98,12 @@ class Live:
         self._progress.start()
         name = _name(phase)
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(phase, total=total, spent="")
+            self._tasks[name] = self._progress.add_task(phase, total=total or None, spent="")
         elif done <= 1 and phase != self._phase:
             self._progress.reset(self._tasks[name], total=total)
         self._phase = phase if name != "confirm" else self._phase
-        self._progress.update(self._tasks[name], completed=done, total=total, description=phase, spent=_spent(cost))
+        most = total or None
+        self._progress.update(self._tasks[name], completed=done, total=most, description=phase, spent=_spent(cost))
 
     def close(self) -> None:
         """Leave the bars as they are and give the cursor back."""

@@ -61,9 +61,9 @@ class Ledger:
         prices: Prices | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limits, self.prices = limits or Limits(), prices or Prices()
+        self.prices = prices or Prices()
         self.failures = 0
-        self._purse = Purse(self.limits)
+        self._purse = Purse(limits or Limits())
         self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
         self._longest = 0.0
         self._failed = Amount()
@@ -76,6 +76,20 @@ class Ledger:
         self._guard = FileLock(f"{path}.lock") if path else None
         if path:
             self._open(path)
+
+    @property
+    def limits(self) -> Limits:
+        """The caps that hold now."""
+        return self._purse.limits
+
+    @contextmanager
+    def within(self, limits: Limits) -> Iterator[None]:
+        """Other caps, for a while."""
+        whole, self._purse.limits = self._purse.limits, limits
+        try:
+            yield
+        finally:
+            self._purse.limits = whole
 
     def wrap(self, engine: Any, model: str) -> RecordingEngine:
         """An engine that answers from this ledger where it can, and records where it cannot."""

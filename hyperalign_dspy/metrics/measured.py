@@ -65,6 +65,24 @@ def reward(text: str, hypotheses: Sequence[Hypothesis]) -> float:
     return -fmean(min(CLIP, abs(BY_NAME[h.feature].measure(text) - h.value) / h.spread) for h in measured)
 
 
+def unlike(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list[str]:
+    """In words, the measured habits in which a text lies furthest from its user, the furthest first.
+
+    At most ``most`` of them, and none that lies within `SAME` standard deviations.
+    """
+    measured = [h for h in hypotheses if h.kind == "measured" and h.feature in BY_NAME]
+    gaps = {h.feature: BY_NAME[h.feature].measure(text) - h.value for h in measured}
+    far = [h for h in measured if abs(gaps[h.feature]) > SAME * h.spread]
+    far.sort(key=lambda h: -abs(gaps[h.feature]) / h.spread)
+    return [_gap(BY_NAME[h.feature], h.value + gaps[h.feature], h.value) for h in far[:most]]
+
+
+def _gap(feature: Feature, found: float, own: float) -> str:
+    claim = feature.claim[0].upper() + feature.claim[1:]
+    degree = "more" if found > own else "less"
+    return f"{claim} {degree} than this person does ({_number(found)} against {_number(own)} {feature.unit})."
+
+
 def _hypothesis(feature: Feature, value: float, background: Background) -> Hypothesis:
     typical, spread = background.means[feature.name], background.spreads[feature.name]
     direction: Literal["more", "less", "same"] = "same"

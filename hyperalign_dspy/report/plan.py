@@ -14,11 +14,10 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits
     users = ", ".join(f"{count} {part}" for part, count in facts["users"].items())
     lines = [
         f"Run {plan['run_id']}: {facts['corpus']} ({users}).",
-        f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, "
-        f"on {plan['validation_instances']} instances.",
+        _search(plan),
         f"Confirmation, reserved first: {plan['users']} sealed users, {plan['instances']} instances, "
         f"at most {plan['confirm_calls']} calls.",
-        f"At most {plan['calls']} calls in all. Estimates for these: {_estimates(plan)}.",
+        _whole(plan),
         _caps(plan, limits),
         power_words(plan),
     ]
@@ -47,6 +46,19 @@ def _caps(plan: Mapping[str, Any], limits: Limits) -> str:
     bought = f"{plan['paid_visits']} of {plan['visits']} visits at least"
     timed = ", as far as can be told before it is known how long a call takes" if limits.max_seconds else ""
     return f"Caps: {', '.join(filter(None, caps))}. They buy {bought}{timed}."
+
+
+def _whole(plan: Mapping[str, Any]) -> str:
+    if plan.get("optimizer"):
+        return "How many calls the optimiser makes is its own affair: a cap bounds the run."
+    return f"At most {plan['calls']} calls in all. Estimates for these: {_estimates(plan)}."
+
+
+def _search(plan: Mapping[str, Any]) -> str:
+    on = f"on {plan['validation_instances']} instances."
+    if plan.get("optimizer"):
+        return f"Search: by {plan['optimizer']}, {on}"
+    return f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, {on}"
 
 
 def power_words(plan: Mapping[str, Any]) -> str:

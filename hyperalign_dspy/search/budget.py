@@ -9,6 +9,7 @@ from typing import Any
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.prices import Price
 from hyperalign_dspy.search.forecast import Forecast, Tokens
 
@@ -83,6 +84,17 @@ class Budget:
         lacking = self._lacking(calls)
         self.refused = self.refused or (lacking.option if lacking else "")
         return lacking is None
+
+    def left(self) -> Limits:
+        """The caps with the reserve taken off: what somebody else's search may use up."""
+        rest = {need.option: max(0.0, need.cap - need.reserve) for need in self._needs(0)}
+        calls, tokens = rest.get("--max-calls"), rest.get("--max-tokens")
+        return Limits(
+            max_calls=None if calls is None else int(calls),
+            max_tokens=None if tokens is None else int(tokens),
+            max_cost=rest.get("--max-cost"),
+            max_seconds=rest.get("--max-time"),
+        )
 
     def count(self, calls: Sequence[int]) -> int:
         """How many of these numbers of calls can be afforded, each taken alone."""

@@ -241,7 +241,8 @@ class Compiler:
         )
         study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed)
         reason = search(study, visits, orders)
-        self.watcher.say(f"The search ends: {reason}" + (f" ({budget.refused})." if budget.refused else "."))
+        room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
+        self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 
     def judge(self, ledger: Ledger) -> ModelJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
@@ -260,25 +261,7 @@ class Compiler:
 
     def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
         chosen = visits.winner()
-        gained = confirmation.verdict == "gain"
-        kept = chosen if gained else self.space.baseline
-        facts = dict(self.bench.facts)
-        provenance = Provenance(
-            program=self.job.program,
-            recipe=self.job.recipe,
-            model=self.model,
-            model_facts=describe(self.model),
-            configuration=kept.as_dict(),
-            identity=self.identity,
-            facts=facts,
-            confirmation=confirmation.as_dict(),
-            cost=asdict(spent.cost),
-            frozen_is=COMPILED if gained else "baseline",
-        )
-        module = self.bench.module(kept)
-        freeze(module, provenance, run.path("frozen"))
-        place = writable_frozen(self.job.program.name, slug(self.model))
-        freeze(module, provenance, place)
+        frozen, frozen_is = self._freeze(run, chosen, confirmation, spent.cost)
         top = tuple(_summary(s, self.space.baseline) for s in visits.ranking()[:3])
         compiled = Compiled(
             run,
@@ -286,16 +269,50 @@ class Compiler:
             chosen,
             dict(chosen.differs(self.space.baseline)),
             confirmation,
-            facts,
+            dict(self.bench.facts),
             spent.cost,
             spent.seconds,
-            place,
-            provenance.frozen_is,
+            frozen,
+            frozen_is,
             top,
             spent.capped,
         )
         write_json(run.path("result.json"), result_of(compiled))
         return compiled
+
+    def _freeze(
+        self,
+        run: Run,
+        chosen: Configuration,
+        confirmation: Confirmation,
+        cost: Cost,
+        module: Any = None,
+        private: bool = False,
+    ) -> tuple[Path, str]:
+        """Freeze what was chosen (``module``, where no configuration builds it) if it gained, else the baseline.
+
+        Returns the folder on the shelf, and which of the two it holds.
+        """
+        gained = confirmation.verdict == "gain"
+        kept = chosen if gained else self.space.baseline
+        provenance = Provenance(
+            program=self.job.program,
+            recipe=self.job.recipe,
+            model=self.model,
+            model_facts=describe(self.model),
+            configuration=kept.as_dict(),
+            identity=self.identity,
+            facts=dict(self.bench.facts),
+            confirmation=confirmation.as_dict(),
+            cost=asdict(cost),
+            frozen_is=COMPILED if gained else "baseline",
+            private=private and gained,
+        )
+        held = module if gained and module is not None else self.bench.module(kept)
+        freeze(held, provenance, run.path("frozen"))
+        place = writable_frozen(self.job.program.name, slug(self.model))
+        freeze(held, provenance, place)
+        return place, provenance.frozen_is
 
     def watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
         """Let the watcher hear of every instance from here on, as part of this phase."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -11,7 +11,7 @@ from hyperalign_dspy.metrics.stats import Agreement, Estimate, agreement, paired
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.search.opinion import Judge, Opinion, gated
-from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
 from hyperalign_dspy.types import Cost
 
@@ -74,11 +74,20 @@ class Confirmation:
 
 
 def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> list[Arm]:
-    """What is measured: controls, the baseline, the baseline at the compiled drafts and temperature, the compiled."""
+    """What is measured: controls, the baseline, the baseline at the compiled drafts and temperature, the compiled.
+
+    Where an optimiser made the compiled program its settings are the baseline's, and so are those of the controls; but
+    for the wrong user, whom the compiled program itself is given.
+    """
     theirs = compiled.as_dict()
     equal = {slot: theirs[slot] for slot in ("drafts", "temperature") if slot in theirs}
+    controls = bench.controls(compiled)
+    if OPTIMIZER in theirs:
+        controls = [
+            replace(a, configuration=compiled) if a.knows == "stranger" else a for a in bench.controls(baseline)
+        ]
     return [
-        *bench.controls(compiled),
+        *controls,
         Arm(BASELINE, baseline, note="as published, 1 draft"),
         Arm(EQUAL, baseline.changed(**equal), note="what the verdict is against"),
         Arm(COMPILED, compiled),

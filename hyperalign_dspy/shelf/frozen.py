@@ -28,7 +28,9 @@ SCHEMA = "hyperalign/frozen/1"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a frozen program comes from: what it was made of, by, and on, and what was measured."""
+    """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
+    texts of the corpus' users, which are not public.
+    """
 
     program: ProgramSpec
     recipe: RecipeSpec
@@ -40,6 +42,7 @@ class Provenance:
     confirmation: Mapping[str, Any]
     cost: Mapping[str, Any]
     frozen_is: str
+    private: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "data": dict(provenance.facts),
         "measured": dict(provenance.confirmation),
         "cost": dict(provenance.cost),
-        "embedded_texts": _embedded(module),
+        "embedded_texts": _embedded(module, provenance.private),
     }
     return {**values, "manifest_sha256": _self_hash(values)}
 
@@ -161,10 +164,10 @@ def public_name(model: str) -> str:
     return f"gguf:{Path(model).name}" if model.startswith("gguf:") else model
 
 
-def _embedded(module: Any) -> dict[str, Any]:
-    """Whether demonstrations hold anybody's text: those of a program.toml are written for it."""
+def _embedded(module: Any, private: bool) -> dict[str, Any]:
+    """Whether a program holds anybody's text: demonstrations of a program.toml are written for it."""
     count = sum(len(predictor.demos) for predictor in module.predictors())
-    return {"demonstrations": count, "private": False}
+    return {"demonstrations": count, "private": private}
 
 
 def _self_hash(manifest: Mapping[str, Any]) -> str:

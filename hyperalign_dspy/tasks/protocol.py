@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import dspy
+
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.shelf.configure import Configuration
@@ -147,12 +149,41 @@ class Bench(Protocol):
     def calls(self, configuration: Configuration) -> int:
         """The most calls that one instance can cost."""
 
+    def example(self, instance: HasUser) -> dspy.Example:
+        """An instance as DSPy's optimisers take it: its inputs are what `answer` gives a module that knows the user,
+        and the label `LABEL` says which instance it is.
+        """
+
+    def metric(
+        self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+    ) -> Any:
+        """The score of a prediction by the search's judge, as DSPy's optimisers take it: higher is better, whatever the
+        instance, and 0 for what copies or is no answer. See `marked` for what it returns.
+        """
+
 
 class Task(Protocol):
     """Lays out a job. Registered by name; ``program.toml`` says which."""
 
     def prepare(self, job: Job) -> Bench:
         """Read the corpus, split it and make the judges ready. Calls no model."""
+
+
+# Names an instance among the labels of its example.
+LABEL = "instance_id"
+
+
+def marked(value: float, feedback: Callable[[], str], pred_name: Any) -> Any:
+    """A number; with ``feedback`` in words where an optimiser asks on behalf of one predictor, as GEPA does.
+
+    A bare number is what others want: some take any object for a success.
+    """
+    return value if pred_name is None else dspy.Prediction(score=value, feedback=feedback())
+
+
+def text_of(prediction: Any) -> str:
+    """The text that a prediction holds; empty of what is none, such as an answer that could not be read."""
+    return str(getattr(prediction, "text", None) or "")
 
 
 # What a fall of harm counts beside help. A gain asks for more help and no more harm, so refusing everything is none.
