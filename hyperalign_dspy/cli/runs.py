@@ -91,12 +91,12 @@ def _summary(run: Any) -> dict[str, Any]:
 def _so_far(run: Any) -> dict[str, Any]:
     """Calls recorded, those that failed too, and what they cost in dollars."""
     from hyperalign_dspy.lm.limits import total
-    from hyperalign_dspy.lm.records import amount_of, read_rows
+    from hyperalign_dspy.lm.records import amount_of, read_rows, slim
 
     path = run.path("calls.jsonl")
     prices, rows = prices_of(), []
     try:
-        rows = list(read_rows(path)) if path.is_file() else []
+        rows = [slim(row) for row in read_rows(path)] if path.is_file() else []
     except DataError:
         # One damaged record must not hide the other runs; going on with this one says what is wrong.
         return {"calls": len(path.read_bytes().splitlines()), "money": None}

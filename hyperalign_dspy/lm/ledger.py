@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -30,6 +30,7 @@ from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.lm.records import (
     Row,
+    Sessions,
     amount_of,
     cost_of,
     drop_torn_line,
@@ -37,7 +38,7 @@ from hyperalign_dspy.lm.records import (
     read_rows,
     response_of,
     row_of,
-    wall_seconds,
+    slim,
 )
 from hyperalign_dspy.types import Cost
 
@@ -67,6 +68,8 @@ class Ledger:
         self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
         self._longest = 0.0
         self._failed = Amount()
+        # Kept as it grows: whoever follows a run asks for it at every answer.
+        self._cost = Cost(money=0.0)
         self._records: dict[str, Row] = {}
         self._phases: dict[str, Counter[str]] = {}
         self._served: Counter[str] = Counter()
@@ -120,7 +123,7 @@ class Ledger:
     def largest(self) -> Bound:
         """The most that any one call on the path could have used; zeros before the first."""
         with self._lock:
-            found = [bound_of(row["request"]["messages"], row["request"]["config"]) for row in self._walked()]
+            found = [row["bound"] for row in self._walked()]
         return Bound(max((b.input for b in found), default=0), max((b.output for b in found), default=0))
 
     def seconds(self) -> float:
@@ -139,9 +142,10 @@ class Ledger:
         ``recorded_calls`` are those answered from the record in this session.
         """
         with self._lock:
-            keys = list(self._records) if phase is None else list(self._phases.get(phase, ()))
-            served = sum(self._served.values()) if phase is None else self._served[phase]
-            return cost_of([self._records[key] for key in keys], self.prices, served)
+            if phase is None:
+                return replace(self._cost, recorded_calls=sum(self._served.values()))
+            rows = [self._records[key] for key in self._phases.get(phase, ())]
+            return cost_of(rows, self.prices, self._served[phase])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -240,7 +244,9 @@ class Ledger:
             self._failed += lost
             self._purse.settle(row["key"], lost)
             return
+        row = slim(row)
         self._records[row["key"]] = row
+        self._cost += cost_of([row], self.prices)
         self._longest = max(self._longest, float(row["seconds"]))
         self._purse.settle(row["key"], amount_of(row, self.prices))
 
@@ -277,20 +283,21 @@ class Ledger:
         try:
             path.touch()
             drop_torn_line(path)
-            self._take(list(read_rows(path)))
+            self._take(read_rows(path))
             self._file = path.open("a", encoding="utf-8")
         except BaseException:
             self._guard.release()
             raise
 
-    def _take(self, rows: list[Row]) -> None:
+    def _take(self, rows: Iterable[Row]) -> None:
         """What earlier sessions left."""
-        self._earlier = wall_seconds(rows)
-        self._session = max((int(row.get("session", 0)) for row in rows), default=0) + 1
+        sessions = Sessions()
         for row in rows:
-            if self.limits.max_cost is not None and amount_of(row, self.prices).money is None:
-                self.prices.demand(row.get("model", ""))
+            sessions.heard(row)
             self._keep(row)
+            if self.limits.max_cost is not None and amount_of(slim(row), self.prices).money is None:
+                self.prices.demand(row.get("model", ""))
+        self._earlier, self._session = sessions.seconds, sessions.following
 
 
 class RecordingEngine:

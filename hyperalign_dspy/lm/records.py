@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hyperalign_dspy.lm.prices import FREE, Prices
 from hyperalign_dspy.types import Cost
 
 Row = dict[str, Any]
+_CHUNK = 65536
 
 
 def row_of(key: str, model: str, request: Request, response: Response) -> Row:
@@ -29,6 +32,16 @@ def row_of(key: str, model: str, request: Request, response: Response) -> Row:
         "input_tokens": response.usage.input_tokens,
         "output_tokens": response.usage.output_tokens,
     }
+
+
+def slim(row: Row) -> Row:
+    """What is held in memory of a row: the answer and what it cost; the request stays in the file."""
+    if "failed" in row:
+        return row
+    kept = {name: row.get(name) for name in ("key", "text", "input_tokens", "output_tokens", "seconds", "money")}
+    bound = bound_of(row["request"]["messages"], row["request"]["config"])
+    names = {name: sys.intern(str(row[name])) for name in ("model", "finish_reason")}
+    return {**kept, **names, "bound": bound}
 
 
 def response_of(row: Mapping[str, Any]) -> Response:
@@ -54,14 +67,14 @@ def money_of(row: Mapping[str, Any], prices: Prices) -> float | None:
 
 
 def amount_of(row: Mapping[str, Any], prices: Prices) -> Amount:
-    """What a row counts against caps: what was used, or the bound where the server did not report it."""
+    """What a row, as `slim` leaves it, counts against caps: what was used, or the bound where nobody reported it."""
     if "failed" in row:
         tokens = row.get("input_tokens", 0) + row.get("output_tokens", 0)
         return Amount(row.get("calls", 1), tokens, money_of(row, prices))
     given, made, price = row["input_tokens"], row["output_tokens"], prices.of(row["model"])
     if given is not None and made is not None:
         return Amount(1, given + made, money_of(row, prices))
-    bound = bound_of(row["request"]["messages"], row["request"]["config"])
+    bound = row["bound"]
     given, made = bound.input if given is None else given, bound.output if made is None else made
     return Amount(1, given + made, price.of(given, made) if price else None)
 
@@ -80,22 +93,43 @@ def cost_of(rows: Iterable[Mapping[str, Any]], prices: Prices, served: int = 0) 
     )
 
 
-def wall_seconds(rows: Iterable[Mapping[str, Any]]) -> float:
-    """How long all sessions lasted together, each up to its last row: what holds when they were killed, too."""
-    ends: dict[int, float] = {}
-    for row in rows:
+class Sessions:
+    """How long sessions lasted, each up to its last row: what holds when they were killed, too."""
+
+    def __init__(self) -> None:
+        self._ends: dict[int, float] = {}
+
+    def heard(self, row: Mapping[str, Any]) -> None:
+        """Take a row into account."""
         session = int(row.get("session", 0))
-        ends[session] = max(ends.get(session, 0.0), float(row.get("at", 0.0)))
-    return sum(ends.values())
+        self._ends[session] = max(self._ends.get(session, 0.0), float(row.get("at", 0.0)))
+
+    @property
+    def seconds(self) -> float:
+        """All of them together."""
+        return sum(self._ends.values())
+
+    @property
+    def following(self) -> int:
+        """The number of a new session."""
+        return max(self._ends, default=0) + 1
 
 
 def drop_torn_line(path: Path) -> None:
     """A process killed while writing leaves half a line; what it held was never used."""
     with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            file.truncate(whole)
+        end = file.seek(0, os.SEEK_END)
+        place = end
+        while place:
+            step = min(place, _CHUNK)
+            place -= step
+            file.seek(place)
+            found = file.read(step).rfind(b"\n")
+            if found >= 0:
+                place += found + 1
+                break
+        if place != end:
+            file.truncate(place)
 
 
 def read_rows(path: Path) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from hyperalign_dspy.errors import DataError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Bound, bound_of
 from hyperalign_dspy.lm.messages import config_of, messages_of
-from hyperalign_dspy.lm.records import read_rows, wall_seconds
+from hyperalign_dspy.lm.records import Sessions, read_rows
 from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
 from hyperalign_dspy.modules.judge import PairwiseJudge
 from hyperalign_dspy.search.judging import decide
@@ -99,12 +99,14 @@ def seconds_a_call(model: str) -> float | None:
         if run.plan.get("model") != model or not path.is_file():
             continue
         try:
-            rows = list(read_rows(path))
+            calls, sessions = 0, Sessions()
+            for row in read_rows(path):
+                calls += 1
+                sessions.heard(row)
         except DataError:
             continue
-        seconds = wall_seconds(rows)
-        if len(rows) >= _ENOUGH and seconds > 0:
-            return seconds / len(rows)
+        if calls >= _ENOUGH and sessions.seconds > 0:
+            return sessions.seconds / calls
     return None
 
 

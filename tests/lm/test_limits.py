@@ -19,7 +19,7 @@ from hyperalign_dspy.errors import BudgetReached
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.prices import Price, Prices
-from hyperalign_dspy.lm.records import wall_seconds
+from hyperalign_dspy.lm.records import Sessions
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.lm.siblings import expected, siblings
 
@@ -184,7 +184,10 @@ def test_time_is_counted_over_all_sessions_and_no_call_begins_that_could_end_too
     assert session(path, 99, Limits(max_seconds=75)) == 2
     assert session(path, 99, Limits(max_seconds=75)) == 0
     assert session(path, 99, Limits(max_seconds=100)) == 3
-    assert wall_seconds(json.loads(line) for line in path.read_text().splitlines()) == 100
+    sessions = Sessions()
+    for line in path.read_text().splitlines():
+        sessions.heard(json.loads(line))
+    assert sessions.seconds == 100
 
 
 def test_a_torn_line_loses_the_time_and_tokens_of_one_call_only(tmp_path: Path) -> None:
