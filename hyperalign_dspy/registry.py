@@ -23,6 +23,7 @@ ADAPTERS: Mapping[str, str] = {
 }
 SAMPLERS: Mapping[str, str] = {
     "factor": "hyperalign_dspy.search.samplers:factor",
+    "knowledge": "hyperalign_dspy.search.samplers:knowledge",
     "racing": "hyperalign_dspy.search.samplers:racing",
     "tpe": "hyperalign_dspy.search.samplers:tpe",
     "nsga2": "hyperalign_dspy.search.samplers:nsga2",

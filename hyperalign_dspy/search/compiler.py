@@ -239,7 +239,7 @@ class Compiler:
             begins=begins,
             ended=ended,
         )
-        study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed)
+        study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed, self._calls)
         reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")

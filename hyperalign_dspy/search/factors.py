@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Floats = NDArray[np.float64]
 Levels = tuple[Hashable, ...]
@@ -21,8 +22,10 @@ Levels = tuple[Hashable, ...]
 _WEIGHT = 2.0
 _ROUNDS = 15
 # Prior standard deviations in units of the values' own: a candidate's effect, a configuration's, a block's, noise.
-_CANDIDATE, _OWN, _BLOCK, _NOISE = 0.5, 0.25, 0.3, 0.8
+_CANDIDATE, _OWN, _BLOCK, _NOISE = 0.5, 0.25, 0.6, 0.8
 _COMMON = 10.0
+# Where a standard normal variable is looked at: the middles of so many equally likely parts.
+_POINTS = stats.norm.ppf((np.arange(31) + 0.5) / 31)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,18 @@ class FactorModel:
         own = rng.standard_normal(len(configurations)) * np.sqrt(self._unseen(configurations))
         return np.asarray((self._rows(configurations) @ effects + own) * self.scale)
 
+    def worth(self, configurations: Sequence[Levels]) -> Floats:
+        """What one more visit to each configuration is expected to add to the best of their means: the knowledge
+        gradient for correlated beliefs (Frazier, Powell and Dayanik, 2009).
+        """
+        rows = self._rows(configurations)
+        known = rows @ self._covariance @ rows.T + np.diag(self._unseen(configurations))
+        means = rows @ self._mean
+        moved = known / np.sqrt(np.diag(known) + self._noise)
+        best = means.max()
+        found = [np.max(means[:, None] + column[:, None] * _POINTS, axis=0).mean() - best for column in moved.T]
+        return np.asarray(np.maximum(found, 0.0) * self.scale)
+
     def _fit(self, seen: Sequence[Seen]) -> None:
         values = np.array([s.value for s in seen]) / self.scale
         weights = np.array([s.n for s in seen]) / np.mean([s.n for s in seen])
@@ -84,6 +99,7 @@ class FactorModel:
             spread = ((design @ self._covariance) * design).sum(axis=1)
             noise = (float(weights @ (left**2 + spread)) + _WEIGHT * _NOISE**2) / (len(values) + _WEIGHT)
         self._solve(square, moment, noise)
+        self._noise = noise
         self._root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._mean)))
 
     def _solve(self, square: Floats, moment: Floats, noise: float) -> None:

@@ -125,8 +125,8 @@ class Ours:
     """Our search by some sampler; ``block_users`` users make a block."""
 
     sampler: str
-    visits: int = 32
-    block_users: int = 4
+    visits: int = 60
+    block_users: int = 2
 
     def __call__(self, world: World) -> Trace:
         """Replay it; what it would have chosen is asked after every visit."""
@@ -139,7 +139,7 @@ class Ours:
             calls.append(world.calls)
             chosen.append(space.place[visits.winner()])
 
-        study = Study(None, space, self.sampler, world.seed)
+        study = Study(None, space, self.sampler, world.seed, lambda c: world.table.calls[space.place[c]])
         search(study, visits, Orders(visits=self.visits, finalists=0, ended=ended))
         return Trace(tuple(calls), tuple(chosen))
 
@@ -236,6 +236,7 @@ def _meant(program: Any, words: Sequence[Any], numbers: Sequence[Any], table: Sc
 
 Searcher = Callable[[World], Trace]
 SEARCHERS: Mapping[str, Searcher] = {
+    "knowledge": Ours("knowledge"),
     "factor": Ours("factor"),
     "racing": Ours("racing"),
     "tpe": Ours("tpe"),

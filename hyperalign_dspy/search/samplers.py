@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -26,6 +26,8 @@ from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
 BLOCK, INSTANCES = "block", "instances"
 # A larger space is not looked through whole.
 _MOST = 2048
+# So many of the most hopeful configurations are looked at when every pair of them has to be.
+_KEENLY = 256
 Space = Mapping[str, BaseDistribution]
 
 
@@ -46,6 +48,7 @@ class _Discrete(optuna.samplers.BaseSampler):
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
         self._intersection = optuna.search_space.IntersectionSearchSpace()
+        self._names: list[str] = []
 
     def reseed_rng(self) -> None:
         """New random numbers, as Optuna asks for in each of its workers."""
@@ -76,6 +79,7 @@ class _Discrete(optuna.samplers.BaseSampler):
         visits = _visits(study, slots)
         if not slots or not visits:
             return others
+        self._names = sorted(slots)
         flying = _flying(study, trial, slots)
         levels = self._next(visits, flying, _pool(slots, [v.levels for v in visits], self._rng))
         return {**others, **dict(zip(sorted(slots), levels, strict=True))}
@@ -105,6 +109,40 @@ class FactorSampler(_Discrete):
             return _unlike(met, pool, self._rng)
         model = FactorModel([Seen(v.levels, v.block, v.value, v.instances) for v in visits])
         return pool[int(np.argmax(model.draw(pool, self._rng)))]
+
+
+class KnowledgeSampler(_Discrete):
+    """Visits what is expected to tell most about the best choice, for what it costs.
+
+    The model of `FactorSampler`; a visit is worth what it is expected to add to the best configuration's mean (the
+    knowledge gradient), and ``cost`` says what it costs: of two candidates that a cheap and a dear configuration share,
+    it learns from the cheap one. Visits under way count as if they would end as expected.
+    """
+
+    def __init__(
+        self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None, startup: int = 4
+    ) -> None:
+        super().__init__(seed)
+        self._startup, self.cost = startup, cost
+
+    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+        met = [v.levels for v in visits] + list(flying)
+        if len(met) < self._startup:
+            return _unlike(met, pool, self._rng)
+        seen = [Seen(v.levels, v.block, v.value, v.instances) for v in visits]
+        model = FactorModel(seen)
+        if flying:
+            weight = float(np.mean([v.instances for v in visits]))
+            expected = zip(flying, model.means(flying), strict=True)
+            model = FactorModel([*seen, *(Seen(levels, "under way", float(mean), weight) for levels, mean in expected)])
+        if len(pool) > _KEENLY:
+            hopeful = np.argsort(-(model.means(pool) + model.spreads(pool)))[:_KEENLY]
+            pool = [pool[place] for place in hopeful]
+        worth = model.worth(pool)
+        if self.cost:
+            worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
+        best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
+        return pool[int(self._rng.choice(best))]
 
 
 class RacingSampler(_Discrete):
@@ -214,6 +252,11 @@ def _unlike(met: Sequence[Levels], pool: Sequence[Levels], rng: np.random.Genera
 def factor(seed: int) -> optuna.samplers.BaseSampler:
     """`FactorSampler`."""
     return FactorSampler(seed)
+
+
+def knowledge(seed: int) -> optuna.samplers.BaseSampler:
+    """`KnowledgeSampler`; the study says what visits cost."""
+    return KnowledgeSampler(seed)
 
 
 def racing(seed: int) -> optuna.samplers.BaseSampler:

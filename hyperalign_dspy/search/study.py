@@ -7,7 +7,7 @@ again at no cost, and a half-written visit cannot disturb them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,13 +36,22 @@ class Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``path`` is the journal's file; None keeps the study in memory.
+    ``path`` is the journal's file; None keeps the study in memory. ``cost`` says what a visit to a configuration costs,
+    for samplers that ask.
     """
 
-    def __init__(self, path: Path | None, space: Pool, sampler: str, seed: int) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        space: Pool,
+        sampler: str,
+        seed: int,
+        cost: Callable[[Configuration], float] = lambda configuration: 1.0,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.seed = space, seed
-        self._make = registry.resolve("sampler", sampler, registry.SAMPLERS)
+        self._maker = registry.resolve("sampler", sampler, registry.SAMPLERS)
+        self._cost = cost
         self._asked: dict[int, Any] = {}
         if path:
             path.unlink(missing_ok=True)
@@ -50,7 +59,7 @@ class Study:
             storage=JournalStorage(JournalFileBackend(str(path))) if path else None,
             study_name="search",
             direction="maximize",
-            sampler=self._make(self._seed_of(0)),
+            sampler=self._make(0),
         )
 
     def enqueue(self, changes: Mapping[str, Value]) -> None:
@@ -59,7 +68,7 @@ class Study:
 
     def ask(self) -> tuple[int, Configuration]:
         """The number of the next visit, and the configuration to visit."""
-        self._study.sampler = self._make(self._seed_of(len(self._asked)))
+        self._study.sampler = self._make(len(self._asked))
         trial = self._study.ask(self.space.distributions())
         self._asked[trial.number] = trial
         return trial.number, self.space.configuration(trial.params)
@@ -73,6 +82,13 @@ class Study:
     def drop(self, number: int) -> None:
         """The visit will not be made, and tells nothing."""
         self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+
+    def _make(self, number: int) -> optuna.samplers.BaseSampler:
+        """A new sampler for every visit: what it draws depends on the run's seed and the visit alone."""
+        sampler = self._maker(self._seed_of(number))
+        if hasattr(sampler, "cost"):
+            sampler.cost = lambda params: self._cost(self.space.configuration(params))
+        return sampler
 
     def _seed_of(self, number: int) -> int:
         digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
-from hyperalign_dspy.search.samplers import BLOCK, FactorSampler, RacingSampler
+from hyperalign_dspy.search.samplers import BLOCK, FactorSampler, KnowledgeSampler, RacingSampler
 
 SLOTS = {"a": [0, 1, 2, 3], "b": ["x", "y", "z"], "c": [False, True]}
 
@@ -20,6 +20,12 @@ class TestFactorSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnl
     @pytest.fixture
     def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
         return FactorSampler
+
+
+class TestKnowledgeSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
+        return KnowledgeSampler
 
 
 class TestRacingSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
@@ -53,13 +59,13 @@ def favourite(study: optuna.Study) -> float:
     return worth(dict(zip(SLOTS, max(visits, key=lambda key: visits[key]), strict=True)))
 
 
-@pytest.mark.parametrize("sampler", [FactorSampler, RacingSampler])
+@pytest.mark.parametrize("sampler", [FactorSampler, KnowledgeSampler, RacingSampler])
 def test_visits_go_to_what_is_good(sampler: Any) -> None:
     # All 24 configurations are worth 1.75 on average, the best of them 4.5.
     assert np.mean([favourite(searched(sampler, seed)) for seed in range(8)]) > 3.0
 
 
-@pytest.mark.parametrize("sampler", [FactorSampler, RacingSampler])
+@pytest.mark.parametrize("sampler", [FactorSampler, KnowledgeSampler, RacingSampler])
 def test_the_same_seed_visits_the_same(sampler: Any) -> None:
     first, again, other = (searched(sampler, seed) for seed in (3, 3, 4))
     assert [t.params for t in first.trials] == [t.params for t in again.trials]
@@ -72,3 +78,14 @@ def test_a_race_drops_who_is_surely_beaten_and_goes_on_with_the_rest() -> None:
     best = max(visits, key=lambda key: worth(dict(zip(SLOTS, key, strict=True))))
     assert visits[best] == max(visits.values())
     assert min(visits.values()) == 1
+
+
+def test_what_a_dear_and_a_cheap_configuration_share_is_learnt_from_the_cheap_one() -> None:
+    def dear(params: Any) -> float:
+        return 10.0 if params["c"] else 1.0
+
+    shares = []
+    for cost in (None, dear):
+        study = searched(lambda seed, cost=cost: KnowledgeSampler(seed, cost), 2)  # type: ignore[misc]
+        shares.append(np.mean([trial.params["c"] for trial in study.trials]))
+    assert shares[1] < shares[0] - 0.1
