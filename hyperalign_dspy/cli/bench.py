@@ -101,6 +101,7 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
 @bench_command.command("replay")
 @click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--seeds", default=200, show_default=True, type=click.IntRange(10), help="Replays of every searcher.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw gain against calls into this file.")
 @click.option("--searchers", default="", help="Which, with commas between; all where none is named.")
 @display_option
 @json_option
@@ -108,10 +109,11 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     """Replay searchers on a score TABLE: true gain on sealed users against calls. Calls no model."""
     quiet()
     from hyperalign_dspy.registry import unknown
-    from hyperalign_dspy.report.bench import comparison_words
+    from hyperalign_dspy.report.bench import comparison_curves, comparison_words
     from hyperalign_dspy.search.compare import compare
     from hyperalign_dspy.search.replay import SEARCHERS
     from hyperalign_dspy.search.tables import read_table, reliability
+    from hyperalign_dspy.shelf.files import write_text
     from hyperalign_dspy.types import Cost
 
     names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
@@ -124,6 +126,8 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
             compare(scores, given["seeds"], names, lambda n, done: watcher.step(n, done, given["seeds"], Cost()))
         )
     agree = reliability(scores)
+    if given["svg"]:
+        write_text(given["svg"], comparison_curves(found, scores))
     result = {"schema": "hyperalign/replay/1", "table": scores.made, "reliability": agree, **found}
     emit(result, comparison_words(found, scores, agree), as_json=as_json)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hyperalign_dspy.report.svg import curves
 from hyperalign_dspy.report.words import columns, estimate
 
 
@@ -43,6 +44,19 @@ def comparison_words(found: Mapping[str, Any], table: Any, reliability: tuple[fl
     if found["against"]:
         parts += ["Beside MIPROv2 at its light budget, at equal calls:", _against(found["against"])]
     return "\n\n".join(parts)
+
+
+def comparison_curves(found: Mapping[str, Any], table: Any) -> str:
+    """Mean true gain against calls, a line with its band for each searcher, as SVG."""
+    series = {
+        name: [
+            (calls, gain["mean"], gain["low"], gain["high"])
+            for calls, gain in zip(curve["calls"], curve["gains"], strict=True)
+        ]
+        for name, curve in found["curves"].items()
+    }
+    title = f"{table.made['corpus']}: gain on sealed users against calls, {found['seeds']} replays"
+    return curves(series, "calls", f"true gain, {table.made['unit']}", title)
 
 
 def _path(curve: Mapping[str, Any]) -> str:
