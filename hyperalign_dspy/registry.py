@@ -28,6 +28,11 @@ SAMPLERS: Mapping[str, str] = {
     "nsga2": "hyperalign_dspy.search.samplers:nsga2",
     "random": "hyperalign_dspy.search.samplers:random",
 }
+MAKERS: Mapping[str, str] = {
+    "grounded": "hyperalign_dspy.search.candidates:Grounded",
+    "reflective": "hyperalign_dspy.search.candidates:Reflective",
+    "bootstrap": "hyperalign_dspy.search.demos:Bootstrap",
+}
 TASKS: Mapping[str, str] = {
     "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
     "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",

@@ -74,9 +74,13 @@ def command_of(context: click.Context) -> list[str]:
         value = context.params.get(str(parameter.name))
         if isinstance(parameter, click.Option) and parameter.name not in _HOW and not _unset(value):
             values = value if isinstance(value, tuple) else (value,)
-            words += [word for each in values for word in (parameter.opts[0], str(each))]
+            words += [word for each in values for word in _given(parameter, each)]
     shelf = os.environ.get("HYPERALIGN_SHELF")
     return [*words, "--shelf", shelf] if shelf else words
+
+
+def _given(option: click.Option, value: Any) -> tuple[str, ...]:
+    return (option.opts[0],) if option.is_flag else (option.opts[0], str(value))
 
 
 def _unset(value: Any) -> bool:

@@ -33,6 +33,8 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option(
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
 )
+@click.option("--prompt-model", default="", help="A model that proposes candidates, where the recipe asks for some.")
+@click.option("--embed-private", is_flag=True, help="Let demonstrations be made of texts that are not public.")
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
@@ -53,7 +55,8 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
-    for name in filter(None, (model, given["judge"])):
+    models = [name for name in (model, given["judge"], given["prompt_model"]) if name]
+    for name in models:
         check_name(name)
     columns = columns_of(given)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
@@ -66,10 +69,20 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     free = given["only_plan"] or given["power"]
     with following(given["display"]) as watcher:
         if not free:
-            for name in filter(None, (model, given["judge"])):
+            for name in models:
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say, given["judge"])
+        job = Job(
+            program=spec,
+            recipe=recipe,
+            source=given["data"] or spec.data,
+            options=options,
+            seed=given["seed"],
+            notify=watcher.say,
+            judge=given["judge"],
+            prompt_model=given["prompt_model"],
+            embed_private=given["embed_private"],
+        )
         compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
         if given["expect"]:
             expect(given["expect"], compiler.identity)

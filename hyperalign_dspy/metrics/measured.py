@@ -16,6 +16,8 @@ _FLOOR_SHARE, _FLOOR = 0.25, 0.05
 CLIP = 3.0
 # "About as often as others": within so many standard deviations.
 SAME = 0.5
+# A text lacks a habit where it is so many standard deviations off; of these, so many are told.
+OFF, MOST_UNMET = 1.0, 3
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,22 @@ def reward(text: str, hypotheses: Sequence[Hypothesis]) -> float:
     if not measured:
         return 0.0
     return -fmean(min(CLIP, abs(BY_NAME[h.feature].measure(text) - h.value) / h.spread) for h in measured)
+
+
+def unmet(text: str, hypotheses: Sequence[Hypothesis]) -> list[str]:
+    """The measured habits that a text meets least, furthest off first, each with the user's value and the text's."""
+    found = []
+    for h in hypotheses:
+        if h.kind == "measured" and h.feature in BY_NAME:
+            value = BY_NAME[h.feature].measure(text)
+            found.append(((value - h.value) / h.spread, h, value))
+    found = sorted((f for f in found if abs(f[0]) >= OFF), key=lambda f: -abs(f[0]))
+    return [_contrast(BY_NAME[h.feature], h.value, value) for _, h, value in found[:MOST_UNMET]]
+
+
+def _contrast(feature: Feature, wanted: float, value: float) -> str:
+    degree = "more" if wanted > value else "less"
+    return f"the user {feature.claim} {degree} ({_number(wanted)} {feature.unit}; the text has {_number(value)})"
 
 
 def _hypothesis(feature: Feature, value: float, background: Background) -> Hypothesis:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,24 @@ from hyperalign_dspy.lm.connect import concurrency_of, connect, describe, slug
 from hyperalign_dspy.lm.ledger import Ledger, Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator, answered_share
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
+from hyperalign_dspy.search.pools import Pools, Wish
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.tried import tried_before
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.search.visits import describe as describe_changes
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
-from hyperalign_dspy.shelf.specs import Value, digest
+from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Bench, Job
 from hyperalign_dspy.types import Cost, Watcher
 
@@ -40,8 +43,9 @@ ANSWERED = 0.95
 class Plan:
     """What a compile will do and can show, known before the first call.
 
-    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win``
-    is the win rate over the baseline that is found in 80% of runs (see `hyperalign_dspy.metrics.stats.smallest_win`).
+    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation, ``propose_calls``
+    the prompt model's part. ``smallest_win`` is the win rate over the baseline that is found in 80% of runs (see
+    `hyperalign_dspy.metrics.stats.smallest_win`).
     """
 
     run_id: str
@@ -54,6 +58,7 @@ class Plan:
     confirm_calls: int
     smallest_win: float
     unit: str
+    propose_calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ class Compiler:
         self.command = list(command)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
+        self.pools = Pools(job, self.space.baseline, model)
         check(job.recipe.at_most)
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
@@ -88,22 +94,24 @@ class Compiler:
             "program": job.program.name,
             "program_digest": digest(job.program),
             "recipe": job.recipe.name,
-            # A cap says when to stop and not what is searched: with a higher one the same run goes on.
-            "recipe_digest": digest(replace(job.recipe, max_calls=0)),
+            "recipe_digest": recipe_digest(job.recipe),
             "data_digest": self.bench.digest,
             "source": job.source,
             "model": model,
             "model_digest": digest(describe(model)),
             "seed": job.seed,
             "judge": job.judge,
+            **_prompt_model(job),
         }
 
     def plan(self) -> Plan:
         """What the run will do and can show.
 
         Raises:
-            UsageError: the call cap does not even cover the baseline and the confirmation.
+            UsageError: the call cap does not even cover the baseline and the confirmation; or demonstrations are to
+            be made of private texts.
         """
+        self.pools.refuse_private(self.bench.facts)
         recipe, bench = self.job.recipe, self.bench
         most = self._most()
         base = self._calls(self.space.baseline)
@@ -112,8 +120,8 @@ class Compiler:
         confirmed = self._confirm_calls(most)
         users = len({i.user_id for i in bench.sealed})
         each = len(bench.sealed) / users
-        total = searched + confirmed
-        least = confirmed + len(self.blocks[0]) * (base + most)
+        total = searched + confirmed + self.pools.calls
+        least = confirmed + len(self.blocks[0]) * (base + most) + self._propose_calls()
         if recipe.max_calls and recipe.max_calls < least:
             raise UsageError(
                 f"{recipe.max_calls} calls are too few: the confirmation alone can take {confirmed}.",
@@ -125,11 +133,12 @@ class Compiler:
             instances=len(bench.sealed),
             validation_instances=len(bench.validation),
             visits=recipe.visits,
-            configurations=self.space.size,
+            configurations=self.pools.configurations(),
             calls=min(total, recipe.max_calls) if recipe.max_calls else total,
             confirm_calls=confirmed,
             smallest_win=smallest_win(users, each),
             unit=bench.unit,
+            propose_calls=self.pools.calls,
         )
 
     def run(self) -> Compiled:
@@ -143,6 +152,7 @@ class Compiler:
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
                 self._pilot(visits, evaluator)
+                self._propose(run, visits, evaluator, lm)
                 self._search(run, visits, evaluator, plan)
                 confirmation = self._confirm(evaluator, visits.winner(), self.judge(ledger))
             cost = ledger.cost()
@@ -156,6 +166,36 @@ class Compiler:
                 f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
                 fix="Declare another adapter for the baseline in program.toml, or take another model.",
             )
+
+    def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any) -> None:
+        """Have the candidates made that the recipe asks for; from here on program and space hold them."""
+        pools, job = self.pools, self.job
+        if not pools.wishes:
+            return
+        reserve = self._confirm_calls(self._most())
+
+        def affords(wish: Wish) -> bool:
+            cap, worst = job.recipe.max_calls, wish.calls + (self._ahead() if wish.maker.whole else 0)
+            return not cap or evaluator.ledger.spent() + worst + reserve <= cap
+
+        self.watch(evaluator, "propose", pools.calls + (len(self.bench.validation) if pools.whole else 0))
+        scene = Scene(
+            predictor="",
+            program=job.program,
+            baseline=self.space.baseline,
+            bench=self.bench,
+            evaluator=evaluator,
+            first=visits.on_block(0),
+            tried=tried_before(run, job.program),
+            lm=lm,
+            prompt_lm=lm
+            if job.prompt_model in ("", self.model)
+            else connect(job.prompt_model, ledger=evaluator.ledger),
+            seed=job.seed,
+        )
+        pools.make(run, scene, affords, self.watcher.say)
+        self.bench.extend(pools.program())
+        self.space = Space(pools.program(), pools.recipe())
 
     def _search(self, run: Run, visits: Visits, evaluator: Evaluator, plan: Plan) -> None:
         run.path("visits.jsonl").unlink(missing_ok=True)
@@ -217,6 +257,7 @@ class Compiler:
             confirmation=confirmation.as_dict(),
             cost=asdict(cost),
             frozen_is=COMPILED if gained else "baseline",
+            candidates=self.pools.held(kept),
         )
         module = self.bench.module(kept)
         freeze(module, provenance, run.path("frozen"))
@@ -264,6 +305,14 @@ class Compiler:
         arms = arms_of(self.bench, self.space.baseline, self.space.baseline)
         return len(self.bench.sealed) * (most * len(arms) + (CALLS if self.job.judge else 0))
 
+    def _ahead(self) -> int:
+        """What the baseline costs on the validation instances that the pilot leaves out."""
+        return (len(self.bench.validation) - len(self.blocks[0])) * self._calls(self.space.baseline)
+
+    def _propose_calls(self) -> int:
+        """The most calls before the first visit, the pilot excepted."""
+        return self.pools.calls + (self._ahead() if self.pools.whole else 0)
+
     def _most(self) -> int:
         """The most calls that an instance can cost: of every slot the costliest candidate."""
         of = self.space.configuration
@@ -283,6 +332,12 @@ class Compiler:
 
     def _calls(self, configuration: Configuration) -> int:
         return self.bench.calls(configuration)
+
+
+def _prompt_model(job: Job) -> dict[str, str]:
+    """Part of what a run is only where one is given: without it the model that is compiled for proposes."""
+    given = job.prompt_model
+    return {"prompt_model": given, "prompt_model_digest": digest(describe(given))} if given else {}
 
 
 def _excess(visits: Visits, configuration: Configuration) -> str:

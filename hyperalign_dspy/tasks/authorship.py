@@ -12,12 +12,12 @@ from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
-from hyperalign_dspy.metrics.measured import Background
+from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unmet
 from hyperalign_dspy.metrics.panel import VERIFIERS, fit_ngrams
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
-from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.shelf.specs import ProgramSpec, digest
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
 from hyperalign_dspy.types import Corpus, Instance, TextPair, User
 
@@ -25,6 +25,8 @@ from hyperalign_dspy.types import Corpus, Instance, TextPair, User
 NEEDS = Needs()
 # Verifiers that are printed beside the primary one. Not "shape", which looks at what chooses among drafts.
 PANEL = ("words", "compression")
+# Words of a sample that whoever writes instructions is shown.
+EXCERPT = 40
 # A text's word budget where the job names none.
 WORDS = 60
 
@@ -53,6 +55,7 @@ class AuthorshipBench:
 
     def __init__(self, job: Job, corpus: Corpus, split: Split) -> None:
         self.job, self.corpus, self.split = job, corpus, split
+        self.program = job.program
         everyone = (*split.train, *split.validation, *split.sealed)
         self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
@@ -83,9 +86,6 @@ class AuthorshipBench:
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """Counts, and what both judges score on people's own held-out text."""
-        # Cut to the length that a generated text can have: longer texts are easier to attribute.
-        words = int(self.job.options.get("words", WORDS))
-        references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
         return {
             "corpus": self.corpus.name,
             "corpus_digest": self.corpus.digest,
@@ -93,6 +93,16 @@ class AuthorshipBench:
             "users": {name: len(getattr(self.split, name)) for name in ("train", "validation", "sealed")},
             "split_digest": self.split.digest,
             "demonstrations_share": self._demonstrations_share(),
+            **self._validated,
+        }
+
+    @cached_property
+    def _validated(self) -> Mapping[str, Any]:
+        """What both judges score on people's own held-out text."""
+        # Cut to the length that a generated text can have: longer texts are easier to attribute.
+        words = int(self.job.options.get("words", WORDS))
+        references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
+        return {
             "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
             "panel": {
                 name: {"name": judge.name, **asdict(validate(judge, references, ids))}
@@ -100,9 +110,19 @@ class AuthorshipBench:
             },
         }
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """Every sample of every user."""
+        return [sample.text for user in self.corpus.users for sample in user.samples]
+
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates; what its demonstrations share with the corpus is counted anew."""
+        self.program = program
+        self.__dict__.pop("facts", None)
+
     def module(self, configuration: Configuration) -> Any:
         """The program's module; what "as others" means is measured on the train users."""
-        module = build(self.job.program, configuration)
+        module = build(self.program, configuration)
         if hasattr(module, "background"):
             module.background.value = self.background
         return module
@@ -134,6 +154,14 @@ class AuthorshipBench:
         samples = tuple(sample.text for sample in instance.shown[:SHOWN])
         return TextPair("authorship", instance.user_id, mine, rival, None, instance.request, samples)
 
+    def shows(self, instance: Instance) -> str:
+        """The request, and the beginning of an earlier text of the user's."""
+        return f"{instance.request}\nAn earlier text of theirs: {cut(instance.shown[0].text, EXCERPT)}"
+
+    def lacks(self, instance: Instance, text: str) -> str:
+        """The user's habits that a text meets least."""
+        return "; ".join(unmet(text, measured_hypotheses([s.text for s in instance.shown], self.background)))
+
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
 
@@ -162,9 +190,9 @@ class AuthorshipBench:
 
     def _demonstrations_share(self) -> int:
         """The longest run of words that a demonstration of the program shares with anybody's text in the corpus."""
-        demos = [demo for sets in self.job.program.demos.values() for listed in sets.values() for demo in listed]
+        demos = [demo for sets in self.program.demos.values() for listed in sets.values() for demo in listed]
         written = [value for demo in demos for value in demo.values() if isinstance(value, str)]
-        texts = [sample.text for user in self.corpus.users for sample in user.samples]
+        texts = self.texts
         return max((longest_run_among(value, texts) for value in written), default=0)
 
     @property

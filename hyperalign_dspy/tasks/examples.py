@@ -14,7 +14,7 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
 from hyperalign_dspy.shelf.configure import Configuration, build
-from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.shelf.specs import ProgramSpec, digest
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
 from hyperalign_dspy.types import TextPair
 
@@ -55,7 +55,7 @@ class ExamplesBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
     def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
-        self.job = job
+        self.job, self.program = job, job.program
         self.metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
             "metric", job.program.metric, {}
         )
@@ -86,9 +86,18 @@ class ExamplesBench:
             "split_digest": self.digest,
         }
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """Every text in a row."""
+        return [value for row in self._rows for value in row.values() if isinstance(value, str)]
+
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates."""
+        self.program = program
+
     def module(self, configuration: Configuration) -> Any:
         """The program's module."""
-        return build(self.job.program, configuration)
+        return build(self.program, configuration)
 
     def answer(self, module: Any, instance: ExampleInstance, *, knows: Knows = "user") -> Answer:
         """All output fields as one JSON text."""
@@ -107,8 +116,16 @@ class ExamplesBench:
 
     def pair(self, instance: ExampleInstance, mine: str, rival: str) -> TextPair:
         """Which output does better what the inputs ask for."""
-        asked = json.dumps({name: instance.row[name] for name in self.job.program.inputs}, ensure_ascii=False)
-        return TextPair("helpfulness", instance.user_id, mine, rival, None, asked)
+        return TextPair("helpfulness", instance.user_id, mine, rival, None, self.shows(instance))
+
+    def shows(self, instance: ExampleInstance) -> str:
+        """The inputs as one JSON text."""
+        return json.dumps({name: instance.row[name] for name in self.job.program.inputs}, ensure_ascii=False)
+
+    def lacks(self, instance: ExampleInstance, text: str) -> str:
+        """Nothing that the metric does not say."""
+        del instance, text
+        return ""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """None: there is no user to be wrong about."""
@@ -117,7 +134,7 @@ class ExamplesBench:
 
     def calls(self, configuration: Configuration) -> int:
         """One call a predictor."""
-        return len(build(self.job.program, configuration).predictors())
+        return len(build(self.program, configuration).predictors())
 
 
 def _instances(rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str) -> list[ExampleInstance]:

@@ -16,7 +16,9 @@ Knows = Literal["user", "stranger", "nobody"]
 @dataclass(frozen=True)
 class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
-    opinion on the confirmation, if any; ``notify`` hears of slow steps.
+    opinion on the confirmation, if any; ``notify`` hears of slow steps. ``prompt_model`` makes the candidates that the
+    recipe asks for; where it is empty, the model that is compiled for does. ``embed_private`` lets a frozen program
+    hold texts of a corpus that is not declared public.
     """
 
     program: ProgramSpec
@@ -26,6 +28,8 @@ class Job:
     seed: int = 0
     notify: Callable[[str], None] = lambda message: None
     judge: str = ""
+    prompt_model: str = ""
+    embed_private: bool = False
 
 
 class HasUser(Protocol):
@@ -105,6 +109,13 @@ class Bench(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What a reader wants to know of the data and judges: counts and figures on human text."""
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """Everybody's texts: what no instruction may copy. No prompt is made of these."""
+
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates; corpus, split and judges stay."""
+
     def module(self, configuration: Configuration) -> Any:
         """The program's module as that configuration sets it."""
 
@@ -116,6 +127,12 @@ class Bench(Protocol):
 
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
+
+    def shows(self, instance: HasUser) -> str:
+        """What the program is asked and goes by, in few words, for whoever is to write instructions for it."""
+
+    def lacks(self, instance: HasUser, text: str) -> str:
+        """What a text for an instance lacks, in words; empty where the score says all that is known."""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What the compiled configuration is to be measured beside, the baseline excepted."""
