@@ -28,6 +28,14 @@ SAMPLERS: Mapping[str, str] = {
     "nsga2": "hyperalign_dspy.search.samplers:nsga2",
     "random": "hyperalign_dspy.search.samplers:random",
 }
+OPTIMIZERS: Mapping[str, str] = {
+    "miprov2": "dspy.teleprompt:MIPROv2",
+    "gepa": "dspy.teleprompt:GEPA",
+    "simba": "dspy.teleprompt:SIMBA",
+    "bootstrap-random-search": "dspy.teleprompt:BootstrapFewShotWithRandomSearch",
+    "bootstrap-optuna": "hyperalign_dspy.search.bootstrap_optuna:SeededBootstrapOptuna",
+    "copro": "dspy.teleprompt:COPRO",
+}
 MAKERS: Mapping[str, str] = {
     "grounded": "hyperalign_dspy.search.candidates:Grounded",
     "reflective": "hyperalign_dspy.search.candidates:Reflective",

@@ -103,13 +103,17 @@ class TextPair:
 
 @dataclass(frozen=True)
 class Cost:
-    """What calls cost. Tokens that a server did not report count as 0 in the sums; unknown money is None, never 0."""
+    """What calls cost. Tokens that a server did not report count as 0 in the sums.
+
+    ``money`` is in dollars; None, never 0, as soon as the price or the tokens of any part are unknown.
+    """
 
     calls: int = 0
     recorded_calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    money: float | None = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -118,6 +122,7 @@ class Cost:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.seconds + other.seconds,
+            None if self.money is None or other.money is None else self.money + other.money,
         )
 
 
@@ -128,4 +133,6 @@ class Watcher(Protocol):
         """An event worth a line."""
 
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """``done`` of ``total`` of a phase; "visit 2/6" and "confirm: generic" are the phases visit and confirm."""
+        """``done`` of ``total`` (0 where nobody knows) of a phase; "visit 2/6" and "confirm: generic" are the phases
+        visit and confirm.
+        """

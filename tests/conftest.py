@@ -17,7 +17,7 @@ CORPORA = Path(os.environ.get("HYPERALIGN_CORPORA") or Path(__file__).parents[2]
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data-home"))
-    for name in ["HYPERALIGN_SHELF", "HYPERALIGN_RUNS", *KEYS.values()]:
+    for name in ["HYPERALIGN_SHELF", "HYPERALIGN_RUNS", "HYPERALIGN_PRICES", *KEYS.values()]:
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

@@ -126,3 +126,23 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     agree = reliability(scores)
     result = {"schema": "hyperalign/replay/1", "table": scores.made, "reliability": agree, **found}
     emit(result, comparison_words(found, scores, agree), as_json=as_json)
+
+
+@bench_command.command("overhead")
+@click.option(
+    "--calls", default=100_000, show_default=True, type=click.IntRange(100), help="Size of the record to open."
+)
+@json_option
+def overhead_command(calls: int, as_json: bool) -> None:
+    """What the machinery itself costs: places kept busy, time an instance, resuming, memory. Takes a minute."""
+    quiet()
+    from hyperalign_dspy.report.bench import overhead_words
+    from hyperalign_dspy.search.overhead import dispatch, overhead, resumed
+
+    say("10 configurations x 1,000 instances, 64 in flight")
+    busy = dispatch()
+    say("time an instance")
+    each = overhead()
+    say(f"a record of {calls:,} calls")
+    found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}, "resumed": asdict(resumed(calls))}
+    emit({"schema": "hyperalign/overhead/1", **found}, overhead_words(found), as_json=as_json)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hyperalign_dspy.data.load import Columns
 from hyperalign_dspy.shelf.files import dump
+from hyperalign_dspy.shelf.locate import user_data
 from hyperalign_dspy.types import Cost, Watcher
+
+if TYPE_CHECKING:
+    from hyperalign_dspy.lm.limits import Limits
+    from hyperalign_dspy.lm.prices import Prices
 
 Command = Callable[..., Any]
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -63,6 +69,66 @@ def bounds(pairs: Sequence[str]) -> dict[str, float]:
     return found
 
 
+def limit_options(command: Command) -> Command:
+    """The caps of a run, all sessions together, and the prices that the one on money goes by."""
+    options = [
+        click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together."),
+        click.option("--max-tokens", type=click.IntRange(1), help="Never more tokens than this, in and out together."),
+        click.option("--max-cost", type=click.FloatRange(0, min_open=True), help="Never more dollars than this."),
+        click.option("--max-time", default="", metavar="90s|30m|2h", help="Never longer than this, by the clock."),
+        click.option(
+            "--prices",
+            type=click.Path(path_type=Path),
+            envvar="HYPERALIGN_PRICES",
+            help="A TOML file of models' prices.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def limits_of(given: dict[str, Any]) -> Limits:
+    """Take the caps out of a command's keywords."""
+    from hyperalign_dspy.lm.limits import Limits
+
+    calls, tokens, cost = (given.pop(name) for name in ("max_calls", "max_tokens", "max_cost"))
+    return Limits(calls, tokens, cost, _seconds(given.pop("max_time")))
+
+
+def prices_of(path: Path | None = None) -> Prices:
+    """What the user knows of prices: from the file given, $HYPERALIGN_PRICES, or prices.toml in their data folder."""
+    from hyperalign_dspy.lm.prices import Prices, read_prices
+
+    named = path or os.environ.get("HYPERALIGN_PRICES")
+    own = user_data() / "prices.toml"
+    return read_prices(Path(named or own)) if named or own.is_file() else Prices(place=own)
+
+
+def _seconds(text: str) -> float | None:
+    """A time like 90s, 30m or 2h; None of nothing."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not match or not float(match[1]):
+        raise click.BadParameter(f"{text!r} is no time; give one like 90s, 30m or 2h", param_hint="--max-time")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def json_values(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """NAME=VALUE pairs as a mapping; a value that is no JSON is a text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE", param_hint=option)
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 # Options that say how to show a run, and not what it is.
 _HOW = ("expect", "only_plan", "power", "as_json", "display")
 
@@ -74,13 +140,9 @@ def command_of(context: click.Context) -> list[str]:
         value = context.params.get(str(parameter.name))
         if isinstance(parameter, click.Option) and parameter.name not in _HOW and not _unset(value):
             values = value if isinstance(value, tuple) else (value,)
-            words += [word for each in values for word in _given(parameter, each)]
+            words += [word for each in values for word in (parameter.opts[0], *([] if each is True else [str(each)]))]
     shelf = os.environ.get("HYPERALIGN_SHELF")
     return [*words, "--shelf", shelf] if shelf else words
-
-
-def _given(option: click.Option, value: Any) -> tuple[str, ...]:
-    return (option.opts[0],) if option.is_flag else (option.opts[0], str(value))
 
 
 def _unset(value: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,12 +16,17 @@ from hyperalign_dspy.cli.common import (
     data_options,
     emit,
     json_option,
+    json_values,
+    limit_options,
+    limits_of,
     model_option,
+    prices_of,
     quiet,
     ready,
     shelf_option,
 )
 from hyperalign_dspy.cli.progress import display_option, following
+from hyperalign_dspy.errors import BudgetReached
 
 
 @click.command("compile")
@@ -28,14 +35,19 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--recipe", default="quick", show_default=True, help="A recipe's name or file.")
 @data_options
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
-@click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together.")
+@limit_options
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
 @click.option(
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
 )
-@click.option("--prompt-model", default="", help="A model that proposes candidates, where the recipe asks for some.")
-@click.option("--embed-private", is_flag=True, help="Let demonstrations be made of texts that are not public.")
+@click.option(
+    "--optimizer", default="", help="A DSPy optimiser in place of the search: miprov2, gepa, ..., or module:Class."
+)
+@click.option("--optimizer-arg", "optimizer_args", multiple=True, metavar="NAME=VALUE", help="Its arguments, as JSON.")
+@click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
+@click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
+@click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -45,25 +57,29 @@ from hyperalign_dspy.cli.progress import display_option, following
 def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Search for a better PROGRAM for a model, prove it on users that the search never saw, and freeze it.
 
-    The same command again goes on where an interrupted one stopped.
+    The same command again goes on where an interrupted one stopped. Where a cap ends the search, the best so far is
+    confirmed and frozen, and the exit code is 4.
     """
     quiet()
+    if given["optimizer"]:
+        # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.search.compiler import Compiler, result_of
+    from hyperalign_dspy.search.compiler import result_of
     from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
+    limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
     models = [name for name in (model, given["judge"], given["prompt_model"]) if name]
     for name in models:
         check_name(name)
-    columns = columns_of(given)
+        if limits.max_cost:
+            prices.demand(name)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
     if given["visits"]:
         recipe = replace(recipe, visits=given["visits"])
-    if given["max_calls"]:
-        recipe = replace(recipe, max_calls=given["max_calls"])
     if given["at_most"]:
         recipe = replace(recipe, at_most={**recipe.at_most, **bounds(given["at_most"])})
     free = given["only_plan"] or given["power"]
@@ -72,22 +88,13 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
             for name in models:
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        job = Job(
-            program=spec,
-            recipe=recipe,
-            source=given["data"] or spec.data,
-            options=options,
-            seed=given["seed"],
-            notify=watcher.say,
-            judge=given["judge"],
-            prompt_model=given["prompt_model"],
-            embed_private=given["embed_private"],
-        )
-        compiler = Compiler(job, model, watcher, command_of(click.get_current_context()))
+        source, judge, anyway = given["data"] or spec.data, given["judge"], given["anyway"]
+        job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, anyway, limits, prices)
+        compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
-        watcher.say("" if given["power"] else plan_words(plan, facts, recipe.max_calls))
+        watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
         result = {} if free else result_of(compiler.run())
     if given["power"]:
         emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
@@ -95,6 +102,28 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
     else:
         emit(result, finished(result, program, model), as_json=as_json)
+        if result["capped"]:
+            sys.exit(BudgetReached.exit_code)
+
+
+def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
+    """Our own search, or somebody else's optimiser."""
+    from hyperalign_dspy.search.compiler import Compiler
+
+    command = command_of(click.get_current_context())
+    arguments = json_values(given["optimizer_args"], "--optimizer-arg")
+    if not given["optimizer"]:
+        if arguments:
+            raise click.UsageError("--optimizer-arg is for an --optimizer.")
+        if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
+            raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
+        job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
+        return Compiler(job, model, watcher, command)
+    from hyperalign_dspy.search.foreign import ForeignCompiler
+    from hyperalign_dspy.search.optimizers import Optimizer
+
+    asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
+    return ForeignCompiler(job, model, watcher, asked, command)
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

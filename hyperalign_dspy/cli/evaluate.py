@@ -15,6 +15,7 @@ from hyperalign_dspy.cli.common import (
     emit,
     json_option,
     model_option,
+    prices_of,
     quiet,
     ready,
     same_weights,
@@ -73,7 +74,8 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
             ready(given["judge"], watcher)
         same_weights(frozen.manifest, model)
         seed = frozen.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
-        job = Job(spec, recipe, given["data"] or spec.data, options, seed, watcher.say, given["judge"])
+        source, judge = given["data"] or spec.data, given["judge"]
+        job = Job(spec, recipe, source, options, seed, watcher.say, judge, prices=prices_of())
         result = measure(job, model, frozen, watcher, command, given["expect"])
     emit(result, result_table(result), as_json=as_json)
 
@@ -103,7 +105,7 @@ def _opinion(judge: str, generator: str, pairs: Any, watcher: Any) -> dict[str, 
     from hyperalign_dspy.search.opinion import ModelJudge
     from hyperalign_dspy.search.qualifications import judge_folder
 
-    with Ledger(judge_folder() / "calls.jsonl") as ledger:
+    with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:
 
         def tick(done: int) -> None:
             watcher.step("judge", done, len(pairs), ledger.cost())

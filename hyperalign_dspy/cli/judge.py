@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import columns_of, data_options, emit, json_option, quiet, ready
+from hyperalign_dspy.cli.common import columns_of, data_options, emit, json_option, prices_of, quiet, ready
 from hyperalign_dspy.cli.progress import display_option, following
 from hyperalign_dspy.shelf.files import dump
 
@@ -95,7 +95,7 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
     judge = GradingJudge(*kind) if given["grades"] else PairwiseJudge(pairs[0].purpose, *kind)
     with following(given["display"]) as watcher:
         ready(model, watcher)
-        with Ledger(judge_folder() / "calls.jsonl") as ledger:
+        with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:
             lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0)
             found = ask(judge, pairs, lm, lambda done: watcher.step("judge", done, len(pairs), ledger.cost()))
     result = {"schema": "hyperalign/qualification/1", "judge": model, **asdict(found), "qualified": found.qualified}

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hyperalign_dspy.report.words import money
 from hyperalign_dspy.types import Cost, Watcher
 
 display_option = click.option(
@@ -47,10 +48,10 @@ class Plain:
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
         """A line for the first and the last step, and every fifteen seconds between."""
         now = time.monotonic()
-        if _name(phase) == self._phase and done < total and now - self._last < _EVERY:
+        if _name(phase) == self._phase and (done < total or not total) and now - self._last < _EVERY:
             return
         self._phase, self._last = _name(phase), now
-        self.say(f"{phase:26} {done}/{total}  {_spent(cost)}, {now - self._start:.0f} s")
+        self.say(f"{phase:26} {done}{f'/{total}' if total else ''}  {_spent(cost)}, {now - self._start:.0f} s")
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -64,8 +65,9 @@ class JsonLines:
         self._write(event="say", text=text)
 
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """``{"event": "step", "phase": ..., "done": ..., "total": ..., "calls": ...}``"""
-        self._write(event="step", phase=phase, done=done, total=total, calls=cost.calls, reused=cost.recorded_calls)
+        """``{"event": "step", "phase": ..., "done": ..., "total": ..., "calls": ..., "money": DOLLARS}``"""
+        spent = {"calls": cost.calls, "reused": cost.recorded_calls, "money": cost.money}
+        self._write(event="step", phase=phase, done=done, total=total, **spent)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -96,11 +98,12 @@ class Live:
         self._progress.start()
         name = _name(phase)
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(phase, total=total, spent="")
+            self._tasks[name] = self._progress.add_task(phase, total=total or None, spent="")
         elif done <= 1 and phase != self._phase:
             self._progress.reset(self._tasks[name], total=total)
         self._phase = phase if name != "confirm" else self._phase
-        self._progress.update(self._tasks[name], completed=done, total=total, description=phase, spent=_spent(cost))
+        most = total or None
+        self._progress.update(self._tasks[name], completed=done, total=most, description=phase, spent=_spent(cost))
 
     def close(self) -> None:
         """Leave the bars as they are and give the cursor back."""
@@ -131,4 +134,5 @@ def _name(phase: str) -> str:
 
 def _spent(cost: Cost) -> str:
     reused = f", {cost.recorded_calls} reused" if cost.recorded_calls else ""
-    return f"{cost.calls} calls{reused}" if cost.calls or reused else ""
+    paid = f", {words}" if (words := money(cost.money)) else ""
+    return f"{cost.calls} calls{reused}{paid}" if cost.calls or reused else ""

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, say
+from hyperalign_dspy.cli.common import emit, json_option, prices_of, say
+from hyperalign_dspy.errors import DataError
 
 
 @click.group("runs")
@@ -19,11 +20,12 @@ def runs_command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """Every run in this project, the newest first."""
-    from hyperalign_dspy.report.words import columns
+    from hyperalign_dspy.report.words import columns, money
     from hyperalign_dspy.search.runs import all_runs
 
     rows = [_summary(run) for run in all_runs()]
-    text = columns(["run", "model", "corpus", "state"], [[r["run"], r["model"], r["corpus"], r["state"]] for r in rows])
+    cells = [[r["run"], r["model"], r["corpus"], r["state"], str(r["calls"]), money(r["money"])] for r in rows]
+    text = columns(["run", "model", "corpus", "state", "calls", "cost"], cells)
     emit({"schema": "hyperalign/runs/1", "runs": rows}, text if rows else "No runs here yet.", as_json=as_json)
 
 
@@ -33,20 +35,18 @@ def list_(as_json: bool) -> None:
 def show(run: str, as_json: bool) -> None:
     """The table and verdict of a finished RUN, or how far it is."""
     from hyperalign_dspy.report.table import result_table
+    from hyperalign_dspy.report.words import money
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
     result = found.result
     if result is None:
-        calls = (
-            sum(1 for _ in found.path("calls.jsonl").open(encoding="utf-8"))
-            if found.path("calls.jsonl").exists()
-            else 0
-        )
-        state = {"schema": "hyperalign/state/1", "run": found.run_id, "calls": calls, "plan": found.plan}
+        so_far = _so_far(found)
+        state = {"schema": "hyperalign/state/1", "run": found.run_id, **so_far, "plan": found.plan}
+        paid = f", {words}" if (words := money(so_far["money"])) else ""
         emit(
             state,
-            f"{found.run_id}: not done; {calls} calls recorded.\nhyperalign runs resume {found.run_id}",
+            f"{found.run_id}: not done; {so_far['calls']} calls recorded{paid}.\nhyperalign runs resume {found.run_id}",
             as_json=as_json,
         )
         return
@@ -80,7 +80,24 @@ def remove(run: str, as_json: bool) -> None:
     emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
 
 
-def _summary(run: Any) -> dict[str, str]:
+def _summary(run: Any) -> dict[str, Any]:
     plan, result = run.plan, run.result
     state = result["confirmation"]["verdict"] if result else "not done"
-    return {"run": run.run_id, "model": plan["model"], "corpus": plan["source"], "state": state}
+    # A result of an earlier version says nothing of money.
+    cost = {"calls": result["cost"]["calls"], "money": result["cost"].get("money", 0.0)} if result else _so_far(run)
+    return {"run": run.run_id, "model": plan["model"], "corpus": plan["source"], "state": state, **cost}
+
+
+def _so_far(run: Any) -> dict[str, Any]:
+    """Calls recorded, those that failed too, and what they cost in dollars."""
+    from hyperalign_dspy.lm.limits import total
+    from hyperalign_dspy.lm.records import amount_of, read_rows, slim
+
+    path = run.path("calls.jsonl")
+    prices, rows = prices_of(), []
+    try:
+        rows = [slim(row) for row in read_rows(path)] if path.is_file() else []
+    except DataError:
+        # One damaged record must not hide the other runs; going on with this one says what is wrong.
+        return {"calls": len(path.read_bytes().splitlines()), "money": None}
+    return {"calls": len(rows), "money": total(amount_of(row, prices) for row in rows).money}

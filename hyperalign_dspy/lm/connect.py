@@ -16,10 +16,9 @@ from hyperalign_dspy.errors import MissingKey, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
-from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
 from hyperalign_dspy.registry import unknown
 
-SCRIPTED = "scripted"
 # Calls in flight where the engine does not say how many it takes well.
 REMOTE_CONCURRENCY = 8
 KEYS = {

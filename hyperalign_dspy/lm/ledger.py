@@ -6,51 +6,71 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from dspy.lm15 import ContextLengthError, LM15Error, Message, MissingCredentialError, Request, Response, Usage
+from dspy.lm15 import ContextLengthError, LM15Error, MissingCredentialError, Request, Response
 from filelock import FileLock, Timeout
 
 from hyperalign_dspy.errors import (
-    BudgetReached,
     ContextOverflow,
-    DataError,
     HyperalignError,
     MissingFolder,
     MissingKey,
     ModelError,
     UsageError,
 )
+from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, bound_of, total
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
+from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.records import (
+    Row,
+    Sessions,
+    amount_of,
+    cost_of,
+    drop_torn_line,
+    money_of,
+    read_rows,
+    response_of,
+    row_of,
+    slim,
+)
 from hyperalign_dspy.types import Cost
 
 _PHASE: ContextVar[str] = ContextVar("hyperalign_phase", default="")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Caps over all sessions of a ledger; None: no cap."""
-
-    max_calls: int | None = None
-
-
 class Ledger:
     """An append-only store of answered calls, in a JSON-lines file or (``path`` None) in memory.
 
+    ``failures`` counts the calls that failed, ``clock`` gives seconds and never goes back.
+
     Raises:
-        UsageError: another process holds the file. DataError: a malformed line. MissingFolder: it cannot be written.
+        UsageError: another process holds the file, or money is capped and what an earlier call cost is unknown.
+        DataError: a malformed line. MissingFolder: it cannot be written.
     """
 
-    def __init__(self, path: Path | None = None, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(
+        self,
+        path: Path | None = None,
+        limits: Limits | None = None,
+        prices: Prices | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.prices = prices or Prices()
         self.failures = 0
-        self._records: dict[str, dict[str, Any]] = {}
+        self._purse = Purse(limits or Limits())
+        self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
+        self._longest = 0.0
+        self._failed = Amount()
+        # Kept as it grows: whoever follows a run asks for it at every answer.
+        self._cost = Cost(money=0.0)
+        self._records: dict[str, Row] = {}
         self._phases: dict[str, Counter[str]] = {}
         self._served: Counter[str] = Counter()
         self._flying: dict[str, threading.Event] = {}
@@ -59,6 +79,20 @@ class Ledger:
         self._guard = FileLock(f"{path}.lock") if path else None
         if path:
             self._open(path)
+
+    @property
+    def limits(self) -> Limits:
+        """The caps that hold now."""
+        return self._purse.limits
+
+    @contextmanager
+    def within(self, limits: Limits) -> Iterator[None]:
+        """Other caps, for a while."""
+        whole, self._purse.limits = self._purse.limits, limits
+        try:
+            yield
+        finally:
+            self._purse.limits = whole
 
     def wrap(self, engine: Any, model: str) -> RecordingEngine:
         """An engine that answers from this ledger where it can, and records where it cannot."""
@@ -74,13 +108,33 @@ class Ledger:
             _PHASE.reset(token)
 
     def spent(self) -> int:
+        """How many calls the path so far has cost; see `path`."""
+        return self.path().calls
+
+    def path(self) -> Amount:
         """What the path so far has cost: the distinct calls that this session asked for, and all failures.
 
         A run that goes on, or is given again, walks the same path and so counts the same: what it can afford does not
         depend on how often it was cut off.
         """
         with self._lock:
-            return len(set().union(*self._phases.values())) + self.failures
+            return total(amount_of(row, self.prices) for row in self._walked()) + self._failed
+
+    def largest(self) -> Bound:
+        """The most that any one call on the path could have used; zeros before the first."""
+        with self._lock:
+            found = [row["bound"] for row in self._walked()]
+        return Bound(max((b.input for b in found), default=0), max((b.output for b in found), default=0))
+
+    def seconds(self) -> float:
+        """Wall time of all sessions; of the earlier ones up to their last recorded call."""
+        return self._earlier + self._clock() - self._start
+
+    def call_seconds(self) -> tuple[float, float]:
+        """How long an answered call has taken: on average, and the longest; zeros before the first."""
+        with self._lock:
+            each = [float(row["seconds"]) for row in self._records.values()]
+        return (sum(each) / len(each), max(each)) if each else (0.0, 0.0)
 
     def cost(self, phase: str | None = None) -> Cost:
         """What all recorded calls cost, earlier sessions included; or what answers of one phase cost when made.
@@ -88,16 +142,10 @@ class Ledger:
         ``recorded_calls`` are those answered from the record in this session.
         """
         with self._lock:
-            keys = list(self._records) if phase is None else list(self._phases.get(phase, ()))
-            rows = [self._records[key] for key in keys]
-            served = sum(self._served.values()) if phase is None else self._served[phase]
-        return Cost(
-            calls=len(rows),
-            recorded_calls=served,
-            input_tokens=sum(row["input_tokens"] or 0 for row in rows),
-            output_tokens=sum(row["output_tokens"] or 0 for row in rows),
-            seconds=sum(row["seconds"] for row in rows),
-        )
+            if phase is None:
+                return replace(self._cost, recorded_calls=sum(self._served.values()))
+            rows = [self._records[key] for key in self._phases.get(phase, ())]
+            return cost_of(rows, self.prices, self._served[phase])
 
     def close(self) -> None:
         """Let go of the file."""
@@ -119,7 +167,7 @@ class Ledger:
         """The recorded answer, or a new one: reserved, called, written, then used. Equal requests are sent once.
 
         Raises:
-            BudgetReached: one more call could pass a cap.
+            BudgetReached: one more call could pass a cap. UsageError: money is capped and the price is unknown.
         """
         key = key_of(model, request)
         while True:
@@ -128,54 +176,90 @@ class Ledger:
                 if key in self._records:
                     self._phases[_PHASE.get()][key] += 1
                     self._served[_PHASE.get()] += 1
-                    return _response(self._records[key])
+                    return response_of(self._records[key])
                 waiting = self._flying.get(key)
                 if waiting is None:
-                    self._reserve(key)
+                    kin = self._reserve(engine, model, request, key)
                     break
             waiting.wait()
         try:
-            return self._call(engine, model, request, key)
+            return self._call(engine, model, request, kin)
         finally:
             with self._lock:
                 self._flying.pop(key).set()
 
-    def _reserve(self, key: str) -> None:
-        cap = self.limits.max_calls
-        if cap is not None and len(self._records) + len(self._flying) + self.failures >= cap:
-            raise BudgetReached(
-                f"The cap of {cap} calls is reached. Everything recorded is kept.",
-                fix="Go on with a higher --max-calls.",
-            )
+    def _reserve(self, engine: Any, model: str, request: Request, key: str) -> list[str]:
+        """Set the worst case aside; returns the call's key, and after it those of the drafts that are made with it."""
+        price = self.prices.of(model) if self.limits.max_cost is None else self.prices.demand(model)
+        kin = [key]
+        # What an earlier sibling's request has made already was set aside with that one.
+        if key not in self._purse:
+            kin += [k for k in _siblings(engine, model, request) if k not in self._records and k not in self._purse]
+            worst = _bound(request).amount(price)
+            self._purse.reserve(dict.fromkeys(kin, worst), self.seconds(), self._longest)
         self._flying[key] = threading.Event()
+        return kin
 
-    def _call(self, engine: Any, model: str, request: Request, key: str) -> Response:
-        start = time.monotonic()
+    def _call(self, engine: Any, model: str, request: Request, kin: list[str]) -> Response:
+        start = self._clock()
         try:
             response = engine.complete(_honoured(engine, request))
         except Exception as error:
             # A failed call may have been billed: it counts against a cap in this session and in the next.
-            self._fail(key, error)
+            self._fail(model, request, kin, error)
             raise
-        self._record(_row(key, model, request, response, time.monotonic() - start))
-        return _response(self._records[key])
+        row = row_of(kin[0], model, request, response)
+        self._record({**row, "seconds": round(self._clock() - start, 4), "money": money_of(row, self.prices)})
+        return response_of(row)
 
-    def _record(self, row: dict[str, Any]) -> None:
+    def _record(self, row: Row) -> None:
         with self._lock:
             self._write(row)
-            self._records[row["key"]] = row
+            self._keep(row)
             self._phases[_PHASE.get()][row["key"]] += 1
 
-    def _fail(self, key: str, error: Exception) -> None:
+    def _fail(self, model: str, request: Request, kin: list[str], error: Exception) -> None:
+        bound = _bound(request)
         with self._lock:
-            self.failures += 1
-            self._write({"key": key, "phase": _PHASE.get(), "failed": f"{type(error).__name__}: {error}"[:500]})
+            lost = self._purse.forfeit(kin)
+            self.failures += lost.calls
+            self._failed += lost
+            self._write(
+                {
+                    "key": kin[0],
+                    "model": model,
+                    "failed": f"{type(error).__name__}: {error}"[:500],
+                    "calls": lost.calls,
+                    "input_tokens": bound.input * lost.calls,
+                    "output_tokens": bound.output * lost.calls,
+                    "money": lost.money,
+                }
+            )
+
+    def _keep(self, row: Row) -> None:
+        """Take a row into account, whether it was just written or read."""
+        if "failed" in row:
+            lost = amount_of(row, self.prices)
+            self.failures += lost.calls
+            self._failed += lost
+            self._purse.settle(row["key"], lost)
+            return
+        row = slim(row)
+        self._records[row["key"]] = row
+        self._cost += cost_of([row], self.prices)
+        self._longest = max(self._longest, float(row["seconds"]))
+        self._purse.settle(row["key"], amount_of(row, self.prices))
+
+    def _walked(self) -> list[Row]:
+        # In one order always: a sum of money depends on it in its last digit.
+        return [self._records[key] for key in sorted(set().union(*self._phases.values()))]
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if not self._file:
             return
+        when = {"session": self._session, "at": round(self._clock() - self._start, 3), "phase": _PHASE.get()}
         try:
-            self._file.write(json.dumps(row, ensure_ascii=True, sort_keys=True) + "\n")
+            self._file.write(json.dumps({**row, **when}, ensure_ascii=True, sort_keys=True) + "\n")
             self._file.flush()
         except OSError as error:
             raise MissingFolder(
@@ -198,14 +282,22 @@ class Ledger:
             ) from error
         try:
             path.touch()
-            _drop_torn_line(path)
-            rows = list(_rows(path))
-            self._records = {row["key"]: row for row in rows if "failed" not in row}
-            self.failures = len(rows) - sum("failed" not in row for row in rows)
+            drop_torn_line(path)
+            self._take(read_rows(path))
             self._file = path.open("a", encoding="utf-8")
         except BaseException:
             self._guard.release()
             raise
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        """What earlier sessions left."""
+        sessions = Sessions()
+        for row in rows:
+            sessions.heard(row)
+            self._keep(row)
+            if self.limits.max_cost is not None and amount_of(slim(row), self.prices).money is None:
+                self.prices.demand(row.get("model", ""))
+        self._earlier, self._session = sessions.seconds, sessions.following
 
 
 class RecordingEngine:
@@ -255,47 +347,14 @@ def _honoured(engine: Any, request: Request) -> Request:
     return replace(request, config=replace(request.config, seed=None))
 
 
-def _row(key: str, model: str, request: Request, response: Response, seconds: float) -> dict[str, Any]:
-    return {
-        "key": key,
-        "phase": _PHASE.get(),
-        "model": model,
-        "request": {"messages": messages_of(request), "config": config_of(request)},
-        "text": response.message.text or "",
-        "finish_reason": response.finish_reason,
-        "input_tokens": response.usage.input_tokens,
-        "output_tokens": response.usage.output_tokens,
-        "seconds": round(seconds, 4),
-    }
+def _bound(request: Request) -> Bound:
+    return bound_of(messages_of(request), config_of(request))
 
 
-def _response(row: dict[str, Any]) -> Response:
-    return Response(
-        id=None,
-        model=row["model"],
-        message=Message.assistant(row["text"]),
-        finish_reason=row["finish_reason"],
-        usage=Usage(row["input_tokens"], row["output_tokens"]),
-    )
-
-
-def _drop_torn_line(path: Path) -> None:
-    """A process killed while writing leaves half a line; what it held was never used."""
-    with path.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):
-            file.truncate(whole)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                yield {"key": str(row["key"]), **row}
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"Line {number} of {path} is not a recorded call.",
-                    fix="Remove the run with `hyperalign runs remove RUN`, or mend the line.",
-                ) from error
+def _siblings(engine: Any, model: str, request: Request) -> list[str]:
+    """The keys of the drafts that an engine makes with this one, for the seeds that follow."""
+    drafts, seed = getattr(engine, "drafts", None), request.config.seed
+    if drafts is None or seed is None:
+        return []
+    others = (replace(request.config, seed=seed + place) for place in range(1, drafts(request)))
+    return [key_of(model, replace(request, config=config)) for config in others]

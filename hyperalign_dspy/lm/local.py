@@ -63,14 +63,17 @@ class LocalEngine:
                 known = self._memo.pop((family, seed), None)
             if known is not None:
                 return known
-        count = min(expected(), SLOTS) if seed is not None else 1
-        answers = self._ask(request, count)
+        answers = self._ask(request, self.drafts(request))
         with self._lock:
             for place, answer in enumerate(answers[1:], 1):
                 self._memo[family, (seed or 0) + place] = answer
             while len(self._memo) > _MEMO:
                 self._memo.popitem(last=False)
         return answers[0]
+
+    def drafts(self, request: Request) -> int:
+        """How many drafts this request makes at once, for seeds in a row: see `siblings`."""
+        return min(expected(), SLOTS) if request.config.seed is not None else 1
 
     def close(self) -> None:
         """Nothing to do: the server is shared and ends with the process."""

@@ -14,6 +14,7 @@ from dspy.lm15 import Message, Request, Response, Usage
 
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 
+SCRIPTED = "scripted"
 _WORDS = """the a of and to in it was on that for we they with as at by from but not had or all were when there
 can out up about who get which go me make like time just know take into year your some them see other than then now
 look only come over think also back after use two how our work first well way even new want because any give day most us

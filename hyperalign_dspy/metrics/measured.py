@@ -16,8 +16,6 @@ _FLOOR_SHARE, _FLOOR = 0.25, 0.05
 CLIP = 3.0
 # "About as often as others": within so many standard deviations.
 SAME = 0.5
-# A text lacks a habit where it is so many standard deviations off; of these, so many are told.
-OFF, MOST_UNMET = 1.0, 3
 
 
 @dataclass(frozen=True)
@@ -67,20 +65,22 @@ def reward(text: str, hypotheses: Sequence[Hypothesis]) -> float:
     return -fmean(min(CLIP, abs(BY_NAME[h.feature].measure(text) - h.value) / h.spread) for h in measured)
 
 
-def unmet(text: str, hypotheses: Sequence[Hypothesis]) -> list[str]:
-    """The measured habits that a text meets least, furthest off first, each with the user's value and the text's."""
-    found = []
-    for h in hypotheses:
-        if h.kind == "measured" and h.feature in BY_NAME:
-            value = BY_NAME[h.feature].measure(text)
-            found.append(((value - h.value) / h.spread, h, value))
-    found = sorted((f for f in found if abs(f[0]) >= OFF), key=lambda f: -abs(f[0]))
-    return [_contrast(BY_NAME[h.feature], h.value, value) for _, h, value in found[:MOST_UNMET]]
+def unlike(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list[str]:
+    """In words, the measured habits in which a text lies furthest from its user, the furthest first.
+
+    At most ``most`` of them, and none that lies within `SAME` standard deviations.
+    """
+    measured = [h for h in hypotheses if h.kind == "measured" and h.feature in BY_NAME]
+    gaps = {h.feature: BY_NAME[h.feature].measure(text) - h.value for h in measured}
+    far = [h for h in measured if abs(gaps[h.feature]) > SAME * h.spread]
+    far.sort(key=lambda h: -abs(gaps[h.feature]) / h.spread)
+    return [_gap(BY_NAME[h.feature], h.value + gaps[h.feature], h.value) for h in far[:most]]
 
 
-def _contrast(feature: Feature, wanted: float, value: float) -> str:
-    degree = "more" if wanted > value else "less"
-    return f"the user {feature.claim} {degree} ({_number(wanted)} {feature.unit}; the text has {_number(value)})"
+def _gap(feature: Feature, found: float, own: float) -> str:
+    claim = feature.claim[0].upper() + feature.claim[1:]
+    degree = "more" if found > own else "less"
+    return f"{claim} {degree} than this person does ({_number(found)} against {_number(own)} {feature.unit})."
 
 
 def _hypothesis(feature: Feature, value: float, background: Background) -> Hypothesis:

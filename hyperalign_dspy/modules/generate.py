@@ -74,18 +74,14 @@ class Generate(dspy.Module):
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
         # Greedy drafts would all be the same text.
         count = settings.drafts if settings.temperature > 0 else 1
-        with speaking(settings.adapter, 1), siblings(count):
-            return [
-                str(
-                    self.write(
-                        hypotheses=known,
-                        samples=earlier,
-                        request=request,
-                        config={**config, "seed": seed + place},
-                    ).text
-                )
-                for place in range(count)
-            ]
+        drafts = []
+        for place in range(count):
+            # Where the first ones are known from a record, no more are made than are still wanted.
+            with speaking(settings.adapter, 1), siblings(count - place):
+                kept = {**config, "seed": seed + place}
+                said = self.write(hypotheses=known, samples=earlier, request=request, config=kept)
+            drafts.append(str(said.text))
+        return drafts
 
 
 def told(hypotheses: Sequence[Hypothesis], settings: Settings) -> list[str]:

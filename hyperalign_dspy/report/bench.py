@@ -25,8 +25,8 @@ def table_words(table: Any, reliability: tuple[float, float, float]) -> str:
 def comparison_words(found: Mapping[str, Any], table: Any, reliability: tuple[float, float, float]) -> str:
     """Each searcher's end, its curve on a few points, and how it stands beside MIPROv2."""
     head = (
-        f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains are "
-        f"on sealed users, in {table.made['unit']}; the best configuration of the pool has {found['best']:+.2f}. "
+        f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains "
+        f"are on sealed users, in {table.made['unit']}; the best configuration of the pool has {found['best']:+.2f}. "
         "[95% intervals over seeds and users]"
     )
     ends = [
@@ -75,3 +75,18 @@ def _against(found: Mapping[str, Any]) -> str:
         for name, row in found.items()
     ]
     return columns(header, rows)
+
+
+def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:
+    """What the machinery costs, in three lines."""
+    busy, each, back = found["dispatch"], found["overhead"], found["resumed"]
+    lines = [
+        f"Places: {busy['instances']:,} instances, exponential latency, {busy['places']} in flight: "
+        f"{busy['busy']:.2f} of greedy dispatch ({busy['share_of_sum']:.2f} of the latencies' sum over places), "
+        f"{busy['seconds']:.0f} s.",
+        f"An instance: {each['ours']:.2f} ms, of which dspy.Predict alone takes {each['predict']:.2f}; our own "
+        f"{each['own']:.2f} ms ({each['instances']:,} instances, an engine that answers at once, the record on disk).",
+        f"Resuming: {back['calls']:,} recorded calls open in {back['seconds']:.1f} s and take "
+        f"{back['bytes_a_call'] / 1000:.2f} KB of memory each.",
+    ]
+    return "\n".join(lines)

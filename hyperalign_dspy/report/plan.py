@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hyperalign_dspy.report.words import estimate
+from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.report.words import duration, estimate, money
 
 
-def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], cap: int) -> str:
-    """A few lines: corpus and judges on human text, the size of the search, the smallest gain."""
+def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits) -> str:
+    """A few lines: corpus and judges on human text, the size of the search and what it may cost, the smallest gain."""
     users = ", ".join(f"{count} {part}" for part, count in facts["users"].items())
     lines = [
         f"Run {plan['run_id']}: {facts['corpus']} ({users}).",
-        f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, "
-        f"on {plan['validation_instances']} instances.",
+        _search(plan),
         f"Confirmation, reserved first: {plan['users']} sealed users, {plan['instances']} instances, "
         f"at most {plan['confirm_calls']} calls.",
-        f"At most {plan['calls']} calls in all" + (f" (cap {cap})." if cap else "; no cap is set."),
+        _whole(plan),
+        _caps(plan, limits),
         power_words(plan),
     ]
     if plan.get("propose_calls"):
@@ -25,6 +26,41 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], cap: int) -> s
     if "judge" in facts:
         lines.append(_judge(facts["judge"], "Primary judge"))
     return "\n".join(lines + [_judge(judge, "Beside it") for judge in facts.get("panel", {}).values()])
+
+
+def _estimates(plan: Mapping[str, Any]) -> str:
+    tokens = f"{plan['input_tokens']:,} tokens in, {plan['output_tokens']:,} out"
+    known = "at no cost" if plan["money"] == 0 else money(plan["money"])
+    pace = "time unknown before the pilot" if plan["time"] is None else f"{duration(plan['time'])} by earlier calls"
+    return f"{tokens}, {known}, {pace}"
+
+
+def _caps(plan: Mapping[str, Any], limits: Limits) -> str:
+    """Which caps are set, and how many visits they buy."""
+    caps = [
+        f"{limits.max_calls:,} calls" if limits.max_calls else "",
+        f"{limits.max_tokens:,} tokens" if limits.max_tokens else "",
+        f"${limits.max_cost:g}" if limits.max_cost else "",
+        duration(limits.max_seconds) if limits.max_seconds else "",
+    ]
+    if not any(caps):
+        return "No cap is set."
+    bought = f"{plan['paid_visits']} of {plan['visits']} visits at least"
+    timed = ", as far as can be told before it is known how long a call takes" if limits.max_seconds else ""
+    return f"Caps: {', '.join(filter(None, caps))}. They buy {bought}{timed}."
+
+
+def _whole(plan: Mapping[str, Any]) -> str:
+    if plan.get("optimizer"):
+        return "How many calls the optimiser makes is its own affair: a cap bounds the run."
+    return f"At most {plan['calls']} calls in all. Estimates for these: {_estimates(plan)}."
+
+
+def _search(plan: Mapping[str, Any]) -> str:
+    on = f"on {plan['validation_instances']} instances."
+    if plan.get("optimizer"):
+        return f"Search: by {plan['optimizer']}, {on}"
+    return f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, {on}"
 
 
 def power_words(plan: Mapping[str, Any]) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.words import columns, estimate
+from hyperalign_dspy.report.words import columns, estimate, money
 
 HUMAN = "people's own text"
+_CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
 _VERDICTS = {
     "gain": "GAIN: the compiled program does better than the baseline at equal drafts.",
     "no gain": "NO GAIN could be shown over the baseline at equal drafts.",
@@ -22,18 +23,24 @@ _VERDICTS = {
 
 def result_table(result: Mapping[str, Any]) -> str:
     """Table, margins, verdict and cost of a finished run; ``result`` as in result.json."""
-    confirmation, facts = result["confirmation"], result["facts"]
+    confirmation = result["confirmation"]
     rows = confirmation["rows"]
     n = rows[-1]["gap"]
     head = (
         f"Sealed users: {n['n_users']}; instances: {n['n_instances']}; value: {result['plan']['unit']}; "
         "[95% intervals over users]"
     )
-    parts = [head, columns(_header(facts), [_cells(row, facts) for row in rows] + _human(facts))]
+    parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
-    parts += [verdict_words(result), _cost(result)]
+    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", _cost(result)]
     return "\n\n".join(part for part in parts if part)
+
+
+def cells_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The header and the rows of the confirmation's table: an arm each, and then people's own text."""
+    facts = result["facts"]
+    return _header(facts), [_cells(row, facts) for row in result["confirmation"]["rows"]] + _human(facts)
 
 
 def verdict_words(result: Mapping[str, Any]) -> str:
@@ -143,4 +150,6 @@ def _cost(result: Mapping[str, Any]) -> str:
     cost = result["cost"]
     fresh = f"{cost['calls']} calls recorded, {cost['recorded_calls']} answers reused in this session"
     tokens = f"{cost['input_tokens']:,} tokens in, {cost['output_tokens']:,} out"
-    return f"Cost: {fresh}; {tokens}; {result['seconds']:.0f} s."
+    # A result of an earlier version says nothing of money.
+    paid = money(cost.get("money", 0.0))
+    return "; ".join(part for part in (f"Cost: {fresh}", tokens, paid, f"{result['seconds']:.0f} s.") if part)

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
+
+# No part of any XML or HTML text: control characters, halves of characters, and two that are none.
+_NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def escaped(words: str) -> str:
+    """Any words as text in HTML or XML: markup in it stays text, and what cannot stand there is marked."""
+    return escape(_NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", words))
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -17,6 +27,20 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "  ".join("-" * width for width in widths)
     return "\n".join([line(header).rstrip(), rule, *(line(row).rstrip() for row in rows)])
+
+
+def money(value: float | None) -> str:
+    """Dollars; nothing for what costs nothing, and words for what nobody knows."""
+    if value is None:
+        return "cost unknown"
+    return "" if value == 0 else f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:

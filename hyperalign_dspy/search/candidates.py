@@ -34,7 +34,6 @@ class Scene:
     this maker's calls. A maker looks at no sealed instance of ``bench``.
     """
 
-    predictor: str
     program: ProgramSpec
     baseline: Configuration
     bench: Bench
@@ -44,6 +43,7 @@ class Scene:
     lm: Any
     prompt_lm: Any
     seed: int
+    predictor: str = ""
     phase: str = ""
 
     def held(self) -> Any:
@@ -95,7 +95,7 @@ class Grounded:
         best = sorted(earlier, key=lambda t: (-t.gain, t.text))[:EARLIER]
         given = {
             **scene.step(),
-            "asked": [cut(scene.bench.shows(instance), EXCERPT) for instance in instances],
+            "asked": [_asked(scene.bench, instance) for instance in instances],
             "tried": [f"{t.text} (gain {t.gain:+.2f} over {t.users} users)" for t in best],
         }
         return _proposals(scene, Proposer(ProposeInstruction), given, count)
@@ -128,13 +128,20 @@ def _failure(bench: Bench, outcome: Outcome) -> str:
     assert score
     lacks = bench.lacks(outcome.instance, outcome.text)
     parts = [
-        f"Asked: {cut(bench.shows(outcome.instance), EXCERPT)}",
+        f"Asked: {cut(bench.asked(outcome.instance).request, EXCERPT)}",
         f"Written: {cut(outcome.text, EXCERPT)}",
         "It copies a text of the user's." if score.copied else "",
-        f"It lacks: {lacks}." if lacks else "",
+        lacks,
         f"Score: {score.value:.2f} ({bench.unit}{', lower is better' if score.harm else ''})",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _asked(bench: Bench, instance: HasUser) -> str:
+    """A request with what its answers are held against: for authorship, what the user wrote."""
+    asked = bench.asked(instance)
+    wanted = f"\nWanted: {cut(asked.reference, EXCERPT)}" if asked.reference else ""
+    return cut(asked.request, EXCERPT) + wanted
 
 
 def _one_a_user(instances: Sequence[HasUser]) -> list[HasUser]:

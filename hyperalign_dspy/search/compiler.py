@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.errors import GateFailed, UsageError
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe, slug
-from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.errors import GateFailed
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe, slug
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.budget import Budget, Reserve
 from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
-from hyperalign_dspy.search.evaluate import Evaluator, answered_share
+from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.forecast import forecast, seconds_a_call
+from hyperalign_dspy.search.headroom import headroom
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
-from hyperalign_dspy.search.pools import Pools, Wish
+from hyperalign_dspy.search.outputs import keeper
+from hyperalign_dspy.search.pools import Pools
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
@@ -45,7 +52,8 @@ class Plan:
 
     ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation, ``propose_calls``
     the prompt model's part. ``smallest_win`` is the win rate over the baseline that is found in 80% of runs (see
-    `hyperalign_dspy.metrics.stats.smallest_win`).
+    `hyperalign_dspy.metrics.stats.smallest_win`). Tokens, money (dollars) and time (seconds) are estimates for so many
+    calls; None is unknown. ``paid_visits`` is how many visits the caps buy at their worst.
     """
 
     run_id: str
@@ -56,14 +64,28 @@ class Plan:
     configurations: int
     calls: int
     confirm_calls: int
+    propose_calls: int
     smallest_win: float
     unit: str
-    propose_calls: int = 0
+    input_tokens: int
+    output_tokens: int
+    money: float | None
+    time: float | None
+    paid_visits: int
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a compile took: ``capped`` says that a cap ended its search."""
+
+    cost: Cost
+    seconds: float
+    capped: bool
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What a compile ends with."""
+    """What a compile ends with. ``capped``: a cap ended the search before the recipe did."""
 
     run: Run
     plan: Plan
@@ -76,6 +98,7 @@ class Compiled:
     frozen: Path
     frozen_is: str
     top: tuple[dict[str, Any], ...]
+    capped: bool
 
 
 class Compiler:
@@ -84,6 +107,7 @@ class Compiler:
     def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = ()) -> None:
         self.job, self.model, self.watcher = job, model, watcher
         self.command = list(command)
+        self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
         self.pools = Pools(job, self.space.baseline, model)
@@ -108,25 +132,27 @@ class Compiler:
         """What the run will do and can show.
 
         Raises:
-            UsageError: the call cap does not even cover the baseline and the confirmation; or demonstrations are to
-            be made of private texts.
+            UsageError: a cap does not even cover the pilot, one visit and the confirmation; or demonstrations are to be
+            made of private texts.
         """
         self.pools.refuse_private(self.bench.facts)
         recipe, bench = self.job.recipe, self.bench
-        most = self._most()
-        base = self._calls(self.space.baseline)
-        searched = len(bench.validation) * (base + recipe.finalists * most)
-        searched += recipe.visits * max(len(block) for block in self.blocks) * most
-        confirmed = self._confirm_calls(most)
+        most, base = self._most(), self._calls(self.space.baseline)
+        first, block = len(self.blocks[0]), max(len(block) for block in self.blocks)
+        whole = len(bench.validation)
+        made = self.pools.worst(bench, first)
+        # Of so many visits: the baseline is measured once an instance, and goes before them on the first block.
+        visits = [made + min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
+        searched = whole * (base + recipe.finalists * most) + recipe.visits * block * most
+        reserve = self._reserve
+        confirmed = reserve.calls + reserve.judge_calls
         users = len({i.user_id for i in bench.sealed})
         each = len(bench.sealed) / users
         total = searched + confirmed + self.pools.calls
-        least = confirmed + len(self.blocks[0]) * (base + most) + self._propose_calls()
-        if recipe.max_calls and recipe.max_calls < least:
-            raise UsageError(
-                f"{recipe.max_calls} calls are too few: the confirmation alone can take {confirmed}.",
-                fix=f"Give at least --max-calls {least}: that leaves room for the pilot and one visit.",
-            )
+        total = min(total, self.limits.max_calls or total)
+        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
+        budget.demand(first * (base + most) + made)
+        pace = seconds_a_call(self.model)
         return Plan(
             run_id=run_id_of(self.identity),
             users=users,
@@ -134,11 +160,14 @@ class Compiler:
             validation_instances=len(bench.validation),
             visits=recipe.visits,
             configurations=self.pools.configurations(),
-            calls=min(total, recipe.max_calls) if recipe.max_calls else total,
+            calls=total,
             confirm_calls=confirmed,
+            propose_calls=self.pools.calls,
             smallest_win=smallest_win(users, each),
             unit=bench.unit,
-            propose_calls=self.pools.calls,
+            **reserve.estimate(total - confirmed),
+            time=None if pace is None else pace * total,
+            paid_visits=budget.count(visits),
         )
 
     def run(self) -> Compiled:
@@ -146,17 +175,17 @@ class Compiler:
         start = time.monotonic()
         plan = self.plan()
         run = open_run(self.identity, self.command)
-        limits = Limits(max_calls=self.job.recipe.max_calls or None)
-        with Ledger(run.path("calls.jsonl"), limits) as ledger:
+        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
                 self._pilot(visits, evaluator)
                 self._propose(run, visits, evaluator, lm)
-                self._search(run, visits, evaluator, plan)
-                confirmation = self._confirm(evaluator, visits.winner(), self.judge(ledger))
-            cost = ledger.cost()
-        return self._finish(run, plan, visits, confirmation, cost, time.monotonic() - start)
+                budget = Budget(ledger, self._reserve, evaluator.concurrency)
+                self._search(run, visits, evaluator, budget)
+                confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
+            spent = Spent(ledger.cost(), time.monotonic() - start, bool(budget.refused))
+        return self._finish(run, plan, visits, confirmation, spent)
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", len(self.blocks[0]))
@@ -166,21 +195,16 @@ class Compiler:
                 f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
                 fix="Declare another adapter for the baseline in program.toml, or take another model.",
             )
+        self._headroom(visits, evaluator)
 
     def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any) -> None:
         """Have the candidates made that the recipe asks for; from here on program and space hold them."""
         pools, job = self.pools, self.job
         if not pools.wishes:
             return
-        reserve = self._confirm_calls(self._most())
-
-        def affords(wish: Wish) -> bool:
-            cap, worst = job.recipe.max_calls, wish.calls + (self._ahead() if wish.maker.whole else 0)
-            return not cap or evaluator.ledger.spent() + worst + reserve <= cap
-
         self.watch(evaluator, "propose", pools.calls + (len(self.bench.validation) if pools.whole else 0))
+        own = job.prompt_model in ("", self.model)
         scene = Scene(
-            predictor="",
             program=job.program,
             baseline=self.space.baseline,
             bench=self.bench,
@@ -188,16 +212,44 @@ class Compiler:
             first=visits.on_block(0),
             tried=tried_before(run, job.program),
             lm=lm,
-            prompt_lm=lm
-            if job.prompt_model in ("", self.model)
-            else connect(job.prompt_model, ledger=evaluator.ledger),
+            prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger),
             seed=job.seed,
         )
-        pools.make(run, scene, affords, self.watcher.say)
+        budget = Budget(evaluator.ledger, self._reserve, evaluator.concurrency)
+        pools.make(run, scene, budget.affords, self.watcher.say)
         self.bench.extend(pools.program())
         self.space = Space(pools.program(), pools.recipe())
 
-    def _search(self, run: Run, visits: Visits, evaluator: Evaluator, plan: Plan) -> None:
+    def _headroom(self, visits: Visits, evaluator: Evaluator) -> None:
+        """What the recipe's first start tells of noise; and whether what is left to gain could be shown at all."""
+        start = self.job.recipe.start[0] if self.job.recipe.start else {}
+        first = self.space.configuration(self.space.params(start))
+        if first == self.space.baseline:
+            return
+        self.watch(evaluator, "pilot", len(self.blocks[0]))
+        visits.visit(first)
+        found = headroom(visits.gaps(first), self.job.recipe.visits, self._shape(), self._room(visits.on_block(0)))
+        self.watcher.say(found.words(self.bench.unit))
+        if found.hopeless and not self.job.anyway:
+            raise GateFailed(
+                f"The smallest gain that the confirmation could show is {found.showable:.2f} {self.bench.unit}, and "
+                f"the baseline lies only {found.room:.2f} below the best that can be hoped for.",
+                fix="Take more users or requests (see `--power`), or search all the same with --anyway.",
+            )
+
+    def _shape(self) -> tuple[int, float]:
+        """Sealed users, and how many requests each has for one of a block's."""
+        sealed, block = ([i.user_id for i in part] for part in (self.bench.sealed, self.blocks[0]))
+        each = [len(ids) / len(set(ids)) for ids in (sealed, block)]
+        return len(set(sealed)), each[0] / each[1]
+
+    def _room(self, outcomes: Sequence[Outcome]) -> float | None:
+        """How far the baseline lies below the best that can be hoped for."""
+        values = [o.score.value for o in outcomes if o.score and not o.score.harm]
+        ceiling = self.bench.ceiling
+        return ceiling - fmean(values) if ceiling is not None and values else None
+
+    def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
         run.path("visits.jsonl").unlink(missing_ok=True)
         recipe = self.job.recipe
 
@@ -211,18 +263,20 @@ class Compiler:
             self.watcher.say(line + _excess(visits, visit.configuration))
 
         # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same.
-        lag = 1 if recipe.max_calls else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
+        lag = 1 if self.limits != Limits() else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
         orders = Orders(
             visits=recipe.visits,
             finalists=recipe.finalists,
             start=recipe.start,
             lag=lag,
-            affords=lambda configuration, blocks: self._affords(visits, configuration, evaluator.ledger, plan, blocks),
+            affords=lambda configuration, blocks: budget.affords(self._worst(visits, configuration, blocks)),
             begins=begins,
             ended=ended,
         )
         study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed)
-        self.watcher.say(f"The search ends: {search(study, visits, orders)}.")
+        reason = search(study, visits, orders)
+        room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
+        self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 
     def judge(self, ledger: Ledger) -> ModelJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
@@ -233,36 +287,15 @@ class Compiler:
 
         return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
 
-    def _confirm(self, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
+    def _confirm(self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most)
+        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most, keeper(run, self.bench))
 
-    def _finish(
-        self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, cost: Cost, seconds: float
-    ) -> Compiled:
+    def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
         chosen = visits.winner()
-        gained = confirmation.verdict == "gain"
-        kept = chosen if gained else self.space.baseline
-        facts = dict(self.bench.facts)
-        provenance = Provenance(
-            program=self.job.program,
-            recipe=self.job.recipe,
-            model=self.model,
-            model_facts=describe(self.model),
-            configuration=kept.as_dict(),
-            identity=self.identity,
-            facts=facts,
-            confirmation=confirmation.as_dict(),
-            cost=asdict(cost),
-            frozen_is=COMPILED if gained else "baseline",
-            candidates=self.pools.held(kept),
-        )
-        module = self.bench.module(kept)
-        freeze(module, provenance, run.path("frozen"))
-        place = writable_frozen(self.job.program.name, slug(self.model))
-        freeze(module, provenance, place)
+        frozen, frozen_is = self._freeze(run, chosen, confirmation, spent.cost)
         top = tuple(_summary(s, self.space.baseline) for s in visits.ranking()[:3])
         compiled = Compiled(
             run,
@@ -270,15 +303,51 @@ class Compiler:
             chosen,
             dict(chosen.differs(self.space.baseline)),
             confirmation,
-            facts,
-            cost,
-            seconds,
-            place,
-            provenance.frozen_is,
+            dict(self.bench.facts),
+            spent.cost,
+            spent.seconds,
+            frozen,
+            frozen_is,
             top,
+            spent.capped,
         )
         write_json(run.path("result.json"), result_of(compiled))
         return compiled
+
+    def _freeze(
+        self,
+        run: Run,
+        chosen: Configuration,
+        confirmation: Confirmation,
+        cost: Cost,
+        module: Any = None,
+        private: bool = False,
+    ) -> tuple[Path, str]:
+        """Freeze what was chosen (``module``, where no configuration builds it) if it gained, else the baseline.
+
+        Returns the folder on the shelf, and which of the two it holds.
+        """
+        gained = confirmation.verdict == "gain"
+        kept = chosen if gained else self.space.baseline
+        provenance = Provenance(
+            program=self.job.program,
+            recipe=self.job.recipe,
+            model=self.model,
+            model_facts=describe(self.model),
+            configuration=kept.as_dict(),
+            identity=self.identity,
+            facts=dict(self.bench.facts),
+            confirmation=confirmation.as_dict(),
+            cost=asdict(cost),
+            frozen_is=COMPILED if gained else "baseline",
+            private=(private and gained) or self.pools.private(kept, self.bench.facts),
+            candidates=self.pools.held(kept),
+        )
+        held = module if gained and module is not None else self.bench.module(kept)
+        freeze(held, provenance, run.path("frozen"))
+        place = writable_frozen(self.job.program.name, slug(self.model))
+        freeze(held, provenance, place)
+        return place, provenance.frozen_is
 
     def watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
         """Let the watcher hear of every instance from here on, as part of this phase."""
@@ -291,36 +360,44 @@ class Compiler:
 
         evaluator.tick = tick
 
-    def _affords(
-        self, visits: Visits, configuration: Configuration, ledger: Ledger, plan: Plan, blocks: int = 1
-    ) -> bool:
-        """Whether the next visits at their worst case leave the confirmation's reserve whole."""
-        cap = self.job.recipe.max_calls
+    def _worst(self, visits: Visits, configuration: Configuration, blocks: int) -> int:
+        """The most calls that a configuration's next blocks can cost."""
         own, rival = visits.ahead(configuration, blocks)
-        worst = own * self._calls(configuration) + rival * self._calls(visits.baseline)
-        return not cap or ledger.spent() + worst + plan.confirm_calls <= cap
+        return own * self._calls(configuration) + rival * self._calls(visits.baseline)
 
-    def _confirm_calls(self, most: int) -> int:
-        # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
-        arms = arms_of(self.bench, self.space.baseline, self.space.baseline)
-        return len(self.bench.sealed) * (most * len(arms) + (CALLS if self.job.judge else 0))
-
-    def _ahead(self) -> int:
-        """What the baseline costs on the validation instances that the pilot leaves out."""
-        return (len(self.bench.validation) - len(self.blocks[0])) * self._calls(self.space.baseline)
-
-    def _propose_calls(self) -> int:
-        """The most calls before the first visit, the pilot excepted."""
-        return self.pools.calls + (self._ahead() if self.pools.whole else 0)
+    @cached_property
+    def _reserve(self) -> Reserve:
+        """What is kept for the confirmation, told from the costliest program that it could be of."""
+        space, prices, judge = self.space, self.job.prices, self.job.judge
+        costliest, sealed = self._costliest(), len(self.bench.sealed)
+        tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
+        arms = arms_of(self.bench, space.baseline, costliest)
+        return Reserve(
+            instances=sealed,
+            # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
+            calls=sealed * len(arms) * self._most(),
+            judge_calls=sealed * CALLS if judge else 0,
+            forecast=forecast(self.bench, tried, arms, self.job.recipe.max_tokens, judged=bool(judge)),
+            price=prices.of(self.model),
+            judge_price=prices.of(judge),
+        )
 
     def _most(self) -> int:
-        """The most calls that an instance can cost: of every slot the costliest candidate."""
-        of = self.space.configuration
-        costliest: dict[str, Value] = {}
+        """The most calls that an instance can cost."""
+        return max(self._calls(self._costliest()), self._calls(self.space.baseline))
+
+    def _costliest(self) -> Configuration:
+        """Of every slot the candidate with the most calls, and among these the largest number."""
+
+        def cost(slot: str, value: Value) -> tuple[int, float]:
+            size = value if isinstance(value, (int, float)) else 0
+            return self._calls(self.space.configuration({slot: value})), size
+
+        chosen: dict[str, Value] = {}
         for slot, candidates in self.space.slots.items():
-            calls = [self._calls(of({slot: value})) for value in candidates]
-            costliest[slot] = candidates[calls.index(max(calls))]
-        return max(self._calls(of(costliest)), self._calls(self.space.baseline))
+            costs = [cost(slot, value) for value in candidates]
+            chosen[slot] = candidates[costs.index(max(costs))]
+        return self.space.configuration(chosen)
 
     def _try_candidates(self) -> None:
         """Make a module of every candidate and start: a name that means nothing is found before anything is paid."""
@@ -369,4 +446,5 @@ def result_of(compiled: Compiled) -> dict[str, Any]:
         "frozen": str(compiled.frozen),
         "frozen_is": compiled.frozen_is,
         "top": list(compiled.top),
+        "capped": compiled.capped,
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -11,7 +11,7 @@ from hyperalign_dspy.metrics.stats import Agreement, Estimate, agreement, paired
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.search.opinion import Judge, Opinion, gated
-from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
 from hyperalign_dspy.types import Cost
 
@@ -74,11 +74,20 @@ class Confirmation:
 
 
 def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> list[Arm]:
-    """What is measured: controls, the baseline, the baseline at the compiled drafts and temperature, the compiled."""
+    """What is measured: controls, the baseline, the baseline at the compiled drafts and temperature, the compiled.
+
+    Where an optimiser made the compiled program its settings are the baseline's, and so are those of the controls; but
+    for the wrong user, whom the compiled program itself is given.
+    """
     theirs = compiled.as_dict()
     equal = {slot: theirs[slot] for slot in ("drafts", "temperature") if slot in theirs}
+    controls = bench.controls(compiled)
+    if OPTIMIZER in theirs:
+        controls = [
+            replace(a, configuration=compiled) if a.knows == "stranger" else a for a in bench.controls(baseline)
+        ]
     return [
-        *bench.controls(compiled),
+        *controls,
         Arm(BASELINE, baseline, note="as published, 1 draft"),
         Arm(EQUAL, baseline.changed(**equal), note="what the verdict is against"),
         Arm(COMPILED, compiled),
@@ -91,8 +100,9 @@ def confirm(
     arms: Sequence[Arm],
     judge: Judge | None = None,
     at_most: Mapping[str, float] | None = None,
+    keep: Callable[[Mapping[str, Sequence[Outcome]]], None] = lambda outcomes: None,
 ) -> Confirmation:
-    """Measure all arms once on the sealed users.
+    """Measure all arms once on the sealed users; ``keep`` hears of every arm's outcomes, by its name.
 
     A judge that has qualified has to see a gain too, and texts that exceed a constraint are none.
     """
@@ -102,6 +112,7 @@ def confirm(
         phase = f"confirm:{arm.name}"
         found = evaluator.outcomes(arm, bench.sealed, sealed=True, phase=phase)
         measured[arm.name] = (found, evaluator.ledger.cost(phase))
+    keep({arm.name: measured[arm.name][0] for arm in arms})
     rival = measured[EQUAL][0]
     rows = tuple(_row(arm, *measured[arm.name], rival) for arm in arms)
     compiled = measured[COMPILED][0]

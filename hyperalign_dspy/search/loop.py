@@ -71,7 +71,7 @@ def search(study: Study, visits: Visits, orders: Orders) -> str:
         number, configuration = asked
         if not orders.affords(configuration, 1):
             study.drop(number)
-            reason = "the budget leaves no room for another visit; what is left is for the confirmation"
+            reason = "the budget leaves no room for another visit"
             break
         orders.begins(f"visit {place}/{orders.visits}", configuration, 1)
         flying.append((place, number, visits.begin(configuration)))

@@ -29,7 +29,7 @@ from hyperalign_dspy.shelf.configure import INSTRUCTION, SEED, Configuration, bu
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import public_name
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec, Value
-from hyperalign_dspy.tasks.protocol import Job
+from hyperalign_dspy.tasks.protocol import Bench, Job
 
 SCHEMA = "hyperalign/candidates/1"
 
@@ -119,16 +119,26 @@ class Pools:
                 fix="Give --embed-private if it may, or take them out of [candidates] in the recipe.",
             )
 
-    def make(self, run: Run, scene: Scene, affords: Callable[[Wish], bool], say: Callable[[str], None]) -> None:
+    def worst(self, bench: Bench, first: int) -> int:
+        """The most calls once the first block, of so many instances, is answered."""
+        return self.calls + (self._ahead(bench, first) if self.whole else 0)
+
+    def private(self, configuration: Configuration, facts: Mapping[str, Any]) -> bool:
+        """Whether a configuration holds texts of a corpus that is not public."""
+        embedding = {wish.name for wish in self.wishes if wish.maker.embeds}
+        held = any(made["maker"] in embedding for made in self.held(configuration).values())
+        return held and not facts.get("public")
+
+    def make(self, run: Run, scene: Scene, affords: Callable[[int], bool], say: Callable[[str], None]) -> None:
         """Let every maker make its candidates, and write them to the run's candidates.json.
 
-        ``affords`` says whether a wish at its worst leaves the confirmation's reserve whole; one that does not is
+        ``affords`` says whether so many more calls leave the confirmation's reserve whole; a wish that does not is
         passed over. ``say`` hears one line a wish.
         """
         self.made, self.dropped = {}, {}
         ledger = scene.evaluator.ledger
         for wish in self.wishes:
-            if not affords(wish):
+            if not affords(wish.calls + (self._ahead(scene.bench, len(scene.first)) if wish.maker.whole else 0)):
                 say(f"{wish.name}: the budget leaves no room for it; the rest is for the search and the confirmation.")
                 continue
             own, before = replace(scene, predictor=wish.predictor, phase=wish.phase), ledger.cost(wish.phase).calls
@@ -156,6 +166,10 @@ class Pools:
         """Slot -> id, maker, model and content of the made candidates that a configuration holds."""
         values = configuration.as_dict()
         return {slot: vars(m) for slot, found in self.made.items() for m in found if values[slot] == m.id}
+
+    def _ahead(self, bench: Bench, first: int) -> int:
+        """What the baseline costs on the validation instances that the first block leaves out."""
+        return (len(bench.validation) - first) * bench.calls(self.baseline)
 
     def _check(self) -> None:
         own = self.baseline.as_dict()

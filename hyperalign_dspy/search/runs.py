@@ -6,8 +6,10 @@ tried.json     instructions of earlier runs, as they were when this one began to
 candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
 visits.jsonl   every visit with its instances
+outputs.jsonl  every text of the confirmation, with its request and value
 result.json    the confirmation and verdict, once there
 frozen/        the frozen program, once there
+report.html    the run on one page, where one was asked for
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str]) -> 
     run = open_run({**compiler.identity, "recipe": f"{job.recipe.name}-scores"}, command)
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     found: dict[Configuration, list[Outcome]] = {}
-    with Ledger(run.path("calls.jsonl")) as ledger:
+    with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
             compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))

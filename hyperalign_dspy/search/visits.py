@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
-from hyperalign_dspy.metrics.stats import Estimate, paired
+from hyperalign_dspy.metrics.stats import Estimate, paired, per_user
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
@@ -121,6 +121,11 @@ class Visits:
     def known(self, configuration: Configuration) -> float:
         """The mean paired difference of a visited configuration over all that it has seen."""
         return self._estimate(configuration).mean
+
+    def gaps(self, configuration: Configuration) -> list[float]:
+        """Each user's mean paired difference so far."""
+        met = [m for m in self._met if m.configuration == configuration]
+        return per_user([m.value for m in met], [m.user for m in met])
 
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""

@@ -76,7 +76,7 @@ def _limits(manifest: Mapping[str, Any]) -> str:
     texts = manifest["embedded_texts"]
     held = f"holds {texts['demonstrations']} demonstrations" if texts["demonstrations"] else "holds nobody's texts"
     if texts["private"]:
-        held += ", made from texts that are not public"
+        held += ", and texts of users of the corpus, which are not public: do not pass it on"
     shared = manifest["data"].get("demonstrations_share")
     if texts["demonstrations"] and shared is not None:
         held += f" (they share {shared} words in a row at most with any text of the corpus)"

@@ -15,6 +15,8 @@ from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.specs import ProgramSpec, Value, digest
 
 SEED = "seed"
+# The slot that says which optimiser made the instructions and demonstrations: only the program itself holds these.
+OPTIMIZER = "optimizer"
 INSTRUCTION, DEMOS = "instruction", "demos"
 
 
@@ -53,8 +55,11 @@ def build(program: ProgramSpec, configuration: Configuration) -> Any:
 
     Raises:
         UnknownName: a module, predictor, instruction or demo set that does not exist. UsageError: a setting that does
-        not, or a value that makes no sense.
+        not, a value that makes no sense, or a configuration that an optimiser's own program stands for.
     """
+    made_by = configuration.as_dict().get(OPTIMIZER)
+    if made_by:
+        raise UsageError(f"What {made_by} made cannot be built from its settings.", fix="Load the frozen program.")
     module = new_module(program.module)
     predictors = dict(module.named_predictors())
     for slot, value in configuration.values:
@@ -106,7 +111,11 @@ def adjust(module: Any, settings: Mapping[str, Value]) -> None:
 
 def settings_of(configuration: Mapping[str, Value]) -> dict[str, Value]:
     """The slots of a configuration that are settings and not a predictor's."""
-    return {slot: value for slot, value in configuration.items() if not slot.endswith((".instruction", ".demos"))}
+    return {
+        slot: value
+        for slot, value in configuration.items()
+        if slot != OPTIMIZER and not slot.endswith((".instruction", ".demos"))
+    }
 
 
 def _named(predictors: Mapping[str, Any], name: str) -> Any:

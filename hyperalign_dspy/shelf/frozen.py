@@ -17,7 +17,7 @@ from typing import Any
 from hyperalign_dspy.errors import DataError, FrozenMismatch, UnknownName
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.card import card
-from hyperalign_dspy.shelf.configure import DEMOS, INSTRUCTION, adjust, new_module, settings_of
+from hyperalign_dspy.shelf.configure import INSTRUCTION, adjust, new_module, settings_of
 from hyperalign_dspy.shelf.files import dump, fresh_folder, read_json, replace_folder, write_text, writing
 from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
 from hyperalign_dspy.shelf.locate import frozen_folders
@@ -28,10 +28,9 @@ SCHEMA = "hyperalign/frozen/1"
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a frozen program comes from: what it was made of, by, and on, and what was measured.
-
-    ``candidates`` are those that a maker added to the library and that the configuration holds: slot -> id, maker,
-    prompt model and content.
+    """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
+    texts of the corpus' users, which are not public. ``candidates`` are those that a maker added to the library and
+    that the configuration holds: slot -> id, maker, prompt model and content.
     """
 
     program: ProgramSpec
@@ -44,6 +43,7 @@ class Provenance:
     confirmation: Mapping[str, Any]
     cost: Mapping[str, Any]
     frozen_is: str
+    private: bool = False
     candidates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -158,7 +158,7 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "measured": dict(provenance.confirmation),
         "cost": dict(provenance.cost),
         "candidates": {slot: dict(made) for slot, made in provenance.candidates.items()},
-        "embedded_texts": _embedded(module, provenance),
+        "embedded_texts": _embedded(module, provenance.private),
     }
     return {**values, "manifest_sha256": _self_hash(values)}
 
@@ -168,13 +168,10 @@ def public_name(model: str) -> str:
     return f"gguf:{Path(model).name}" if model.startswith("gguf:") else model
 
 
-def _embedded(module: Any, provenance: Provenance) -> dict[str, Any]:
-    """Whether demonstrations hold anybody's text: those of a program.toml are written for it, those that a maker added
-    come from the corpus.
-    """
+def _embedded(module: Any, private: bool) -> dict[str, Any]:
+    """Whether a program holds anybody's text: demonstrations of a program.toml are written for it."""
     count = sum(len(predictor.demos) for predictor in module.predictors())
-    taken = any(slot.endswith(f".{DEMOS}") for slot in provenance.candidates)
-    return {"demonstrations": count, "private": taken and not provenance.facts.get("public", False)}
+    return {"demonstrations": count, "private": private}
 
 
 def _self_hash(manifest: Mapping[str, Any]) -> str:

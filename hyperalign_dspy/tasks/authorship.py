@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
+import dspy
+
 from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
-from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unmet
+from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unlike
 from hyperalign_dspy.metrics.panel import VERIFIERS, fit_ngrams
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import ProgramSpec, digest
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
-from hyperalign_dspy.types import Corpus, Instance, TextPair, User
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
+from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
 NEEDS = Needs()
 # Verifiers that are printed beside the primary one. Not "shape", which looks at what chooses among drafts.
 PANEL = ("words", "compression")
-# Words of a sample that whoever writes instructions is shown.
-EXCERPT = 40
+# A text of this many log-odds is scored 0.73 for an optimiser that wants 0 to 1. Texts of small models lie between -12
+# and 5: with the plain logistic function all but the best would be 0.
+LOGISTIC = 4.0
+# So many habits in which a text differs are told to an optimiser that reads feedback.
+MOST_SAID = 4
 # A text's word budget where the job names none.
 WORDS = 60
 
@@ -131,9 +137,27 @@ class AuthorshipBench:
         """One text on the instance's request; the seed depends on the instance alone, whatever the arm."""
         shown = self._stranger(instance).shown if knows == "stranger" else instance.shown
         known: dict[str, Any] = {"hypotheses": []} if knows == "nobody" else {}
-        seed = _order(self.job.seed, instance.instance_id) % 2**28
-        written = module(samples=list(shown), request=instance.request, seed=seed, **known)
+        written = module(**self._inputs(instance, shown), **known)
         return Answer(written.text, tuple(sample.text for sample in shown))
+
+    def example(self, instance: Instance) -> dspy.Example:
+        """Samples, request and seed. What the user wrote on the request is no part of it: no prompt may show it."""
+        inputs = self._inputs(instance, instance.shown)
+        return dspy.Example(**inputs, **{LABEL: instance.instance_id}).with_inputs(*inputs)
+
+    def metric(
+        self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+    ) -> Any:
+        """A logistic function of the log-odds, 0.5 where they are 0; 0 for a text that copies a sample."""
+        del trace, pred_trace
+        instance = self._by_id[example[LABEL]]
+        text = text_of(prediction)
+        if not text:
+            return marked(0.0, lambda: "There is no text.", pred_name)
+        shown = tuple(sample.text for sample in instance.shown)
+        score = self.score([Answer(text, shown)], [instance], sealed=False)[0]
+        value = 0.0 if score.copied else 1 / (1 + math.exp(-score.value / LOGISTIC))
+        return marked(value, lambda: self._said(score, text, shown), pred_name)
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
         """Log-odds and rank by the primary verifier, log-odds by the others (sealed only), and copying."""
@@ -149,18 +173,26 @@ class AuthorshipBench:
             for n, answer in enumerate(answers)
         ]
 
+    @property
+    def ceiling(self) -> float:
+        """The validation users' own held-out texts, as the search's judge sees them, cut as generated ones are."""
+        words = int(self.job.options.get("words", WORDS))
+        own = [cut(i.reference, words) for i in self.validation]
+        return float(self.search_judge.log_odds(own, [i.user_id for i in self.validation]).mean())
+
+    def asked(self, instance: Instance) -> Asked:
+        """The request, and what the user wrote for it."""
+        return Asked(instance.request, instance.reference)
+
     def pair(self, instance: Instance, mine: str, rival: str) -> TextPair:
         """Which text is by the writer of the samples that a prompt may show."""
         samples = tuple(sample.text for sample in instance.shown[:SHOWN])
         return TextPair("authorship", instance.user_id, mine, rival, None, instance.request, samples)
 
-    def shows(self, instance: Instance) -> str:
-        """The request, and the beginning of an earlier text of the user's."""
-        return f"{instance.request}\nAn earlier text of theirs: {cut(instance.shown[0].text, EXCERPT)}"
-
     def lacks(self, instance: Instance, text: str) -> str:
-        """The user's habits that a text meets least."""
-        return "; ".join(unmet(text, measured_hypotheses([s.text for s in instance.shown], self.background)))
+        """The measured habits in which a text lies furthest from its user."""
+        hypotheses = measured_hypotheses([sample.text for sample in instance.shown], self.background)
+        return " ".join(unlike(text, hypotheses, MOST_SAID))
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
@@ -187,6 +219,25 @@ class AuthorshipBench:
         """One call a draft, and one to infer."""
         values = configuration.as_dict()
         return int(values["drafts"]) + int(values["told"] in ("inferred", "both"))
+
+    def _inputs(self, instance: Instance, shown: Sequence[Sample]) -> dict[str, Any]:
+        seed = _order(self.job.seed, instance.instance_id) % 2**28
+        return {"samples": list(shown), "request": instance.request, "seed": seed}
+
+    @cached_property
+    def _by_id(self) -> Mapping[str, Instance]:
+        """The instances that a search may see."""
+        return {instance.instance_id: instance for instance in self.validation}
+
+    def _said(self, score: Score, text: str, shown: Sequence[str]) -> str:
+        """A score in words: how surely it is the user's, and what in it is not theirs."""
+        head = (
+            f"A judge of style ranks the true writer {score.rank} of {len(self.search_judge.users)} for this text "
+            f"(log-odds {score.value:+.1f}; above 0 it takes the text for theirs)."
+        )
+        copied = ["It copies one of the samples word by word, which counts as a failure."] if score.copied else []
+        habits = unlike(text, measured_hypotheses(shown, self.background), MOST_SAID)
+        return " ".join([head, *copied, *habits])
 
     def _demonstrations_share(self) -> int:
         """The longest run of words that a demonstration of the program shares with anybody's text in the corpus."""

@@ -13,9 +13,9 @@ import dspy
 from hyperalign_dspy import registry
 from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
-from hyperalign_dspy.shelf.configure import Configuration, build
+from hyperalign_dspy.shelf.configure import Configuration, build, new_module
 from hyperalign_dspy.shelf.specs import ProgramSpec, digest
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked
 from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
@@ -54,9 +54,12 @@ class ExamplesTask:
 class ExamplesBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
+    # A metric of one's own may end anywhere.
+    ceiling = None
+
     def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
         self.job, self.program = job, job.program
-        self.metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
+        self._metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
             "metric", job.program.metric, {}
         )
         self.unit = job.program.metric.partition(":")[2]
@@ -111,21 +114,40 @@ class ExamplesBench:
         return [self._one(answer.text, instance) for answer, instance in zip(answers, instances, strict=True)]
 
     def _one(self, text: str, instance: ExampleInstance) -> Score:
-        example = dspy.Example(**instance.row).with_inputs(*self.job.program.inputs)
-        return Score(float(self.metric(example, dspy.Prediction(**json.loads(text)))))
+        return Score(float(self._metric(self.example(instance), dspy.Prediction(**json.loads(text)))))
+
+    def example(self, instance: ExampleInstance) -> dspy.Example:
+        """The row; all but the inputs are labels."""
+        return dspy.Example(**{LABEL: instance.instance_id, **instance.row}).with_inputs(*self.job.program.inputs)
+
+    def metric(
+        self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+    ) -> Any:
+        """What the program's own metric says, as it says it: on which scale is its author's choice."""
+        del trace, pred_trace
+        if not isinstance(prediction, dspy.Prediction) or not prediction.keys():
+            return marked(0.0, lambda: "There is no answer.", pred_name)
+        value = float(self._metric(example, prediction))
+        return marked(value, lambda: f"{self.unit} is {value:.3g} for this answer.", pred_name)
+
+    def asked(self, instance: ExampleInstance) -> Asked:
+        """The inputs, and the row's other columns, each as one JSON text."""
+        others = [name for name in instance.row if name not in self.job.program.inputs]
+        return Asked(
+            self._columns(instance, self.job.program.inputs), self._columns(instance, others) if others else ""
+        )
 
     def pair(self, instance: ExampleInstance, mine: str, rival: str) -> TextPair:
         """Which output does better what the inputs ask for."""
-        return TextPair("helpfulness", instance.user_id, mine, rival, None, self.shows(instance))
-
-    def shows(self, instance: ExampleInstance) -> str:
-        """The inputs as one JSON text."""
-        return json.dumps({name: instance.row[name] for name in self.job.program.inputs}, ensure_ascii=False)
+        return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
 
     def lacks(self, instance: ExampleInstance, text: str) -> str:
         """Nothing that the metric does not say."""
         del instance, text
         return ""
+
+    def _columns(self, instance: ExampleInstance, names: Sequence[str]) -> str:
+        return json.dumps({name: instance.row[name] for name in names}, ensure_ascii=False, default=str)
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """None: there is no user to be wrong about."""
@@ -134,7 +156,8 @@ class ExamplesBench:
 
     def calls(self, configuration: Configuration) -> int:
         """One call a predictor."""
-        return len(build(self.program, configuration).predictors())
+        del configuration
+        return len(new_module(self.job.program.module).predictors())
 
 
 def _instances(rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str) -> list[ExampleInstance]:

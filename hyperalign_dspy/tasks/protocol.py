@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import dspy
+
+from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.types import TextPair
@@ -16,9 +20,10 @@ Knows = Literal["user", "stranger", "nobody"]
 @dataclass(frozen=True)
 class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
-    opinion on the confirmation, if any; ``notify`` hears of slow steps. ``prompt_model`` makes the candidates that the
-    recipe asks for; where it is empty, the model that is compiled for does. ``embed_private`` lets a frozen program
-    hold texts of a corpus that is not declared public.
+    opinion on the confirmation, if any; ``anyway``: search even where the pilot leaves no hope of showing a gain;
+    ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
+    part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
+    model that is compiled for does. ``embed_private`` lets a frozen program hold texts of a corpus that is not public.
     """
 
     program: ProgramSpec
@@ -28,6 +33,9 @@ class Job:
     seed: int = 0
     notify: Callable[[str], None] = lambda message: None
     judge: str = ""
+    anyway: bool = False
+    limits: Limits = field(default_factory=Limits)
+    prices: Prices = field(default_factory=Prices)
     prompt_model: str = ""
     embed_private: bool = False
 
@@ -86,6 +94,16 @@ class Arm:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An instance as a reader is to see it: its request, and what its answers are held against ("" where that is not a
+    text).
+    """
+
+    request: str
+    reference: str = ""
+
+
 class Bench(Protocol):
     """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
 
@@ -125,14 +143,18 @@ class Bench(Protocol):
     def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
         """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
 
+    @property
+    def ceiling(self) -> float | None:
+        """The mean value on validation instances that is the best to hope for; None where nobody knows."""
+
+    def asked(self, instance: HasUser) -> Asked:
+        """The request and the reference of an instance, for a person to read."""
+
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
 
-    def shows(self, instance: HasUser) -> str:
-        """What the program is asked and goes by, in few words, for whoever is to write instructions for it."""
-
     def lacks(self, instance: HasUser, text: str) -> str:
-        """What a text for an instance lacks, in words; empty where the score says all that is known."""
+        """What is wrong with a text for an instance, in sentences; empty where the score says all that is known."""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What the compiled configuration is to be measured beside, the baseline excepted."""
@@ -140,12 +162,41 @@ class Bench(Protocol):
     def calls(self, configuration: Configuration) -> int:
         """The most calls that one instance can cost."""
 
+    def example(self, instance: HasUser) -> dspy.Example:
+        """An instance as DSPy's optimisers take it: its inputs are what `answer` gives a module that knows the user,
+        and the label `LABEL` says which instance it is.
+        """
+
+    def metric(
+        self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
+    ) -> Any:
+        """The score of a prediction by the search's judge, as DSPy's optimisers take it: higher is better, whatever the
+        instance, and 0 for what copies or is no answer. See `marked` for what it returns.
+        """
+
 
 class Task(Protocol):
     """Lays out a job. Registered by name; ``program.toml`` says which."""
 
     def prepare(self, job: Job) -> Bench:
         """Read the corpus, split it and make the judges ready. Calls no model."""
+
+
+# Names an instance among the labels of its example.
+LABEL = "instance_id"
+
+
+def marked(value: float, feedback: Callable[[], str], pred_name: Any) -> Any:
+    """A number; with ``feedback`` in words where an optimiser asks on behalf of one predictor, as GEPA does.
+
+    A bare number is what others want: some take any object for a success.
+    """
+    return value if pred_name is None else dspy.Prediction(score=value, feedback=feedback())
+
+
+def text_of(prediction: Any) -> str:
+    """The text that a prediction holds; empty of what is none, such as an answer that could not be read."""
+    return str(getattr(prediction, "text", None) or "")
 
 
 # What a fall of harm counts beside help. A gain asks for more help and no more harm, so refusing everything is none.

@@ -185,6 +185,27 @@ def test_a_frozen_program_is_measured_again_and_the_answers_are_kept(small: Path
     assert (other.returncode, "has seen some of these users" in other.stderr) == (2, True)
 
 
+def test_a_run_is_written_as_one_page_with_every_text_of_its_confirmation(
+    done: tuple[Path, dict[str, Any], str], inside: Inside
+) -> None:
+    folder, result, _ = done
+    place = folder / ".hyperalign/runs" / result["run"]
+    texts = [json.loads(line) for line in (place / "outputs.jsonl").read_text().splitlines()]
+    arms = [row["name"] for row in result["confirmation"]["rows"]]
+    assert list(dict.fromkeys(row["arm"] for row in texts)) == arms
+    assert len(texts) == len(arms) * result["confirmation"]["rows"][0]["gap"]["n_instances"]
+    assert all(row["request"] and row["reference"] and row["text"] for row in texts)
+    reply = inside("report", result["run"][:14], cwd=folder)
+    assert (reply.returncode, reply.stdout.strip()) == (0, str(place / "report.html"))
+    page = (place / "report.html").read_text()
+    compiled = result["confirmation"]["rows"][-1]["gap"]
+    assert f"{compiled['mean']:+.2f} [{compiled['low']:+.2f}, {compiled['high']:+.2f}]" in page
+    assert texts[-1]["text"].split("\n")[0][:20] in page
+    other = json.loads(inside("report", result["run"], "--out", "a/page.html", "--json", cwd=folder).stdout)
+    assert Path(other["report"]).read_text() == page
+    assert inside("report", "nothing", cwd=folder).returncode == 2
+
+
 BROKEN = {"an array": "[]", "half": '{"schema": "hyperalign/frozen/1", ', "no words": "{}"}
 
 
@@ -266,7 +287,7 @@ def test_a_killed_run_goes_on_where_it_stood(small: Path, inside: Inside) -> Non
 def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside: Inside) -> None:
     most = json.loads(inside(*SMALL, "--plan", "--json", cwd=small).stdout)["plan"]["calls"]
     reply = inside(*SMALL, "--max-calls", str(most - 40), "--json", cwd=small)
-    assert reply.returncode == 0, reply.stderr
+    assert (reply.returncode, json.loads(reply.stdout)["capped"]) == (4, True), reply.stderr
     assert json.loads(reply.stdout)["cost"]["calls"] <= most - 40
     refused = inside(*SMALL, "--max-calls", "50", cwd=small)
     assert refused.returncode == 2
@@ -274,7 +295,7 @@ def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside:
     least = re.search(r"at least --max-calls (\d+)", refused.stderr)
     assert least
     capped = inside(*SMALL, "--max-calls", least[1], "--json", cwd=small)
-    assert (capped.returncode, json.loads(capped.stdout)["cost"]["calls"] <= int(least[1])) == (0, True)
+    assert (capped.returncode, json.loads(capped.stdout)["cost"]["calls"] <= int(least[1])) == (4, True)
 
 
 def test_a_capped_run_decides_the_same_when_it_is_killed_or_given_again(small: Path, inside: Inside) -> None:

@@ -15,7 +15,8 @@ import pytest
 from dspy.lm15 import Config, FunctionTool, Message, Reasoning, Request
 
 from hyperalign_dspy.errors import BudgetReached, DataError, UsageError
-from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 
 

@@ -23,7 +23,6 @@ from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine, _scripted
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among
-from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unmet
 from hyperalign_dspy.search import compiler as compiling
 from hyperalign_dspy.search.candidates import Scene, goodness
 from hyperalign_dspy.search.cleaning import LONGEST, clean, clean_demos, clean_instructions
@@ -121,7 +120,7 @@ def recipe_of(folder: Path, wishes: str) -> RecipeSpec:
 
 
 def job_of(recipe: RecipeSpec, **more: Any) -> Job:
-    return Job(load_program("authorship"), recipe, "bundled", {"words": 18}, **more)
+    return Job(load_program("authorship"), recipe, "bundled", {"words": 18}, anyway=True, **more)
 
 
 def compiled(job: Job, heard: Heard | None = None) -> Compiled:
@@ -172,7 +171,7 @@ def test_what_makers_see_is_of_validation_users_only(tmp_path: Path, model: Mode
 
 def test_a_reflective_maker_is_told_what_the_texts_lack(tmp_path: Path, model: Model) -> None:
     compiled(job_of(recipe_of(tmp_path, "reflective = 1\n")))
-    assert re.search(r"It lacks: the user .+? (more|less) \([\d.]+ .+?; the text has [\d.]+\)", model.asked[0])
+    assert re.search(r"(more|less) than this person does \([\d.]+ against [\d.]+ .+?\)", model.asked[0])
     assert "log-odds" in model.asked[0]
 
 
@@ -238,12 +237,15 @@ def test_other_tasks_have_candidates_made_too(tmp_path: Path, model: Model) -> N
     wishes = '[candidates."answer"]\ngrounded = 1\nreflective = 1\nbootstrap = 1\n'
     (tmp_path / "few.toml").write_text(text.replace("visits = 6", "visits = 1") + wishes)
     recipe = load_recipe("few.toml", "deliberative")
-    job = Job(load_program("deliberative"), recipe, "bundled", embed_private=True)
+    job = Job(load_program("deliberative"), recipe, "bundled", anyway=True, embed_private=True)
     compiler = Compiler(job, "scripted", Heard())
     made = read_json(compiler.run().run.path("candidates.json"))["candidates"]
     assert set(made["answer.instruction"]) == {"grounded-1", "reflective-1"}
     assert all({"request", "text"} <= set(demo) for demo in made["answer.demos"]["bootstrap-1"]["content"])
-    assert "Who asks" in model.asked[0]
+    assert sum("Score:" in prompt and "helpfulness" in prompt for prompt in model.asked) == 1
+    taking = compiler.space.configuration({"answer.demos": "bootstrap-1"})
+    assert compiler.pools.private(taking, compiler.bench.facts)
+    assert not compiler.pools.private(compiler.space.baseline, compiler.bench.facts)
 
 
 def test_a_cap_that_leaves_no_room_for_makers_is_refused_and_the_reserve_is_never_touched(
@@ -251,10 +253,10 @@ def test_a_cap_that_leaves_no_room_for_makers_is_refused_and_the_reserve_is_neve
 ) -> None:
     without = recipe_of(tmp_path, "")
     recipe = recipe_of(tmp_path, "grounded = 3\n")
-    with pytest.raises(UsageError, match="too few") as caught:
+    with pytest.raises(UsageError, match="too low") as caught:
         Compiler(job_of(replace(without, max_calls=1)), "scripted", Heard()).plan()
     least = int(re.findall(r"--max-calls (\d+)", caught.value.fix)[0])
-    with pytest.raises(UsageError, match="too few"):
+    with pytest.raises(UsageError, match="too low"):
         Compiler(job_of(replace(recipe, max_calls=least + 2)), "scripted", Heard()).plan()
     found = compiled(job_of(replace(recipe, max_calls=least + 3)))
     assert found.cost.calls <= least + 3
@@ -443,15 +445,6 @@ def test_demo_sets_that_are_empty_or_known_are_dropped() -> None:
         [("0 demonstrations", "empty"), ("1 demonstrations", "known already")],
     )
     assert clean_demos([[one]], [[one]])[0] == []
-
-
-def test_unmet_habits_are_the_users_beside_the_texts() -> None:
-    background = Background.of(["One two three. Four five six.", "Long and longer, it goes on and on. So it does."])
-    user = measured_hypotheses(["Short. Very short. Yes.", "No. Never. Not me."], background)
-    told = unmet("This sentence goes on and on and on without any end at all because nobody ends it", user)
-    assert 0 < len(told) <= 3
-    assert any("writes long sentences less" in line for line in told)
-    assert unmet("Short. Very short. Yes.", [h for h in user if h.feature == "commas"]) == []
 
 
 def test_harm_and_copies_rank_below_what_helps() -> None:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import BudgetReached, TooManyFailures, UsageError
-from hyperalign_dspy.lm.ledger import Ledger, Limits
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.compiler import Compiler

@@ -1,0 +1,110 @@
+"""A model as somebody else's optimiser speaks to it: through the run's record, with other answers where it asks for
+others, and with an end that no `except Exception` can hold up."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any
+
+import dspy
+from dspy.lm15 import Request, Response
+
+from hyperalign_dspy.errors import HyperalignError, ModelError
+from hyperalign_dspy.lm.ledger import Ledger
+
+# Far enough apart, and primes, that the seeds of one rollout's drafts and answers do not meet those of another.
+_STRIDE, _ROLLOUT_STRIDE, _SEEDS = 7919, 104729, 2**31
+_ROLLOUT: ContextVar[tuple[int, Iterator[int]] | None] = ContextVar("hyperalign_rollout", default=None)
+
+
+class Ended(BaseException):
+    """Ends an optimiser from within one of its calls.
+
+    Not an `Exception`, since DSPy's evaluation turns these into a score of 0 and goes on. ``reason`` is what to raise
+    in its place.
+    """
+
+    def __init__(self, reason: HyperalignError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class End:
+    """Whether a search is to end, and why: one for all the models that it speaks to."""
+
+    def __init__(self) -> None:
+        self.reason: HyperalignError | None = None
+
+    def note(self, error: BaseException) -> None:
+        """Keep the first error that is about the run and not about one call."""
+        if isinstance(error, HyperalignError) and not isinstance(error, ModelError):
+            self.reason = self.reason or error
+
+
+class RolloutEngine:
+    """Speaks through a recording engine under the name of a phase, from whatever thread, until the end."""
+
+    def __init__(self, inner: Any, ledger: Ledger, phase: str, end: End) -> None:
+        self.inner, self.ledger, self.phase, self.end = inner, ledger, phase, end
+        self.supports_response_schema = inner.supports_response_schema
+        self.supported_params = inner.supported_params
+        self.concurrency = inner.concurrency
+
+    def complete(self, request: Request) -> Response:
+        """The recorded or a new answer.
+
+        Raises:
+            Ended: a cap, or anything else that is not about this one call; at once in every later call.
+        """
+        if self.end.reason:
+            raise Ended(self.end.reason)
+        try:
+            with self.ledger.phase(self.phase):
+                response: Response = self.inner.complete(_rolled(request))
+        except HyperalignError as error:
+            self.end.note(error)
+            if self.end.reason:
+                raise Ended(self.end.reason) from error
+            raise
+        return response
+
+    def close(self) -> None:
+        """The inner engine belongs to who opened it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RolloutEngine:
+        # A copied program speaks through the same record.
+        return self
+
+
+class RolloutLM(dspy.LM):
+    """A `dspy.LM` whose rollouts, and the several answers of one call, differ by seed.
+
+    An optimiser asks for another answer to the same prompt by ``rollout_id`` or by ``n``. Neither is part of a request,
+    so the record would give the same answer again. The first answer without a rollout keeps its seed: it is the one
+    that any other part of a run gets.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any `dspy.LM`."""
+        rollout = kwargs.get("rollout_id") or self.kwargs.get("rollout_id") or 0
+        token = _ROLLOUT.set((int(rollout), itertools.count()))
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            _ROLLOUT.reset(token)
+
+
+def _rolled(request: Request) -> Request:
+    current = _ROLLOUT.get()
+    if current is None:
+        return request
+    rollout, places = current
+    shift = rollout * _ROLLOUT_STRIDE + next(places) * _STRIDE
+    # A greedy answer is the same under any seed: asking again would only be paid again.
+    if not shift or request.config.temperature == 0:
+        return request
+    seed = ((request.config.seed or 0) + shift) % _SEEDS
+    return replace(request, config=replace(request.config, seed=seed))

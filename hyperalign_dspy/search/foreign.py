@@ -1,0 +1,389 @@
+"""Somebody else's optimiser in place of our search: any DSPy Teleprompter, under the same split, record, cap and
+confirmation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.utils.callback import BaseCallback
+from dspy.utils.exceptions import AdapterParseError
+
+from hyperalign_dspy.adapters import adapter
+from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, TooManyFailures, UsageError
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
+from hyperalign_dspy.lm.ledger import Ledger, unwrap
+from hyperalign_dspy.lm.models import LOCAL
+from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
+from hyperalign_dspy.metrics.leak import RUN, longest_run_among
+from hyperalign_dspy.metrics.stats import smallest_win
+from hyperalign_dspy.search.budget import Budget
+from hyperalign_dspy.search.compiler import Compiled, Compiler, Plan, result_of
+from hyperalign_dspy.search.evaluate import MOST_MISSING, Evaluator
+from hyperalign_dspy.search.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.search.runs import Run, open_run, run_id_of
+from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
+from hyperalign_dspy.shelf.files import write_json
+from hyperalign_dspy.shelf.fingerprint import signature_fields
+from hyperalign_dspy.shelf.frozen import public_name
+from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.tasks.protocol import Job
+from hyperalign_dspy.types import Sample, Watcher
+
+# Room for a proposal, in tokens: an instruction with the thoughts that DSPy asks for before it.
+PROPOSAL_TOKENS = 768
+# An optimiser scores what fails as 0 and goes on: how many fail in all is for us to judge, once it is done.
+_MOST_ERRORS = 10**6
+
+
+@dataclass(frozen=True)
+class ForeignPlan(Plan):
+    """A plan whose search is an optimiser's own affair: ``calls`` is the cap, 0 for none."""
+
+    optimizer: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an optimiser gave back: the program as it is measured and frozen, the configuration that names it, and
+    whether it holds texts of users."""
+
+    module: Any
+    configuration: Configuration
+    private: bool
+
+
+class ForeignCompiler(Compiler):
+    """One compile by an optimiser of DSPy's kind. The recipe says how much is measured; its slots are not used.
+
+    Raises:
+        UnknownName: no such optimiser or argument. UsageError: it makes demonstrations of texts that are not public,
+        and nobody said that this may be.
+    """
+
+    def __init__(self, job: Job, model: str, watcher: Watcher, asked: Optimizer, command: Sequence[str] = ()) -> None:
+        self.asked, self.kind = asked, class_of(asked)
+        recipe = replace(
+            job.recipe,
+            name=asked.short,
+            summary=f"By {asked.name}.",
+            slots={},
+            start=(),
+            candidates={},
+            visits=0,
+            finalists=0,
+        )
+        super().__init__(replace(job, recipe=recipe), model, watcher, command)
+        self.identity |= {
+            "optimizer": asked.name,
+            "optimizer_arguments": dict(asked.arguments),
+            "prompt_model": public_name(asked.prompt_model),
+            "prompt_model_digest": digest(describe(asked.prompt_model)) if asked.prompt_model else "",
+        }
+        if demonstrates(asked, labelled=self._labelled()) and not self._may_embed():
+            raise UsageError(
+                f"{asked.name} puts demonstrations made from users' texts into the program, and this corpus is not "
+                "public.",
+                fix="Say --embed-private if the program may hold them; gepa and copro write instructions only.",
+            )
+
+    def plan(self) -> ForeignPlan:
+        """What the run will do and can show; how many calls the optimiser makes is up to it.
+
+        Raises:
+            UsageError: the call cap does not even cover the pilot and the confirmation.
+        """
+        bench, reserve = self.bench, self._reserve
+        confirmed = reserve.calls + reserve.judge_calls
+        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
+        budget.demand(len(self.blocks[0]) * self._calls(self.space.baseline) + 1)
+        users = len({i.user_id for i in bench.sealed})
+        return ForeignPlan(
+            run_id=run_id_of(self.identity),
+            users=users,
+            instances=len(bench.sealed),
+            validation_instances=len(bench.validation),
+            visits=0,
+            configurations=0,
+            calls=self.limits.max_calls or 0,
+            confirm_calls=confirmed,
+            propose_calls=0,
+            smallest_win=smallest_win(users, len(bench.sealed) / users),
+            unit=bench.unit,
+            **reserve.estimate(0),
+            time=None,
+            paid_visits=0,
+            optimizer=self.asked.name,
+        )
+
+    def run(self) -> Compiled:
+        """Pilot, optimise, confirm and freeze. A run that was cut off optimises anew, from recorded answers."""
+        start = time.monotonic()
+        plan = self.plan()
+        run = open_run(self.identity, self.command)
+        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
+            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+                self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
+                made = self._made(
+                    self._optimized(run, lm, ledger, Budget(ledger, self._reserve, evaluator.concurrency))
+                )
+                write_json(run.path("optimized.json"), made.module.dump_state())
+                evaluator.given[made.configuration] = made.module
+                confirmation = self._confirm(run, evaluator, made.configuration, self.judge(ledger))
+            cost = ledger.cost()
+        frozen, frozen_is = self._freeze(run, made.configuration, confirmation, cost, made.module, made.private)
+        compiled = Compiled(
+            run=run,
+            plan=plan,
+            chosen=made.configuration,
+            changes=dict(made.configuration.differs(self.space.baseline)),
+            confirmation=confirmation,
+            facts=dict(self.bench.facts),
+            cost=cost,
+            seconds=time.monotonic() - start,
+            frozen=frozen,
+            frozen_is=frozen_is,
+            top=(),
+            capped=False,
+        )
+        write_json(run.path("result.json"), result_of(compiled))
+        return compiled
+
+    def _optimized(self, run: Run, lm: Any, ledger: Ledger, budget: Budget) -> Any:
+        """What the optimiser returns, within what the cap leaves beside the confirmation."""
+        end = End()
+        kit = self._kit(lm, ledger, end)
+        student = self.bench.module(self.space.baseline)
+        listener = Listener(type(student), end, lambda n: self.watcher.step("optimizer", n, 0, ledger.cost()))
+        self._say_who_proposes()
+        try:
+            with ledger.within(budget.left()), quietly(run.path("optimizer.log")), self._speaking(kit, listener):
+                found = self._compile(student, kit, end, listener)
+        except BudgetReached as error:
+            raise BudgetReached(
+                f"{self.asked.name} wants more than a cap leaves beside the confirmation. {error.message}",
+                fix="Go on with a higher cap, or have it do less by --optimizer-arg: another run, then.",
+            ) from error
+        unread = f"; {listener.unread} could not be read and counted as 0" if listener.unread else ""
+        self.watcher.say(f"{self.asked.name} is done: {listener.done} program calls{unread}.")
+        return found
+
+    def _compile(self, student: Any, kit: Kit, end: End, listener: Listener) -> Any:
+        constructor, compiling = arguments(self.kind, self.asked, kit)
+        try:
+            found = self.kind(**constructor).compile(student, **compiling)
+        except Ended as error:
+            raise error.reason from None
+        except HyperalignError:
+            raise
+        except Exception as error:
+            # What a stranger's optimiser raises can be anything; it may also be what it made of our own error.
+            raise (
+                end.reason
+                or listener.failure(self.asked.name)
+                or UsageError(
+                    f"{self.asked.name} gave up: {type(error).__name__}: {error}",
+                    fix="See its own log, optimizer.log in the run's folder; --optimizer-arg changes how it is called.",
+                )
+            ) from error
+        reason = end.reason or listener.failure(self.asked.name)
+        if reason:
+            raise reason
+        return found
+
+    def _kit(self, lm: Any, ledger: Ledger, end: End) -> Kit:
+        room = max(PROPOSAL_TOKENS, self.job.recipe.max_tokens)
+        other = self.asked.prompt_model
+        proposer = connect(other, ledger=ledger, max_tokens=room) if other else lm
+        instances = self.bench.validation
+        return Kit(
+            metric=_guarded(self.bench.metric, end),
+            examples=[self.bench.example(instance) for instance in instances],
+            users=[instance.user_id for instance in instances],
+            seed=self.job.seed,
+            concurrency=concurrency_of(lm),
+            lm=_rollouts(lm, RolloutEngine(lm.engine, ledger, "search", end), self.job.recipe.max_tokens),
+            prompt_lm=_rollouts(proposer, RolloutEngine(proposer.engine, ledger, "optimizer", end), room),
+            labelled=self._labelled(),
+        )
+
+    def _speaking(self, kit: Kit, listener: Listener) -> Any:
+        # Proposals have several fields: JSON is what models of every size can be held to.
+        return dspy.context(
+            lm=kit.lm,
+            adapter=adapter("json"),
+            callbacks=[listener],
+            disable_history=True,
+            num_threads=kit.concurrency,
+            max_errors=_MOST_ERRORS,
+        )
+
+    def _made(self, found: Any) -> Made:
+        """The program with the instructions and demonstrations that came back, as its file will hold them.
+
+        Raises:
+            UsageError: another program came back. GateFailed: it holds texts of users, and nobody said that it may.
+        """
+        baseline = self.space.baseline
+        own, module = self.bench.module(baseline), self.bench.module(baseline)
+        if not isinstance(found, dspy.Module) or signature_fields(found) != signature_fields(module):
+            raise UsageError(
+                f"{self.asked.name} gave back a program with other predictors.",
+                fix="Only optimisers that change instructions and demonstrations can be used here.",
+            )
+        for mine, theirs in zip(module.predictors(), found.predictors(), strict=True):
+            mine.load_state(plain_state(theirs))
+        if module.dump_state() == own.dump_state():
+            self.watcher.say(f"{self.asked.name} gave the baseline back as it was.")
+            return Made(own, baseline, False)
+        private = self._holds_texts(module, own)
+        if private and not self._may_embed():
+            raise GateFailed(
+                f"What {self.asked.name} made holds texts of users, and this corpus is not public.",
+                fix="Say --embed-private if the program may hold them: the same run then goes on.",
+            )
+        public = bool(self.bench.facts["public"])
+        return Made(module, baseline.changed(**{OPTIMIZER: self.asked.short}), private and not public)
+
+    def _holds_texts(self, module: Any, own: Any) -> bool:
+        """Whether there are demonstrations beside the program's own, or instructions that quote a user."""
+        pairs = list(zip(module.predictors(), own.predictors(), strict=True))
+        if any(mine.demos and mine.demos != its.demos for mine, its in pairs):
+            return True
+        changed = [m.signature.instructions for m, o in pairs if m.signature.instructions != o.signature.instructions]
+        texts = [text for i in self.bench.validation for text in strings(self.bench.example(i).inputs().toDict())]
+        return any(longest_run_among(instruction, texts) >= RUN for instruction in changed)
+
+    def _labelled(self) -> bool:
+        labels = set(self.bench.example(self.bench.validation[0]).labels().keys())
+        predictors = self.bench.module(self.space.baseline).predictors()
+        return any(labels & set(predictor.signature.output_fields) for predictor in predictors)
+
+    def _may_embed(self) -> bool:
+        return self.asked.embed_private or bool(self.bench.facts["public"])
+
+    def _say_who_proposes(self) -> None:
+        if known(self.asked).reflects and (self.asked.prompt_model or self.model) == LOCAL:
+            self.watcher.say(
+                f"{self.asked.name} is as good as the model that writes its proposals, and the embedded one writes "
+                "hardly any that make sense: give a stronger one with --prompt-model."
+            )
+
+
+class Listener(BaseCallback):
+    """Hears how every call of the program ends, and keeps what DSPy's evaluation would turn into a score of 0."""
+
+    def __init__(self, program: type, end: End, tick: Callable[[int], None]) -> None:
+        self.program, self.end, self.tick = program, end, tick
+        self.done = self.unread = self.failed = 0
+        self.first = ""
+        self._open: set[str] = set()
+        self._lock = threading.Lock()
+
+    def on_module_start(self, call_id: str, instance: Any, inputs: Mapping[str, Any]) -> None:
+        """Remember the calls of the program itself, not those of its parts."""
+        if type(instance) is self.program:
+            self._open.add(call_id)
+
+    def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
+        """Count the call and what became of it."""
+        if call_id not in self._open:
+            return
+        self._open.discard(call_id)
+        with self._lock:
+            self.done += 1
+            if exception is not None:
+                self._failed(exception)
+            self.tick(self.done)
+
+    def failure(self, name: str) -> TooManyFailures | None:
+        """The error where the model failed in more than a fifth of the calls."""
+        if self.failed <= MOST_MISSING * self.done:
+            return None
+        return TooManyFailures(
+            f"{name}: {self.failed} of {self.done} program calls failed. The first: {self.first}",
+            fix="Try the model with `hyperalign models check --model MODEL`.",
+        )
+
+    def _failed(self, exception: BaseException) -> None:
+        if isinstance(exception, Ended):
+            return
+        if isinstance(exception, AdapterParseError):
+            self.unread += 1
+            return
+        cause = unwrap(exception)
+        self.end.note(cause)
+        self.failed += 1
+        self.first = self.first or f"{type(cause).__name__}: {cause}"[:300]
+
+
+def plain_state(predictor: Any) -> dict[str, Any]:
+    """A predictor's instructions and demonstrations as they come back from a file, and nothing else.
+
+    A demonstration keeps the predictor's own fields; earlier turns are no part of one, since no adapter shows them.
+    """
+    state = predictor.dump_state()
+    fields = predictor.signature.fields
+    shown = [name for name in fields if fields[name].annotation is not dspy.History]
+    demos = [{name: demo[name] for name in shown if name in demo} for demo in map(dict, predictor.demos)]
+    plain: list[dict[str, Any]] = json.loads(json.dumps(demos, default=str))
+    return {**state, "demos": plain, "traces": [], "train": [], "lm": None}
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text within an example's inputs."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Sample):
+        yield value.text
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from strings(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from strings(part)
+
+
+@contextlib.contextmanager
+def quietly(log: Path) -> Iterator[None]:
+    """Send what DSPy's optimisers print and log to a file: stdout is for answers, and what they say quotes users."""
+    loggers = [logging.getLogger(name) for name in ("dspy", "optuna")]
+    before = [logger.handlers for logger in loggers]
+    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        for logger in loggers:
+            logger.handlers = [logging.StreamHandler(file)]
+        try:
+            yield
+        finally:
+            for logger, handlers in zip(loggers, before, strict=True):
+                logger.handlers = handlers
+
+
+def _guarded(metric: Callable[..., Any], end: End) -> Callable[..., Any]:
+    """The metric; where it fails the run ends, since DSPy's evaluation would take the failure for a score of 0."""
+
+    @functools.wraps(metric)
+    def scored(*given: Any, **named: Any) -> Any:
+        try:
+            return metric(*given, **named)
+        except Exception as error:
+            end.note(UsageError(f"The metric failed: {type(error).__name__}: {error}"))
+            assert end.reason
+            raise Ended(end.reason) from error
+
+    return scored
+
+
+def _rollouts(lm: Any, engine: RolloutEngine, max_tokens: int) -> RolloutLM:
+    return RolloutLM(lm.model, engine=engine, cache=False, max_tokens=max_tokens, temperature=None)

@@ -1,0 +1,107 @@
+"""Caps from the command line, on the scripted model: estimates first, never above, and an honest exit code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hyperalign_dspy.shelf.frozen import load_frozen
+from tests.cli.test_main_job import SMALL, Inside, inside, measured, rows, small
+
+__all__ = ["inside", "small"]
+
+PRICES = '["openai/small"]\ninput = 0.25\noutput = 2.0\n'
+PRICED = ("compile", "--model", "openai/small", "--data", "small.jsonl", "--recipe", "small")
+
+
+def test_a_capped_run_confirms_what_it_has_and_a_higher_cap_goes_on_to_the_same_end(
+    small: Path, inside: Inside
+) -> None:
+    (small / "programs").mkdir()
+    caps: tuple[str, ...] = ()
+    for option in ("--max-calls", "--max-tokens"):
+        refused = inside(*SMALL, *caps, option, "300", cwd=small)
+        assert (refused.returncode, "confirmation alone" in refused.stderr) == (2, True)
+        caps += (option, re.search(rf"at least {option} (\d+)", refused.stderr)[1])  # type: ignore[index]
+    reply = inside(*SMALL, *caps, "--json", cwd=small)
+    capped = json.loads(reply.stdout)
+    assert (reply.returncode, capped["capped"]) == (4, True), reply.stderr
+    assert "--max-calls leaves no room for another visit" in reply.stderr
+    assert len(rows(small)) <= int(caps[1])
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows(small)) <= int(caps[3])
+    assert load_frozen(small / "programs/authorship/frozen/scripted")
+    run = next(small.glob(".hyperalign/runs/*/result.json"))
+    assert json.loads(run.read_text())["capped"] is True
+    assert "CAPPED" in inside("runs", "show", run.parent.name, cwd=small).stdout
+    assert inside("runs", "resume", run.parent.name, cwd=small).returncode == 4
+    more = inside(*SMALL, "--max-tokens", "9000000", "--max-time", "2h", "--max-cost", "1", "--json", cwd=small)
+    resumed = json.loads(more.stdout)
+    shutil.rmtree(small / ".hyperalign")
+    whole = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
+    assert (more.returncode, resumed["run"], resumed["capped"]) == (0, capped["run"], False)
+    assert measured(resumed) == measured(whole)
+
+
+def test_a_run_that_is_out_of_time_keeps_what_it_has_and_says_what_raises_the_cap(small: Path, inside: Inside) -> None:
+    slow = ("compile", "--model", "scripted:delay=40", *SMALL[3:], "--max-time", "0.5s")
+    reply = inside(*slow, cwd=small)
+    assert reply.returncode == 4
+    assert "higher --max-time" in reply.stderr
+    assert rows(small)
+    assert inside(*slow, cwd=small).returncode == 4
+    assert sum(row["seconds"] for row in rows(small)) / 4 < 0.6
+
+
+def test_a_cap_on_money_wants_a_price_before_anything_is_paid(
+    small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    refused = inside(*PRICED, "--max-cost", "2", cwd=small)
+    assert (refused.returncode, '["openai/small"]' in refused.stderr) == (2, True)
+    assert "data-home/hyperalign/prices.toml" in refused.stderr
+    assert not list(small.glob(".hyperalign/runs/*"))
+    (small / "bad.toml").write_text("openai = 3\n")
+    bad = inside(*PRICED, "--max-cost", "2", "--prices", "bad.toml", cwd=small)
+    assert (bad.returncode, "no price" in bad.stderr) == (2, True)
+
+
+def test_a_plan_estimates_calls_tokens_money_and_time_and_calls_nothing(
+    small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    blind = inside(*PRICED, "--plan", cwd=small).stderr
+    assert "cost unknown, time unknown before the pilot" in blind
+    assert "No cap is set." in blind
+    (small / "prices.toml").write_text(PRICES)
+    monkeypatch.setenv("HYPERALIGN_PRICES", "prices.toml")
+    plan = json.loads(inside(*PRICED, "--plan", "--json", cwd=small).stdout)["plan"]
+    assert plan["money"] == pytest.approx((plan["input_tokens"] * 0.25 + plan["output_tokens"] * 2) / 1e6, rel=1e-3)
+    assert (plan["time"], plan["paid_visits"]) == (None, plan["visits"])
+    refused = inside(*PRICED, "--plan", "--max-cost", "0.001", cwd=small)
+    least = re.search(r"at least --max-cost (\S+):", refused.stderr)[1]  # type: ignore[index]
+    bought = json.loads(inside(*PRICED, "--plan", "--json", "--max-cost", least, cwd=small).stdout)["plan"]
+    assert 1 <= bought["paid_visits"] < plan["visits"]
+    said = inside(*PRICED, "--plan", "--max-cost", "2", "--max-time", "30m", cwd=small).stderr
+    assert re.search(r"Estimates for these: [\d,]+ tokens in, [\d,]+ out, \$0\.\d+", said)
+    assert "Caps: $2, 30 min. They buy 3 of 3 visits" in said
+    assert not list(small.glob(".hyperalign/runs/*"))
+
+
+@pytest.mark.parametrize("time", ["30", "m", "0s", "1d", "-3s"])
+def test_a_time_that_is_none_is_told(tmp_path: Path, inside: Inside, time: str) -> None:
+    reply = inside("compile", "--model", "scripted", "--max-time", time, cwd=tmp_path)
+    assert (reply.returncode, "90s, 30m or 2h" in reply.stderr) == (2, True)
+
+
+def test_a_damaged_record_hides_no_run_and_what_it_cost_is_unknown(tmp_path: Path, inside: Inside) -> None:
+    run = tmp_path / ".hyperalign/runs/a-b-1"
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text('{"model": "openai/small", "source": "here"}')
+    (run / "calls.jsonl").write_text("{}\n{}\n")
+    listed = json.loads(inside("runs", "list", "--json", cwd=tmp_path).stdout)["runs"]
+    assert [(row["calls"], row["money"]) for row in listed] == [(2, None)]
+    assert "2 calls recorded, cost unknown" in inside("runs", "show", "a-b", cwd=tmp_path).stdout

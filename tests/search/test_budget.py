@@ -1,0 +1,121 @@
+"""The budget: what the confirmation needs is never lent out, and what is decided does not depend on interruptions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from dspy.lm15 import Config, Message, Request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Bound, Limits
+from hyperalign_dspy.lm.prices import Price, Prices
+from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.search.budget import Budget, Reserve
+from hyperalign_dspy.search.forecast import Forecast, Tokens
+
+PRICE = Price(1.0, 10.0)
+
+
+def reserve(instances: int = 10, judged: int = 0) -> Reserve:
+    """A confirmation of one call an instance: 30 tokens in and 10 out; a judge's call takes 50 and gives 2."""
+    call, judgement = Tokens(30, 10, Bound(90, 10)), Tokens(50, 2, Bound(150, 2))
+    return Reserve(instances, instances, judged, Forecast(call, call, judgement), PRICE, PRICE)
+
+
+def budget(limits: Limits, kept: Reserve | None = None) -> Budget:
+    return Budget(Ledger(limits=limits, prices=Prices({"m": PRICE})), kept or reserve(), concurrency=2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        # 30 calls less 10; (2,000 tokens - 10 x 40 - 2 in flight x 100) / 40; money at 1 and 10 a million the same way.
+        (Limits(max_calls=30), 20),
+        (Limits(max_tokens=2000), 35),
+        (Limits(max_cost=0.003), 10),
+        (Limits(max_calls=30, max_tokens=2000, max_cost=0.003), 10),
+        (Limits(max_seconds=1), 10_000),
+        (Limits(), 10_000),
+    ],
+)
+def test_what_can_be_afforded_leaves_the_reserve_whole_under_every_cap(limits: Limits, most: int) -> None:
+    found = budget(limits)
+    assert found.affords(most)
+    assert found.refused == ""
+    assert found.affords(most + 1) is (most == 10_000)
+    assert bool(found.refused) is (most != 10_000)
+
+
+def test_the_judge_has_its_share() -> None:
+    assert budget(Limits(max_calls=30), reserve(judged=15)).count(range(1, 20)) == 5
+    assert budget(Limits(max_tokens=2000), reserve(judged=10)).count(range(1, 100)) == (2000 - 400 - 520 - 304) // 40
+
+
+def test_what_was_seen_counts_where_it_is_more_than_was_told() -> None:
+    found = budget(Limits(max_tokens=4000))
+    before = found.count(range(1, 200))
+    engine = found.ledger.wrap(ScriptedEngine(lambda request: "word " * 60), "m")
+    engine.complete(Request("m", (Message.user("word " * 40),), config=Config(max_tokens=100, seed=0)))
+    # 100 tokens a call, and a quarter more; the reserve grows alike.
+    largest = 200 + 16 + 64 + 100
+    assert before == (4000 - 400 - 200) // 40
+    assert found.count(range(1, 200)) == (4000 - 100 - 1250 - 2 * largest) // 125
+
+
+def test_time_goes_by_the_clock_and_by_calls_in_flight() -> None:
+    now = [0.0]
+    ledger = Ledger(limits=Limits(max_seconds=100), clock=lambda: now[0])
+
+    def answer(request: Request) -> str:
+        now[0] += 4
+        return "yes"
+
+    ledger.wrap(ScriptedEngine(answer), "m").complete(Request("m", (Message.user("a"),), config=Config(seed=0)))
+    # 4 s a call, two at once, a quarter more: 2.5 s; 4 s are gone, 25 s are kept and 4 s for the longest.
+    found = Budget(ledger, reserve(), concurrency=2)
+    assert found.count(range(1, 100)) == int((100 - 4 - 25 - 4) / 2.5)
+
+
+def test_a_cap_that_is_too_low_is_refused_with_one_that_is_not() -> None:
+    for option, limits in (
+        ("--max-calls", Limits(max_calls=12)),
+        ("--max-tokens", Limits(max_tokens=700)),
+        ("--max-cost", Limits(max_cost=0.001)),
+    ):
+        with pytest.raises(UsageError) as caught:
+            budget(limits).demand(5)
+        least = float(caught.value.fix.split(f"{option} ")[1].split(":")[0])
+        name = {"--max-calls": "max_calls", "--max-tokens": "max_tokens", "--max-cost": "max_cost"}[option]
+        budget(Limits(**{name: least})).demand(5)  # type: ignore[arg-type]
+
+
+def search(ledger: Ledger, killed_after: int = 1000) -> int:
+    """Visits of three calls each while the budget affords them, killed after so many calls; how many were made."""
+    found, engine = Budget(ledger, reserve(instances=3), concurrency=1), ledger.wrap(ScriptedEngine(), "m")
+    for visit in range(1000):
+        if not found.affords(3):
+            return visit
+        for number in range(3 * visit, 3 * visit + 3):
+            if number >= killed_after:
+                return visit
+            text = "many words " * (number % 5)
+            engine.complete(Request("m", (Message.user(f"{number} {text}"),), config=Config(max_tokens=10, seed=0)))
+    raise AssertionError
+
+
+@given(st.lists(st.integers(0, 40), max_size=4), st.integers(400, 2000))
+def test_decisions_do_not_depend_on_how_often_a_run_was_cut_off(kills: list[int], cap: int) -> None:
+    limits = Limits(max_calls=50, max_tokens=cap)
+    whole = search(Ledger(limits=limits))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "calls.jsonl"
+        for kill in kills:
+            with Ledger(path, limits) as ledger:
+                search(ledger, kill)
+        with Ledger(path, limits) as ledger:
+            assert search(ledger) == whole

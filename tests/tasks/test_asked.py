@@ -1,0 +1,34 @@
+"""What a person is shown of an instance, by task."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from hyperalign_dspy.shelf.specs import load_program, load_recipe
+from hyperalign_dspy.tasks.deliberative import DeliberativeTask
+from hyperalign_dspy.tasks.examples import ExamplesTask
+from hyperalign_dspy.tasks.protocol import Asked, Job
+
+
+def test_a_delicate_request_comes_with_what_its_answer_needs() -> None:
+    bench = DeliberativeTask().prepare(
+        Job(load_program("deliberative"), load_recipe("quick", "deliberative"), "bundled")
+    )
+    plea = next(plea for plea in bench.sealed if plea.request.needs)
+    assert bench.asked(plea) == Asked(plea.request.request, "; ".join(plea.request.needs))
+
+
+def test_a_row_is_shown_as_its_inputs_and_the_rest(tmp_path: Path) -> None:
+    rows = [{"question": f"How much is {n} + 1?", "answer": n + 1} for n in range(12)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    program = replace(load_program("authorship"), task="examples", metric="operator:eq", inputs=("question",))
+    recipe = load_recipe("quick", "authorship")
+    bench = ExamplesTask().prepare(Job(program, recipe, str(file)))
+    asked = bench.asked(bench.sealed[0])
+    question, answer = json.loads(asked.request)["question"], json.loads(asked.reference)["answer"]
+    assert question == f"How much is {answer - 1} + 1?"
+    alone = ExamplesTask().prepare(Job(replace(program, inputs=("question", "answer")), recipe, str(file)))
+    assert alone.asked(alone.sealed[0]).reference == ""
