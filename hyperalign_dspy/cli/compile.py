@@ -66,7 +66,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.search.compiler import result_of
+    from hyperalign_dspy.search.result import result_of
     from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +28,7 @@ from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.pools import Pools
+from hyperalign_dspy.search.result import Compiled, Plan, Spent, result_of, summary
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
@@ -44,61 +45,6 @@ from hyperalign_dspy.types import Cost, Watcher
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
 ANSWERED = 0.95
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a compile will do and can show, known before the first call.
-
-    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation, ``propose_calls``
-    the prompt model's part. ``smallest_win`` is the win rate over the baseline that is found in 80% of runs (see
-    `hyperalign_dspy.metrics.stats.smallest_win`). Tokens, money (dollars) and time (seconds) are estimates for so many
-    calls; None is unknown. ``paid_visits`` is how many visits the caps buy at their worst.
-    """
-
-    run_id: str
-    users: int
-    instances: int
-    validation_instances: int
-    visits: int
-    configurations: int
-    calls: int
-    confirm_calls: int
-    propose_calls: int
-    smallest_win: float
-    unit: str
-    input_tokens: int
-    output_tokens: int
-    money: float | None
-    time: float | None
-    paid_visits: int
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a compile took: ``capped`` says that a cap ended its search."""
-
-    cost: Cost
-    seconds: float
-    capped: bool
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What a compile ends with. ``capped``: a cap ended the search before the recipe did."""
-
-    run: Run
-    plan: Plan
-    chosen: Configuration
-    changes: dict[str, Any]
-    confirmation: Confirmation
-    facts: dict[str, Any]
-    cost: Cost
-    seconds: float
-    frozen: Path
-    frozen_is: str
-    top: tuple[dict[str, Any], ...]
-    capped: bool
 
 
 class Compiler:
@@ -296,7 +242,7 @@ class Compiler:
     def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
         chosen = visits.winner()
         frozen, frozen_is = self._freeze(run, chosen, confirmation, spent.cost)
-        top = tuple(_summary(s, self.space.baseline) for s in visits.ranking()[:3])
+        top = tuple(summary(s, self.space.baseline) for s in visits.ranking()[:3])
         compiled = Compiled(
             run,
             plan,
@@ -420,31 +366,3 @@ def _prompt_model(job: Job) -> dict[str, str]:
 def _excess(visits: Visits, configuration: Configuration) -> str:
     found = visits.exceeded(configuration)
     return "".join(f"  ({name} {value:.3g}, at most {visits.at_most[name]:.3g})" for name, value in found.items())
-
-
-def _summary(standing: Any, baseline: Configuration) -> dict[str, Any]:
-    return {
-        "changes": standing.configuration.differs(baseline),
-        "estimate": asdict(standing.estimate),
-        "shrunk": standing.shrunk,
-        "blocks": standing.blocks,
-    }
-
-
-def result_of(compiled: Compiled) -> dict[str, Any]:
-    """A finished compile as plain data, the same in result.json and in ``--json``."""
-    return {
-        "schema": "hyperalign/result/1",
-        "run": compiled.run.run_id,
-        "plan": asdict(compiled.plan),
-        "chosen": compiled.chosen.as_dict(),
-        "changes": compiled.changes,
-        "confirmation": compiled.confirmation.as_dict(),
-        "facts": compiled.facts,
-        "cost": asdict(compiled.cost),
-        "seconds": compiled.seconds,
-        "frozen": str(compiled.frozen),
-        "frozen_is": compiled.frozen_is,
-        "top": list(compiled.top),
-        "capped": compiled.capped,
-    }

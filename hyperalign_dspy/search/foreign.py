@@ -27,9 +27,10 @@ from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.budget import Budget
-from hyperalign_dspy.search.compiler import Compiled, Compiler, Plan, result_of
+from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import MOST_MISSING, Evaluator
 from hyperalign_dspy.search.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.search.result import Compiled, Plan, result_of
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration

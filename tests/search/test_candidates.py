@@ -26,8 +26,9 @@ from hyperalign_dspy.metrics.leak import RUN, longest_run_among
 from hyperalign_dspy.search import compiler as compiling
 from hyperalign_dspy.search.candidates import Scene, goodness
 from hyperalign_dspy.search.cleaning import LONGEST, clean, clean_demos, clean_instructions
-from hyperalign_dspy.search.compiler import Compiled, Compiler
+from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.measure import measure
+from hyperalign_dspy.search.result import Compiled
 from hyperalign_dspy.shelf.configure import Configuration, build, with_candidates
 from hyperalign_dspy.shelf.files import dump, read_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze, load_frozen
