@@ -37,6 +37,11 @@ OPTIMIZERS: Mapping[str, str] = {
     "bootstrap-optuna": "hyperalign_dspy.search.bootstrap_optuna:SeededBootstrapOptuna",
     "copro": "dspy.teleprompt:COPRO",
 }
+MAKERS: Mapping[str, str] = {
+    "grounded": "hyperalign_dspy.search.candidates:Grounded",
+    "reflective": "hyperalign_dspy.search.candidates:Reflective",
+    "bootstrap": "hyperalign_dspy.search.demos:Bootstrap",
+}
 TASKS: Mapping[str, str] = {
     "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
     "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",

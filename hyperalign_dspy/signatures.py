@@ -73,6 +73,34 @@ class GradeAnswer(dspy.Signature):
     grade: str = dspy.OutputField(desc="a whole number from 0 to 10")
 
 
+class ProposeInstruction(dspy.Signature):
+    """You write instructions for a language model. Write a better instruction for one step of a program. It serves all
+    users alike, so it names no person and no topic. At most three short sentences. Say the instruction only.
+    """
+
+    program: str = dspy.InputField(desc="what the program is for")
+    step: str = dspy.InputField(desc="what goes into the step, and what comes out")
+    instruction: str = dspy.InputField(desc="the instruction so far")
+    asked: list[str] = dspy.InputField(desc="what a few users ask of the program")
+    tried: list[str] = dspy.InputField(desc="instructions that were tried, and the gain over the one so far")
+    advice: str = dspy.InputField(desc="how to go about it")
+    proposal: str = dspy.OutputField(desc="the new instruction")
+
+
+class MendInstruction(dspy.Signature):
+    """You write instructions for a language model. One step of a program went wrong as shown. Write an instruction that
+    mends it. It serves all users alike, so it names no person, no topic and no number of one user's. At most three
+    short sentences. Say the instruction only.
+    """
+
+    program: str = dspy.InputField(desc="what the program is for")
+    step: str = dspy.InputField(desc="what goes into the step, and what comes out")
+    instruction: str = dspy.InputField(desc="the instruction so far")
+    failures: list[str] = dspy.InputField(desc="what was asked, what was written, and what that lacks")
+    advice: str = dspy.InputField(desc="how to go about it")
+    proposal: str = dspy.OutputField(desc="the new instruction")
+
+
 class SupposeAsker(dspy.Signature):
     """Read who asks and what. Say in one sentence each who this person is and why they most likely ask."""
 

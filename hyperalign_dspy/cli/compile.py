@@ -66,7 +66,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.search.compiler import result_of
+    from hyperalign_dspy.search.result import result_of
     from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
@@ -113,8 +113,11 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     command = command_of(click.get_current_context())
     arguments = json_values(given["optimizer_args"], "--optimizer-arg")
     if not given["optimizer"]:
-        if arguments or given["prompt_model"] or given["embed_private"]:
-            raise click.UsageError("--optimizer-arg, --prompt-model and --embed-private are for an --optimizer.")
+        if arguments:
+            raise click.UsageError("--optimizer-arg is for an --optimizer.")
+        if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
+            raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
+        job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
         return Compiler(job, model, watcher, command)
     from hyperalign_dspy.search.foreign import ForeignCompiler
     from hyperalign_dspy.search.optimizers import Optimizer

@@ -61,7 +61,7 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     frozen = load_frozen(find_frozen(program, slug(model)))
     made = frozen.manifest["recipe"]
     recipe = replace(
-        RecipeSpec(**{**made, "slots": {}, "start": ()}),
+        RecipeSpec(**{**made, "slots": {}, "start": (), "candidates": {}}),
         confirm_users=given["users"],
         confirm_requests=given["requests"],
     )

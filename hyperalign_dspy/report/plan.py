@@ -21,6 +21,8 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits
         _caps(plan, limits),
         power_words(plan),
     ]
+    if plan.get("propose_calls"):
+        lines.insert(2, f"Before it, candidates are made: at most {plan['propose_calls']} calls of the prompt model.")
     if "judge" in facts:
         lines.append(_judge(facts["judge"], "Primary judge"))
     return "\n".join(lines + [_judge(judge, "Beside it") for judge in facts.get("panel", {}).values()])

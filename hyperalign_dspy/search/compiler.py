@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +18,7 @@ from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.budget import Budget, Reserve
+from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
@@ -26,75 +27,24 @@ from hyperalign_dspy.search.headroom import headroom
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.outputs import keeper
+from hyperalign_dspy.search.pools import Pools
+from hyperalign_dspy.search.result import Compiled, Plan, Spent, result_of, summary
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.tried import tried_before
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.search.visits import describe as describe_changes
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
-from hyperalign_dspy.shelf.specs import Value, digest
+from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Bench, Job
 from hyperalign_dspy.types import Cost, Watcher
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
 ANSWERED = 0.95
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a compile will do and can show, known before the first call.
-
-    ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation. ``smallest_win``
-    is the win rate over the baseline that is found in 80% of runs (see `hyperalign_dspy.metrics.stats.smallest_win`).
-    Tokens, money (dollars) and time (seconds) are estimates for so many calls; None is unknown. ``paid_visits`` is how
-    many visits the caps buy at their worst.
-    """
-
-    run_id: str
-    users: int
-    instances: int
-    validation_instances: int
-    visits: int
-    configurations: int
-    calls: int
-    confirm_calls: int
-    smallest_win: float
-    unit: str
-    input_tokens: int
-    output_tokens: int
-    money: float | None
-    time: float | None
-    paid_visits: int
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a compile took: ``capped`` says that a cap ended its search."""
-
-    cost: Cost
-    seconds: float
-    capped: bool
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """What a compile ends with. ``capped``: a cap ended the search before the recipe did."""
-
-    run: Run
-    plan: Plan
-    chosen: Configuration
-    changes: dict[str, Any]
-    confirmation: Confirmation
-    facts: dict[str, Any]
-    cost: Cost
-    seconds: float
-    frozen: Path
-    frozen_is: str
-    top: tuple[dict[str, Any], ...]
-    capped: bool
 
 
 class Compiler:
@@ -106,6 +56,7 @@ class Compiler:
         self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
+        self.pools = Pools(job, self.space.baseline, model)
         check(job.recipe.at_most)
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
@@ -113,36 +64,40 @@ class Compiler:
             "program": job.program.name,
             "program_digest": digest(job.program),
             "recipe": job.recipe.name,
-            # A cap says when to stop and not what is searched: with a higher one the same run goes on.
-            "recipe_digest": digest(replace(job.recipe, max_calls=0)),
+            "recipe_digest": recipe_digest(job.recipe),
             "data_digest": self.bench.digest,
             "source": job.source,
             "model": model,
             "model_digest": digest(describe(model)),
             "seed": job.seed,
             "judge": job.judge,
+            **_prompt_model(job),
         }
 
     def plan(self) -> Plan:
         """What the run will do and can show.
 
         Raises:
-            UsageError: a cap does not even cover the pilot, one visit and the confirmation.
+            UsageError: a cap does not even cover the pilot, one visit and the confirmation; or demonstrations are to be
+            made of private texts.
         """
+        self.pools.refuse_private(self.bench.facts)
         recipe, bench = self.job.recipe, self.bench
         most, base = self._most(), self._calls(self.space.baseline)
         first, block = len(self.blocks[0]), max(len(block) for block in self.blocks)
         whole = len(bench.validation)
+        made = self.pools.worst(bench, first)
         # Of so many visits: the baseline is measured once an instance, and goes before them on the first block.
-        visits = [min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
+        visits = [made + min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
         searched = whole * (base + recipe.finalists * most) + recipe.visits * block * most
         reserve = self._reserve
         confirmed = reserve.calls + reserve.judge_calls
         users = len({i.user_id for i in bench.sealed})
         each = len(bench.sealed) / users
-        total = min(searched + confirmed, self.limits.max_calls or searched + confirmed)
+        total = searched + confirmed + self.pools.calls
+        total = min(total, self.limits.max_calls or total)
         budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
-        budget.demand(first * (base + most))
+        budget.demand(first * (base + most) + made)
         pace = seconds_a_call(self.model)
         return Plan(
             run_id=run_id_of(self.identity),
@@ -150,9 +105,10 @@ class Compiler:
             instances=len(bench.sealed),
             validation_instances=len(bench.validation),
             visits=recipe.visits,
-            configurations=self.space.size,
+            configurations=self.pools.configurations(),
             calls=total,
             confirm_calls=confirmed,
+            propose_calls=self.pools.calls,
             smallest_win=smallest_win(users, each),
             unit=bench.unit,
             **reserve.estimate(total - confirmed),
@@ -170,6 +126,7 @@ class Compiler:
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
                 self._pilot(visits, evaluator)
+                self._propose(run, visits, evaluator, lm)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency)
                 self._search(run, visits, evaluator, budget)
                 confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
@@ -185,6 +142,29 @@ class Compiler:
                 fix="Declare another adapter for the baseline in program.toml, or take another model.",
             )
         self._headroom(visits, evaluator)
+
+    def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any) -> None:
+        """Have the candidates made that the recipe asks for; from here on program and space hold them."""
+        pools, job = self.pools, self.job
+        if not pools.wishes:
+            return
+        self.watch(evaluator, "propose", pools.calls + (len(self.bench.validation) if pools.whole else 0))
+        own = job.prompt_model in ("", self.model)
+        scene = Scene(
+            program=job.program,
+            baseline=self.space.baseline,
+            bench=self.bench,
+            evaluator=evaluator,
+            first=visits.on_block(0),
+            tried=tried_before(run, job.program),
+            lm=lm,
+            prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger),
+            seed=job.seed,
+        )
+        budget = Budget(evaluator.ledger, self._reserve, evaluator.concurrency)
+        pools.make(run, scene, budget.affords, self.watcher.say)
+        self.bench.extend(pools.program())
+        self.space = Space(pools.program(), pools.recipe())
 
     def _headroom(self, visits: Visits, evaluator: Evaluator) -> None:
         """What the recipe's first start tells of noise; and whether what is left to gain could be shown at all."""
@@ -262,7 +242,7 @@ class Compiler:
     def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
         chosen = visits.winner()
         frozen, frozen_is = self._freeze(run, chosen, confirmation, spent.cost)
-        top = tuple(_summary(s, self.space.baseline) for s in visits.ranking()[:3])
+        top = tuple(summary(s, self.space.baseline) for s in visits.ranking()[:3])
         compiled = Compiled(
             run,
             plan,
@@ -306,7 +286,8 @@ class Compiler:
             confirmation=confirmation.as_dict(),
             cost=asdict(cost),
             frozen_is=COMPILED if gained else "baseline",
-            private=private and gained,
+            private=(private and gained) or self.pools.private(kept, self.bench.facts),
+            candidates=self.pools.held(kept),
         )
         held = module if gained and module is not None else self.bench.module(kept)
         freeze(held, provenance, run.path("frozen"))
@@ -376,34 +357,12 @@ class Compiler:
         return self.bench.calls(configuration)
 
 
+def _prompt_model(job: Job) -> dict[str, str]:
+    """Part of what a run is only where one is given: without it the model that is compiled for proposes."""
+    given = job.prompt_model
+    return {"prompt_model": given, "prompt_model_digest": digest(describe(given))} if given else {}
+
+
 def _excess(visits: Visits, configuration: Configuration) -> str:
     found = visits.exceeded(configuration)
     return "".join(f"  ({name} {value:.3g}, at most {visits.at_most[name]:.3g})" for name, value in found.items())
-
-
-def _summary(standing: Any, baseline: Configuration) -> dict[str, Any]:
-    return {
-        "changes": standing.configuration.differs(baseline),
-        "estimate": asdict(standing.estimate),
-        "shrunk": standing.shrunk,
-        "blocks": standing.blocks,
-    }
-
-
-def result_of(compiled: Compiled) -> dict[str, Any]:
-    """A finished compile as plain data, the same in result.json and in ``--json``."""
-    return {
-        "schema": "hyperalign/result/1",
-        "run": compiled.run.run_id,
-        "plan": asdict(compiled.plan),
-        "chosen": compiled.chosen.as_dict(),
-        "changes": compiled.changes,
-        "confirmation": compiled.confirmation.as_dict(),
-        "facts": compiled.facts,
-        "cost": asdict(compiled.cost),
-        "seconds": compiled.seconds,
-        "frozen": str(compiled.frozen),
-        "frozen_is": compiled.frozen_is,
-        "top": list(compiled.top),
-        "capped": compiled.capped,
-    }

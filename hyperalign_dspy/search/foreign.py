@@ -27,9 +27,10 @@ from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.budget import Budget
-from hyperalign_dspy.search.compiler import Compiled, Compiler, Plan, result_of
+from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import MOST_MISSING, Evaluator
 from hyperalign_dspy.search.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.search.result import Compiled, Plan, result_of
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
@@ -74,7 +75,14 @@ class ForeignCompiler(Compiler):
     def __init__(self, job: Job, model: str, watcher: Watcher, asked: Optimizer, command: Sequence[str] = ()) -> None:
         self.asked, self.kind = asked, class_of(asked)
         recipe = replace(
-            job.recipe, name=asked.short, summary=f"By {asked.name}.", slots={}, start=(), visits=0, finalists=0
+            job.recipe,
+            name=asked.short,
+            summary=f"By {asked.name}.",
+            slots={},
+            start=(),
+            candidates={},
+            visits=0,
+            finalists=0,
         )
         super().__init__(replace(job, recipe=recipe), model, watcher, command)
         self.identity |= {
@@ -110,6 +118,7 @@ class ForeignCompiler(Compiler):
             configurations=0,
             calls=self.limits.max_calls or 0,
             confirm_calls=confirmed,
+            propose_calls=0,
             smallest_win=smallest_win(users, len(bench.sealed) / users),
             unit=bench.unit,
             **reserve.estimate(0),

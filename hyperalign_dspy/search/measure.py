@@ -15,7 +15,7 @@ from hyperalign_dspy.search.confirm import arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.runs import expect, open_run
-from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.configure import Configuration, with_candidates
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Frozen
 from hyperalign_dspy.tasks.protocol import Job
@@ -38,6 +38,9 @@ def measure(
     compiler = Compiler(job, model, watcher)
     bench, baseline = compiler.bench, compiler.space.baseline
     _check_sealed(frozen, bench.facts)
+    made = frozen.manifest.get("candidates", {})
+    # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
+    bench.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
     configuration = Configuration.of(frozen.manifest["configuration"])
     arms = arms_of(bench, baseline, configuration)
     identity = {**compiler.identity, "recipe": "eval", "frozen": frozen.manifest["manifest_sha256"]}

@@ -2,6 +2,8 @@
 
 plan.json      what the run is; a run with another plan is another run
 calls.jsonl    the ledger: every call that was paid for
+tried.json     instructions of earlier runs, as they were when this one began to have candidates made
+candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
 visits.jsonl   every visit with its instances
 outputs.jsonl  every text of the confirmation, with its request and value

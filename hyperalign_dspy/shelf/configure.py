@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
@@ -17,6 +17,7 @@ from hyperalign_dspy.shelf.specs import ProgramSpec, Value, digest
 SEED = "seed"
 # The slot that says which optimiser made the instructions and demonstrations: only the program itself holds these.
 OPTIMIZER = "optimizer"
+INSTRUCTION, DEMOS = "instruction", "demos"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,18 @@ def build(program: ProgramSpec, configuration: Configuration) -> Any:
             _show(_named(predictors, predictor), program.demos.get(predictor, {}), str(value))
     adjust(module, settings_of(configuration.as_dict()))
     return module
+
+
+def with_candidates(program: ProgramSpec, made: Mapping[str, Mapping[str, Any]]) -> ProgramSpec:
+    """A copy whose library holds more: slot -> id -> an instruction, or a list of demonstrations."""
+    libraries: dict[str, dict[str, dict[str, Any]]] = {
+        INSTRUCTION: {predictor: dict(known) for predictor, known in program.instructions.items()},
+        DEMOS: {predictor: dict(known) for predictor, known in program.demos.items()},
+    }
+    for slot, candidates in made.items():
+        predictor, _, part = slot.rpartition(".")
+        libraries[part].setdefault(predictor, {}).update(candidates)
+    return replace(program, instructions=libraries[INSTRUCTION], demos=libraries[DEMOS])
 
 
 def new_module(path: str) -> Any:

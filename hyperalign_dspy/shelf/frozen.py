@@ -10,14 +10,14 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.errors import DataError, FrozenMismatch, UnknownName
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.card import card
-from hyperalign_dspy.shelf.configure import adjust, new_module, settings_of
+from hyperalign_dspy.shelf.configure import INSTRUCTION, adjust, new_module, settings_of
 from hyperalign_dspy.shelf.files import dump, fresh_folder, read_json, replace_folder, write_text, writing
 from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
 from hyperalign_dspy.shelf.locate import frozen_folders
@@ -29,7 +29,8 @@ SCHEMA = "hyperalign/frozen/1"
 @dataclass(frozen=True)
 class Provenance:
     """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
-    texts of the corpus' users, which are not public.
+    texts of the corpus' users, which are not public. ``candidates`` are those that a maker added to the library and
+    that the configuration holds: slot -> id, maker, prompt model and content.
     """
 
     program: ProgramSpec
@@ -43,6 +44,7 @@ class Provenance:
     cost: Mapping[str, Any]
     frozen_is: str
     private: bool = False
+    candidates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def load_frozen(place: Path | str) -> Frozen:
     _check_fields(module, manifest, folder)
     adjust(module, settings_of(manifest["configuration"]))
     module.load_state(read_json(folder / "program.json"))
+    _check_candidates(module, manifest, folder)
     if probe_messages(module) != manifest["probe"]["messages"]:
         raise FrozenMismatch(
             f"{folder} renders other messages than those that were measured.",
@@ -146,7 +149,7 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "configuration": dict(provenance.configuration),
         "recipe": asdict(provenance.recipe),
         # The source and a model's path tell of one machine; their digests say what they were.
-        "identity": {k: v for k, v in provenance.identity.items() if k not in ("source", "model")},
+        "identity": {k: v for k, v in provenance.identity.items() if k not in ("source", "model", "prompt_model")},
         "fields": signature_fields(module),
         "program_sha256": hashlib.sha256(state.encode()).hexdigest(),
         "probe": {"messages": probe_messages(module)},
@@ -154,6 +157,7 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "data": dict(provenance.facts),
         "measured": dict(provenance.confirmation),
         "cost": dict(provenance.cost),
+        "candidates": {slot: dict(made) for slot, made in provenance.candidates.items()},
         "embedded_texts": _embedded(module, provenance.private),
     }
     return {**values, "manifest_sha256": _self_hash(values)}
@@ -183,6 +187,24 @@ def _check_fields(module: Any, manifest: Mapping[str, Any], folder: Path) -> Non
             f"{folder} was made for other signatures; these predictors differ: {', '.join(differing)}.",
             fix="Compile the program again with this version of its module.",
         )
+
+
+def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
+    """The state holds what the makers made, and not just their ids."""
+    predictors = dict(module.named_predictors())
+    for slot, made in manifest.get("candidates", {}).items():
+        predictor, _, part = slot.rpartition(".")
+        held = _content(predictors[predictor], part) if predictor in predictors else None
+        if manifest["configuration"].get(slot) != made["id"] or held != made["content"]:
+            raise FrozenMismatch(
+                f"{folder} does not hold the candidate {made['id']!r} that its manifest names for {slot!r}.",
+                fix="Compile the program again.",
+            )
+
+
+def _content(predictor: Any, part: str) -> Any:
+    """What a predictor holds, as a candidate is written."""
+    return predictor.signature.instructions if part == INSTRUCTION else [dict(demo) for demo in predictor.demos]
 
 
 def _tampered(folder: Path, name: str) -> FrozenMismatch:

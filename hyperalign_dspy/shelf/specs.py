@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.registry import MAKERS, unknown
 from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, find, listing
 
 SCHEMA = 1
@@ -27,6 +27,8 @@ _LEAST = {
     "max_tokens": 1,
     "max_calls": 0,
 }
+# More candidates of one maker than this make a slot that no search can tell apart.
+MOST_MADE = 20
 Value = str | int | float | bool
 
 
@@ -58,7 +60,9 @@ class RecipeSpec:
     ``finalists`` configurations are seen on every block before one is chosen. ``confirm_users`` x
     ``confirm_requests`` sealed instances judge it. ``start`` are configurations to visit first, as changes to the
     baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what texts may copy (see
-    `hyperalign_dspy.search.constraints`): a configuration that exceeds it is not chosen, and no gain.
+    `hyperalign_dspy.search.constraints`): a configuration that exceeds it is not chosen, and no gain. ``candidates``
+    says how many more candidates each maker is to add before the search, by predictor (see
+    `hyperalign_dspy.search.pools`).
     """
 
     name: str
@@ -76,6 +80,7 @@ class RecipeSpec:
     max_calls: int = 0
     start: tuple[Mapping[str, Value], ...] = ()
     at_most: Mapping[str, float] = field(default_factory=dict)
+    candidates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def load_program(name: str) -> ProgramSpec:
@@ -107,6 +112,7 @@ def load_recipe(name: str, program: str) -> RecipeSpec:
     values = _read(path)
     values["slots"] = {slot: _candidates(path, slot, found) for slot, found in values.get("slots", {}).items()}
     values["start"] = tuple(values.get("start", ()))
+    values["candidates"] = _wishes(path, values.get("candidates", {}))
     recipe: RecipeSpec = _typed(RecipeSpec, values, path)
     for number, least in _LEAST.items():
         value = getattr(recipe, number)
@@ -121,6 +127,37 @@ def _candidates(path: Path, slot: str, found: Any) -> tuple[Value, ...]:
             f"{path}: the slot {slot!r} is {found!r}.", fix=f'Give a list of candidates: "{slot}" = [first, second]'
         )
     return tuple(found)
+
+
+def _wishes(path: Path, found: Any) -> dict[str, dict[str, int]]:
+    """predictor -> maker -> how many candidates it is to make."""
+    fix = 'Write it like this: [candidates."generate.write"], and under it: grounded = 3'
+    if not isinstance(found, dict) or not all(isinstance(wishes, dict) for wishes in found.values()):
+        raise UsageError(f"{path}: [candidates] names no predictor.", fix=fix)
+    for predictor, wishes in found.items():
+        for maker, number in wishes.items():
+            if isinstance(number, dict):
+                raise UsageError(f"{path}: [candidates.{predictor}.{maker}] lacks quotes.", fix=fix)
+            if maker not in MAKERS and ":" not in maker:
+                raise unknown(f"maker of candidates in {path}", maker, MAKERS)
+            if type(number) is not int or not 1 <= number <= MOST_MADE:
+                raise UsageError(
+                    f"{path}: {maker} is to make {number!r} candidates for {predictor!r}.",
+                    fix=f"Give a whole number from 1 to {MOST_MADE}, or leave {maker} out.",
+                )
+    return {predictor: dict(wishes) for predictor, wishes in found.items()}
+
+
+def recipe_digest(recipe: RecipeSpec) -> str:
+    """SHA-256 of what a recipe searches.
+
+    A cap says when to stop and not what is searched: with a higher one the same run goes on. A recipe that asks for no
+    candidates is the same as before there were any to ask for, so that a run begun then goes on too.
+    """
+    plain = {**asdict(recipe), "max_calls": 0}
+    if not recipe.candidates:
+        del plain["candidates"]
+    return digest(plain)
 
 
 def digest(spec: Any) -> str:

@@ -20,7 +20,7 @@ from hyperalign_dspy.metrics.panel import VERIFIERS, fit_ngrams
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
-from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.shelf.specs import ProgramSpec, digest
 from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
 from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 
@@ -61,6 +61,7 @@ class AuthorshipBench:
 
     def __init__(self, job: Job, corpus: Corpus, split: Split) -> None:
         self.job, self.corpus, self.split = job, corpus, split
+        self.program = job.program
         everyone = (*split.train, *split.validation, *split.sealed)
         self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
@@ -91,9 +92,6 @@ class AuthorshipBench:
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """Counts, and what both judges score on people's own held-out text."""
-        # Cut to the length that a generated text can have: longer texts are easier to attribute.
-        words = int(self.job.options.get("words", WORDS))
-        references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
         return {
             "corpus": self.corpus.name,
             "corpus_digest": self.corpus.digest,
@@ -101,6 +99,16 @@ class AuthorshipBench:
             "users": {name: len(getattr(self.split, name)) for name in ("train", "validation", "sealed")},
             "split_digest": self.split.digest,
             "demonstrations_share": self._demonstrations_share(),
+            **self._validated,
+        }
+
+    @cached_property
+    def _validated(self) -> Mapping[str, Any]:
+        """What both judges score on people's own held-out text."""
+        # Cut to the length that a generated text can have: longer texts are easier to attribute.
+        words = int(self.job.options.get("words", WORDS))
+        references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
+        return {
             "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
             "panel": {
                 name: {"name": judge.name, **asdict(validate(judge, references, ids))}
@@ -108,9 +116,19 @@ class AuthorshipBench:
             },
         }
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """Every sample of every user."""
+        return [sample.text for user in self.corpus.users for sample in user.samples]
+
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates; what its demonstrations share with the corpus is counted anew."""
+        self.program = program
+        self.__dict__.pop("facts", None)
+
     def module(self, configuration: Configuration) -> Any:
         """The program's module; what "as others" means is measured on the train users."""
-        module = build(self.job.program, configuration)
+        module = build(self.program, configuration)
         if hasattr(module, "background"):
             module.background.value = self.background
         return module
@@ -171,6 +189,11 @@ class AuthorshipBench:
         samples = tuple(sample.text for sample in instance.shown[:SHOWN])
         return TextPair("authorship", instance.user_id, mine, rival, None, instance.request, samples)
 
+    def lacks(self, instance: Instance, text: str) -> str:
+        """The measured habits in which a text lies furthest from its user."""
+        hypotheses = measured_hypotheses([sample.text for sample in instance.shown], self.background)
+        return " ".join(unlike(text, hypotheses, MOST_SAID))
+
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
 
@@ -218,9 +241,9 @@ class AuthorshipBench:
 
     def _demonstrations_share(self) -> int:
         """The longest run of words that a demonstration of the program shares with anybody's text in the corpus."""
-        demos = [demo for sets in self.job.program.demos.values() for listed in sets.values() for demo in listed]
+        demos = [demo for sets in self.program.demos.values() for listed in sets.values() for demo in listed]
         written = [value for demo in demos for value in demo.values() if isinstance(value, str)]
-        texts = [sample.text for user in self.corpus.users for sample in user.samples]
+        texts = self.texts
         return max((longest_run_among(value, texts) for value in written), default=0)
 
     @property

@@ -14,7 +14,7 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
 from hyperalign_dspy.shelf.configure import Configuration, build, new_module
-from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.shelf.specs import ProgramSpec, digest
 from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked
 from hyperalign_dspy.types import TextPair
 
@@ -58,7 +58,7 @@ class ExamplesBench:
     ceiling = None
 
     def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
-        self.job = job
+        self.job, self.program = job, job.program
         self._metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
             "metric", job.program.metric, {}
         )
@@ -89,9 +89,18 @@ class ExamplesBench:
             "split_digest": self.digest,
         }
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """Every text in a row."""
+        return [value for row in self._rows for value in row.values() if isinstance(value, str)]
+
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates."""
+        self.program = program
+
     def module(self, configuration: Configuration) -> Any:
         """The program's module."""
-        return build(self.job.program, configuration)
+        return build(self.program, configuration)
 
     def answer(self, module: Any, instance: ExampleInstance, *, knows: Knows = "user") -> Answer:
         """All output fields as one JSON text."""
@@ -131,6 +140,11 @@ class ExamplesBench:
     def pair(self, instance: ExampleInstance, mine: str, rival: str) -> TextPair:
         """Which output does better what the inputs ask for."""
         return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
+
+    def lacks(self, instance: ExampleInstance, text: str) -> str:
+        """Nothing that the metric does not say."""
+        del instance, text
+        return ""
 
     def _columns(self, instance: ExampleInstance, names: Sequence[str]) -> str:
         return json.dumps({name: instance.row[name] for name in names}, ensure_ascii=False, default=str)

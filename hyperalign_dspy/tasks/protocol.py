@@ -22,7 +22,8 @@ class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
     opinion on the confirmation, if any; ``anyway``: search even where the pilot leaves no hope of showing a gain;
     ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
-    part of what is searched.
+    part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
+    model that is compiled for does. ``embed_private`` lets a frozen program hold texts of a corpus that is not public.
     """
 
     program: ProgramSpec
@@ -35,6 +36,8 @@ class Job:
     anyway: bool = False
     limits: Limits = field(default_factory=Limits)
     prices: Prices = field(default_factory=Prices)
+    prompt_model: str = ""
+    embed_private: bool = False
 
 
 class HasUser(Protocol):
@@ -124,6 +127,13 @@ class Bench(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """What a reader wants to know of the data and judges: counts and figures on human text."""
 
+    @property
+    def texts(self) -> Sequence[str]:
+        """Everybody's texts: what no instruction may copy. No prompt is made of these."""
+
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates; corpus, split and judges stay."""
+
     def module(self, configuration: Configuration) -> Any:
         """The program's module as that configuration sets it."""
 
@@ -142,6 +152,9 @@ class Bench(Protocol):
 
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
+
+    def lacks(self, instance: HasUser, text: str) -> str:
+        """What is wrong with a text for an instance, in sentences; empty where the score says all that is known."""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What the compiled configuration is to be measured beside, the baseline excepted."""
