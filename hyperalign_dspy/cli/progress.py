@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -122,10 +123,25 @@ _MAKERS: dict[str, Callable[[], Silent | Plain | Live | JsonLines]] = {
 def following(display: str | None) -> Iterator[Watcher]:
     """Who follows a command as ``display`` says; the screen is let go of however the command ends."""
     watcher = _MAKERS[display or ("live" if sys.stderr.isatty() else "plain")]()
+    notes, logger = _Notes(watcher), logging.getLogger("hyperalign_dspy")
+    logger.addHandler(notes)
     try:
         yield watcher
     finally:
+        logger.removeHandler(notes)
         watcher.close()
+
+
+class _Notes(logging.Handler):
+    """What the package itself logs, such as that it waits for a provider, as events."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        super().__init__(logging.WARNING)
+        self._watcher = watcher
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        self._watcher.say(record.getMessage())
 
 
 def _name(phase: str) -> str:

@@ -15,7 +15,9 @@ from dspy.lm15 import Request, Response
 from hyperalign_dspy.errors import MissingKey, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
+from hyperalign_dspy.lm.messages import key_of
 from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
+from hyperalign_dspy.lm.patience import Patience
 from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
 from hyperalign_dspy.registry import unknown
 
@@ -35,19 +37,31 @@ KEYS = {
 
 
 class RemoteEngine:
-    """One attempt a call, through DSPy's own engine for the provider; retries and the record lie outside."""
+    """One call through DSPy's own engine for the provider, sent again only where the provider was too busy to take it.
+
+    What fails is retried outside, by DSPy, and recorded there. Engines of one provider share their ``patience``.
+    """
 
     concurrency = 0
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, patience: Patience | None = None) -> None:
+        self._model, self._patience = model, patience or Patience(provider_of(model))
         self._lm = dspy.LM(model, cache=False, num_retries=0)
         self.supports_response_schema = self._lm.supports_response_schema
         self.supported_params = frozenset(self._lm.supported_params)
 
     def complete(self, request: Request) -> Response:
-        """The provider's answer."""
-        with dspy.context(disable_history=True):
-            return self._lm(request)
+        """The provider's answer. Raises: see `Patience.through`."""
+
+        def send() -> Response:
+            with dspy.context(disable_history=True):
+                return self._lm(request)
+
+        return self._patience.through(send, key_of(self._model, request))
+
+    def waited(self) -> float:
+        """Seconds that this thread's last call waited before it was taken."""
+        return self._patience.waited()
 
     def close(self) -> None:
         """The inner model owns its connections."""
@@ -64,7 +78,8 @@ def connect(
         UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
     """
     check_name(model)
-    engine = (ledger or Ledger()).wrap(_engine(model), model)
+    ledger = ledger or Ledger()
+    engine = ledger.wrap(_engine(model, ledger), model)
     return dspy.LM(model, engine=engine, cache=False, max_tokens=max_tokens, temperature=temperature)
 
 
@@ -92,6 +107,11 @@ def check_name(model: str) -> None:
         )
 
 
+def provider_of(model: str) -> str:
+    """Who serves a remote model."""
+    return model.partition("/")[0]
+
+
 def slug(model: str) -> str:
     """The folder name of a model: letters, digits, dots and dashes; a file's begins with "gguf-"."""
     name = f"gguf-{Path(model.removeprefix(GGUF)).stem}" if model.startswith(GGUF) else model
@@ -114,7 +134,7 @@ def describe(model: str) -> dict[str, str]:
 
 def _address(model: str) -> str:
     """The server that the environment sets in place of a provider's own: another server may be another model."""
-    provider = model.partition("/")[0].upper().replace("-", "_")
+    provider = provider_of(model).upper().replace("-", "_")
     return next(
         (os.environ[name] for end in ("API_BASE", "BASE_URL") if (name := f"{provider}_{end}") in os.environ), ""
     )
@@ -124,12 +144,12 @@ def _runtime() -> str:
     return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
 
 
-def _engine(model: str) -> Any:
+def _engine(model: str, ledger: Ledger) -> Any:
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
     if model.split(":", maxsplit=1)[0] == SCRIPTED:
         return ScriptedEngine(delay=_delay(model))
-    return RemoteEngine(model)
+    return RemoteEngine(model, ledger.patience(provider_of(model)))
 
 
 def _delay(model: str) -> float:

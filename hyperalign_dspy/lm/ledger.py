@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from dspy.lm15 import ContextLengthError, LM15Error, MissingCredentialError, Req
 from filelock import FileLock, Timeout
 
 from hyperalign_dspy.errors import (
+    BudgetReached,
     ContextOverflow,
     HyperalignError,
     MissingFolder,
@@ -27,6 +29,7 @@ from hyperalign_dspy.errors import (
 )
 from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, bound_of, total
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
+from hyperalign_dspy.lm.patience import Patience
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.lm.records import (
     Row,
@@ -74,6 +77,7 @@ class Ledger:
         self._phases: dict[str, Counter[str]] = {}
         self._served: Counter[str] = Counter()
         self._flying: dict[str, threading.Event] = {}
+        self._patience: dict[str, Patience] = {}
         self._lock = threading.RLock()
         self._file: IO[str] | None = None
         self._guard = FileLock(f"{path}.lock") if path else None
@@ -130,6 +134,16 @@ class Ledger:
         """Wall time of all sessions; of the earlier ones up to their last recorded call."""
         return self._earlier + self._clock() - self._start
 
+    def left(self) -> float:
+        """Seconds that the cap on time leaves; infinite without one."""
+        most = self.limits.max_seconds
+        return math.inf if most is None else most - self.seconds()
+
+    def patience(self, provider: str) -> Patience:
+        """What all calls to a provider share while this ledger is open."""
+        with self._lock:
+            return self._patience.setdefault(provider, Patience(provider, self.left, self._clock))
+
     def call_seconds(self) -> tuple[float, float]:
         """How long an answered call has taken: on average, and the longest; zeros before the first."""
         with self._lock:
@@ -148,7 +162,9 @@ class Ledger:
             return cost_of(rows, self.prices, self._served[phase])
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; calls that still wait for a provider are not sent any more."""
+        for patience in self._patience.values():
+            patience.stop()
         if self._file:
             self._file.close()
             self._file = None
@@ -204,12 +220,19 @@ class Ledger:
         start = self._clock()
         try:
             response = engine.complete(_honoured(engine, request))
+        except BudgetReached:
+            # Time ran out before the provider took the call: nothing was billed.
+            with self._lock:
+                self._purse.release(kin)
+            raise
         except Exception as error:
             # A failed call may have been billed: it counts against a cap in this session and in the next.
             self._fail(model, request, kin, error)
             raise
         row = row_of(kin[0], model, request, response)
-        self._record({**row, "seconds": round(self._clock() - start, 4), "money": money_of(row, self.prices)})
+        # What a provider made it wait for says nothing of how long the next call takes.
+        seconds = self._clock() - start - getattr(engine, "waited", float)()
+        self._record({**row, "seconds": round(seconds, 4), "money": money_of(row, self.prices)})
         return response_of(row)
 
     def _record(self, row: Row) -> None:

@@ -106,6 +106,11 @@ class Purse:
         self._aside.pop(key, None)
         self.used += used
 
+    def release(self, keys: Iterable[str]) -> None:
+        """Calls were never taken: what was set aside for them is there again."""
+        for key in keys:
+            self._aside.pop(key, None)
+
     def forfeit(self, keys: Iterable[str]) -> Amount:
         """Calls have failed, and may have been billed: what was set aside for them counts as used."""
         lost = total(self._aside.pop(key) for key in keys if key in self._aside)
