@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.errors import GateFailed
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe, slug
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
@@ -21,12 +19,12 @@ from hyperalign_dspy.search.budget import Budget, Reserve
 from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome, answered_share
+from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import forecast, seconds_a_call
-from hyperalign_dspy.search.headroom import headroom
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.outputs import keeper
+from hyperalign_dspy.search.pilot import pilot, pilot_blocks
 from hyperalign_dspy.search.pools import Pools
 from hyperalign_dspy.search.result import Compiled, Plan, Spent, result_of, summary
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
@@ -43,9 +41,6 @@ from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Bench, Job
 from hyperalign_dspy.types import Cost, Watcher
 
-# The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
-ANSWERED = 0.95
-
 
 class Compiler:
     """One compile. Everything up to `run` is free of calls."""
@@ -60,6 +55,9 @@ class Compiler:
         check(job.recipe.at_most)
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
+        # Visited by the pilot already: what the recipe would begin with.
+        start = self.space.configuration(self.space.params(job.recipe.start[0])) if job.recipe.start else None
+        self.first = start if start != self.space.baseline else None
         self.identity = {
             "program": job.program.name,
             "program_digest": digest(job.program),
@@ -84,12 +82,13 @@ class Compiler:
         self.pools.refuse_private(self.bench.facts)
         recipe, bench = self.job.recipe, self.bench
         most, base = self._most(), self._calls(self.space.baseline)
-        first, block = len(self.blocks[0]), max(len(block) for block in self.blocks)
+        first, block = self._pilot_size, max(len(block) for block in self.blocks)
         whole = len(bench.validation)
         made = self.pools.worst(bench, first)
-        # Of so many visits: the baseline is measured once an instance, and goes before them on the first block.
-        visits = [made + min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
-        searched = whole * (base + recipe.finalists * most) + recipe.visits * block * most
+        # Of so many visits: the baseline is measured once an instance, and goes before them in the pilot.
+        begun = made + (first * most if self.first else 0)
+        visits = [begun + min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
+        searched = begun - made + whole * (base + recipe.finalists * most) + recipe.visits * block * most
         reserve = self._reserve
         confirmed = reserve.calls + reserve.judge_calls
         users = len({i.user_id for i in bench.sealed})
@@ -97,7 +96,7 @@ class Compiler:
         total = searched + confirmed + self.pools.calls
         total = min(total, self.limits.max_calls or total)
         budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
-        budget.demand(first * (base + most) + made)
+        budget.demand(visits[0])
         pace = seconds_a_call(self.model)
         return Plan(
             run_id=run_id_of(self.identity),
@@ -134,14 +133,12 @@ class Compiler:
         return self._finish(run, plan, visits, confirmation, spent)
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
-        self.watch(evaluator, "pilot", len(self.blocks[0]))
-        share = answered_share(visits.on_block(0))
-        if share < ANSWERED:
-            raise GateFailed(
-                f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
-                fix="Declare another adapter for the baseline in program.toml, or take another model.",
-            )
-        self._headroom(visits, evaluator)
+        self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
+        pilot(self.bench, visits, self.first, self.job.anyway, self.watcher.say, self.job.recipe.visits)
+
+    @property
+    def _pilot_size(self) -> int:
+        return sum(len(block) for block in pilot_blocks(self.blocks))
 
     def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any) -> None:
         """Have the candidates made that the recipe asks for; from here on program and space hold them."""
@@ -166,35 +163,6 @@ class Compiler:
         self.bench.extend(pools.program())
         self.space = Space(pools.program(), pools.recipe())
 
-    def _headroom(self, visits: Visits, evaluator: Evaluator) -> None:
-        """What the recipe's first start tells of noise; and whether what is left to gain could be shown at all."""
-        start = self.job.recipe.start[0] if self.job.recipe.start else {}
-        first = self.space.configuration(self.space.params(start))
-        if first == self.space.baseline:
-            return
-        self.watch(evaluator, "pilot", len(self.blocks[0]))
-        visits.visit(first)
-        found = headroom(visits.gaps(first), self.job.recipe.visits, self._shape(), self._room(visits.on_block(0)))
-        self.watcher.say(found.words(self.bench.unit))
-        if found.hopeless and not self.job.anyway:
-            raise GateFailed(
-                f"The smallest gain that the confirmation could show is {found.showable:.2f} {self.bench.unit}, and "
-                f"the baseline lies only {found.room:.2f} below the best that can be hoped for.",
-                fix="Take more users or requests (see `--power`), or search all the same with --anyway.",
-            )
-
-    def _shape(self) -> tuple[int, float]:
-        """Sealed users, and how many requests each has for one of a block's."""
-        sealed, block = ([i.user_id for i in part] for part in (self.bench.sealed, self.blocks[0]))
-        each = [len(ids) / len(set(ids)) for ids in (sealed, block)]
-        return len(set(sealed)), each[0] / each[1]
-
-    def _room(self, outcomes: Sequence[Outcome]) -> float | None:
-        """How far the baseline lies below the best that can be hoped for."""
-        values = [o.score.value for o in outcomes if o.score and not o.score.harm]
-        ceiling = self.bench.ceiling
-        return ceiling - fmean(values) if ceiling is not None and values else None
-
     def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
         run.path("visits.jsonl").unlink(missing_ok=True)
         recipe = self.job.recipe
@@ -214,6 +182,7 @@ class Compiler:
             visits=recipe.visits,
             finalists=recipe.finalists,
             start=recipe.start,
+            known=[self.first] if self.first else [],
             lag=lag,
             affords=lambda configuration, blocks: budget.affords(self._worst(visits, configuration, blocks)),
             begins=begins,

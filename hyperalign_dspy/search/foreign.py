@@ -107,7 +107,7 @@ class ForeignCompiler(Compiler):
         bench, reserve = self.bench, self._reserve
         confirmed = reserve.calls + reserve.judge_calls
         budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
-        budget.demand(len(self.blocks[0]) * self._calls(self.space.baseline) + 1)
+        budget.demand(self._pilot_size * self._calls(self.space.baseline) + 1)
         users = len({i.user_id for i in bench.sealed})
         return ForeignPlan(
             run_id=run_id_of(self.identity),

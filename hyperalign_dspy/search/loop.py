@@ -34,14 +34,17 @@ def never(*_: object) -> None:
 class Orders:
     """How far a search goes: so many visits, ``start`` first, then so many ``finalists`` on every block.
 
-    ``lag`` visits are in flight together. A decision rests on the visits that began ``lag`` places before it or
-    earlier, whatever has come in meanwhile, so that a deterministic model gives the same search whoever is slow.
-    ``affords`` says whether the budget has room for a configuration's next blocks; ``begins`` and ``ended`` are told.
+    ``known`` are configurations that have been visited already; what came of it is told before anything is asked, and
+    what ``start`` says of them is done. ``lag`` visits are in flight together: a decision rests on visits that began
+    ``lag`` places before it or earlier, whatever has come in meanwhile, so that a deterministic model gives the same
+    search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks; ``begins``
+    and ``ended`` are told.
     """
 
     visits: int
     finalists: int
     start: Sequence[Mapping[str, Value]] = ()
+    known: Sequence[Configuration] = ()
     lag: int = 1
     affords: Callable[[Configuration, int], bool] = lambda configuration, blocks: True
     begins: Callable[[str, Configuration, int], None] = never
@@ -57,8 +60,12 @@ def lag_of(concurrency: int, block: int, visits: int) -> int:
 
 def search(study: Study, visits: Visits, orders: Orders) -> str:
     """Search until the visits are used up; returns why it ended."""
+    for configuration in orders.known:
+        for block, value in visits.by_block(configuration).items():
+            study.add(configuration, value, block, len(visits.blocks[block]))
     for changes in orders.start:
-        study.enqueue(changes)
+        if study.space.configuration(study.space.params(changes)) not in orders.known:
+            study.enqueue(changes)
     flying: deque[tuple[int, int, Begun]] = deque()
     reason = "all visits are made"
     for place in range(1, orders.visits + 1):

@@ -66,6 +66,17 @@ class Study:
         """Visit the baseline with these changes before anything is sampled."""
         self._study.enqueue_trial(self.space.params(changes))
 
+    def add(self, configuration: Configuration, value: float, block: int, instances: int) -> None:
+        """A visit that was made before anything was asked."""
+        values = configuration.as_dict()
+        params = {slot: values[slot] for slot in self.space.distributions()}
+        told = {BLOCK: block, INSTANCES: instances}
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=params, distributions=self.space.distributions(), value=value, user_attrs=told
+            )
+        )
+
     def ask(self) -> tuple[int, Configuration]:
         """The number of the next visit, and the configuration to visit."""
         self._study.sampler = self._make(len(self._asked))

@@ -127,6 +127,14 @@ class Visits:
         met = [m for m in self._met if m.configuration == configuration]
         return per_user([m.value for m in met], [m.user for m in met])
 
+    def by_block(self, configuration: Configuration) -> dict[int, float]:
+        """The mean paired difference on every block that a configuration has seen."""
+        found: dict[int, list[_Met]] = {}
+        for m in self._met:
+            if m.configuration == configuration:
+                found.setdefault(m.block, []).append(m)
+        return {block: paired([m.value for m in met], [m.user for m in met]).mean for block, met in found.items()}
+
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""
         return self._rival(block).land()
