@@ -178,8 +178,8 @@ def test_what_is_ahead_counts_only_what_has_not_been_seen() -> None:
 
 BAD_RECIPES = [
     ("confirm_users = 16", "confirm_users = 0", "from 3 up"),
-    ("block_users = 2", "block_users = 0", "from 1 up"),
-    ("visits = 20", 'visits = "6"', "whole number"),
+    ("block_users = 8", "block_users = 0", "from 1 up"),
+    ("visits = 5", 'visits = "6"', "whole number"),
     ("temperature = [0.5, 0.7, 0.9]", "temperature = 0.5", "list of candidates"),
     ("temperature = [0.5, 0.7, 0.9]", "temperature = [0.5, 0.9]", "Add 0.7"),
     ("temperature = [0.5, 0.7, 0.9]", 'temperature = [0.7, "hot"]', "between 0 and 2"),
