@@ -99,6 +99,8 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
             lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0)
             found = ask(judge, pairs, lm, lambda done: watcher.step("judge", done, len(pairs), ledger.cost()))
     result = {"schema": "hyperalign/qualification/1", "judge": model, **asdict(found), "qualified": found.qualified}
-    result = json.loads(dump({**result, "how": how, "data": source}))
+    result = json.loads(
+        dump({**result, "how": how, "data": source, "adapter": given["adapter"], "words": given["words"]})
+    )
     remember(result, how)
     emit(result, qualification_words(result), as_json=as_json)

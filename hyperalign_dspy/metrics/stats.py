@@ -58,6 +58,16 @@ def proportion(values: Sequence[float], users: Sequence[str]) -> Estimate:
     return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if found.low == found.low else found
 
 
+def widened(estimate: Estimate) -> Estimate:
+    """An estimate of a share, or of its change, that is never without width: where all users say the same, the exact
+    bound for what none of so many has shown (Clopper and Pearson, 1934).
+    """
+    if estimate.high > estimate.low or estimate.low != estimate.low:
+        return estimate
+    room = 1 - ((1 - LEVEL) / 2) ** (1 / estimate.n_users)
+    return replace(estimate, low=estimate.mean - room, high=estimate.mean + room)
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How far two judges see the same differences: the share with one sign (nan of none), and Spearman's correlation
@@ -81,7 +91,7 @@ def verdict(estimate: Estimate, harm: Estimate | None = None) -> Verdict:
     points, a gain is "harm not excluded".
     """
     if estimate.low > 0:
-        excluded = harm is None or harm.high < MOST_HARM
+        excluded = harm is None or widened(harm).high < MOST_HARM
         return "gain" if excluded else "harm not excluded"
     return "loss" if estimate.high < 0 else "no gain"
 

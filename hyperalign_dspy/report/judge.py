@@ -45,7 +45,8 @@ def qualification_words(found: Mapping[str, Any]) -> str:
         f"  abstains                           {tally['abstained']:.2f} of its votes",
         f"  prefers the longer                 {estimate(tally['longer'], '.2f')}",
         f"  length effect                      {tally['length_effect']:+.2f} log-odds a standard deviation",
-        f"{verdict} for {found['purpose']}, {_HOW[found['how']]}: the interval's lower end has to be .65 or more.",
+        f"{verdict} for {found['purpose']}, {_HOW[found['how']]}: the interval's lower end has to be .65 or more, "
+        "over 20 users or items.",
     ]
     return "\n".join(lines)
 

@@ -47,6 +47,8 @@ def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
     """A mean with its interval, or the mean alone where there are too few users for one."""
     if value["mean"] is None or math.isnan(value["mean"]):
         return "-"
+    if math.isinf(value["mean"]):
+        return "never"
     mean = format(value["mean"], form)
     if value["low"] is None or value["low"] != value["low"]:
         return mean

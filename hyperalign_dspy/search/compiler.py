@@ -187,6 +187,9 @@ class Compiler:
             affords=lambda configuration, blocks: budget.affords(self._worst(visits, configuration, blocks)),
             begins=begins,
             ended=ended,
+            failed=lambda configuration, error: self.watcher.say(
+                f"out: {describe_changes(configuration.differs(self.space.baseline))}: {error.message}"
+            ),
         )
         study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed, self._calls)
         reason = search(study, visits, orders)

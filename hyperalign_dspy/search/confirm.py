@@ -135,10 +135,11 @@ def confirm(
     return Confirmation(rows, words, margins, _agreement(compiled, rival), opinion, over)
 
 
-def _opinion(bench: Bench, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Opinion:
+def _opinion(bench: Bench, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Opinion | None:
     both = [(m, r) for m, r in zip(mine, rival, strict=True) if m.score and r.score]
     pairs = [bench.pair(m.instance, m.text, r.text) for m, r in both]
-    return judge.opinion([pair for pair in pairs if pair])
+    asked = [pair for pair in pairs if pair]
+    return judge.opinion(asked) if asked else None
 
 
 def _drafts(arm: Arm) -> int:

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.lm.connect import concurrency_of
 from hyperalign_dspy.metrics.pairwise import Judged, Tally, tally
-from hyperalign_dspy.metrics.stats import Estimate, proportion
+from hyperalign_dspy.metrics.stats import Estimate, proportion, widened
 from hyperalign_dspy.search.evaluate import MOST_MISSING
 from hyperalign_dspy.search.together import together
 from hyperalign_dspy.types import Purpose, TextPair
 
 # A judge may gate a verdict where the interval of its agreement with people lies above this.
 QUALIFIED = 0.65
+LEAST_TRIED = 20
 
 
 class Decider(Protocol):
@@ -42,8 +43,8 @@ class Qualification:
 
     @property
     def qualified(self) -> bool:
-        """Whether it may gate: the lower end of its agreement is at least .65."""
-        return self.agreement.low >= QUALIFIED
+        """Whether it may gate: tried on twenty users or items, and the lower end of its agreement is at least .65."""
+        return self.agreement.n_users >= LEAST_TRIED and widened(self.agreement).low >= QUALIFIED
 
 
 def qualify(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> Qualification:

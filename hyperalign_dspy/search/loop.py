@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Begun, Visits
 from hyperalign_dspy.shelf.configure import Configuration
@@ -14,6 +15,8 @@ from hyperalign_dspy.shelf.specs import Value
 
 # After so many suggestions in a row that have seen every block, the search has nothing left to learn.
 MOST_REPEATS = 50
+# After so many configurations in a row under which the model fails, something else is wrong.
+MOST_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Orders:
     ``known`` are configurations that have been visited already; what came of it is told before anything is asked, and
     what ``start`` says of them is done. ``lag`` visits are in flight together: a decision rests on visits that began
     ``lag`` places before it or earlier, whatever has come in meanwhile, so that a deterministic model gives the same
-    search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks; ``begins``
-    and ``ended`` are told.
+    search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks; ``begins``,
+    ``ended`` and ``failed`` are told.
     """
 
     visits: int
@@ -49,6 +52,7 @@ class Orders:
     affords: Callable[[Configuration, int], bool] = lambda configuration, blocks: True
     begins: Callable[[str, Configuration, int], None] = never
     ended: Callable[[Ended], None] = field(default=never)
+    failed: Callable[[Configuration, TooManyFailures], None] = never
 
 
 def lag_of(concurrency: int, block: int, visits: int) -> int:
@@ -66,11 +70,12 @@ def search(study: Study, visits: Visits, orders: Orders) -> str:
     for changes in orders.start:
         if study.space.configuration(study.space.params(changes)) not in orders.known:
             study.enqueue(changes)
+    failures = 0
     flying: deque[tuple[int, int, Begun]] = deque()
     reason = "all visits are made"
     for place in range(1, orders.visits + 1):
         if len(flying) >= orders.lag:
-            _end(study, visits, orders, flying.popleft())
+            failures = _end(study, visits, orders, flying.popleft(), failures)
         asked = _ask(study, visits)
         if asked is None:
             reason = "nothing that was suggested is still worth a visit"
@@ -83,7 +88,7 @@ def search(study: Study, visits: Visits, orders: Orders) -> str:
         orders.begins(f"visit {place}/{orders.visits}", configuration, 1)
         flying.append((place, number, visits.begin(configuration)))
     while flying:
-        _end(study, visits, orders, flying.popleft())
+        failures = _end(study, visits, orders, flying.popleft(), failures)
     _finals(visits, orders)
     return reason
 
@@ -94,15 +99,31 @@ def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:
         number, configuration = study.ask()
         if not visits.exhausted(configuration):
             return number, configuration
-        study.drop(number)
+        study.drop(number, exhausted=True)
     return None
 
 
-def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Begun]) -> None:
+def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Begun], failures: int) -> int:
+    """End a visit. A configuration that the model cannot answer under is out, and the search goes on; returns how many
+    in a row were so.
+
+    Raises:
+        TooManyFailures: the baseline failed, or several configurations in a row: then it is not for their sake.
+    """
     place, number, begun = flown
-    gap = visits.end(begun)
+    begun.rival.land()
+    try:
+        gap = visits.end(begun)
+    except TooManyFailures as error:
+        if failures + 1 >= MOST_FAILURES:
+            raise
+        visits.bar(begun.configuration)
+        study.drop(number, exhausted=True)
+        orders.failed(begun.configuration, error)
+        return failures + 1
     study.tell(number, gap, begun.block, len(visits.blocks[begun.block]))
     orders.ended(Ended(place, number, begun.configuration, gap))
+    return 0
 
 
 def _finals(visits: Visits, orders: Orders) -> None:
@@ -113,5 +134,8 @@ def _finals(visits: Visits, orders: Orders) -> None:
             orders.begins("finalist", standing.configuration, len(visits.blocks))
             while not visits.exhausted(standing.configuration):
                 flying.append(visits.begin(standing.configuration))
+            # Under a cap what is left is known only once these have landed.
+            while orders.lag == 1 and flying:
+                visits.end(flying.pop(0))
     for begun in flying:
         visits.end(begun)

@@ -13,7 +13,7 @@ from hyperalign_dspy.metrics.stats import Estimate, Verdict, paired
 from hyperalign_dspy.modules.grader import Grader
 from hyperalign_dspy.modules.judge import PairwiseJudge
 from hyperalign_dspy.search.judging import decide
-from hyperalign_dspy.search.qualifications import How, last_trial
+from hyperalign_dspy.search.qualifications import GATING_FORM, How, last_trial
 from hyperalign_dspy.search.together import together
 from hyperalign_dspy.types import Purpose, TextPair
 
@@ -65,7 +65,7 @@ class ModelJudge:
         """
         purpose = pairs[0].purpose
         with self.ledger.phase("judge"):
-            verdicts = decide(PairwiseJudge(purpose), pairs, self.lm, self.tick)
+            verdicts = decide(PairwiseJudge(purpose, *GATING_FORM), pairs, self.lm, self.tick)
             grades = self._grades(pairs) if purpose == "helpfulness" else []
         users = [user for *_, user in grades]
         agreement, qualified = self._trial(purpose, "pairs")
@@ -83,7 +83,7 @@ class ModelJudge:
 
     def _grades(self, pairs: Sequence[TextPair]) -> list[tuple[float, float, str]]:
         """Both grades and the user, of every pair of which both texts got a grade."""
-        grader = Grader()
+        grader = Grader(*GATING_FORM)
 
         def one(pair: TextPair) -> tuple[float | None, float | None]:
             first, second = (grader(request=pair.request, answer=text).grade for text in (pair.first, pair.second))
@@ -103,7 +103,7 @@ def gated(verdict: Verdict, opinion: Opinion | None) -> Verdict:
 
     A judge that has not qualified changes nothing.
     """
-    if verdict == "gain" and opinion and opinion.qualified and not opinion.tally.wins.low > 0.5:
+    if verdict == "gain" and opinion and opinion.qualified and not opinion.tally.length_controlled.low > 0.5:
         return "no gain"
     return verdict
 

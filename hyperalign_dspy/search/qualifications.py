@@ -14,6 +14,9 @@ from hyperalign_dspy.shelf.specs import digest
 from hyperalign_dspy.types import Purpose
 
 How = Literal["pairs", "grades"]
+# The adapter and the words to which texts are cut, as a judge is asked for its opinion: a trial in another form tells
+# nothing of this one.
+GATING_FORM = ("turns", 150)
 
 
 def judge_folder() -> Path:
@@ -37,9 +40,10 @@ def last_trial(judge: str, purpose: Purpose, how: How = "pairs") -> dict[str, An
     path = home().parent / "judge" / "qualifications.jsonl"
     if not path.is_file():
         return None
-    wanted = (_model_digest(judge), judge, purpose, how)
+    wanted = (_model_digest(judge), judge, purpose, how, *GATING_FORM)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    own = [row for row in rows if (row["model_digest"], row["judge"], row["purpose"], row["how"]) == wanted]
+    names = ("model_digest", "judge", "purpose", "how", "adapter", "words")
+    own = [row for row in rows if tuple(row.get(name) for name in names) == wanted]
     return dict(own[-1]) if own else None
 
 

@@ -1,8 +1,8 @@
 """Searchers replayed on a score table: what a model would have answered is looked up, so a run takes milliseconds.
 
 Every replay parts the table's users anew: one half is searched on, the other is sealed and says what a choice is truly
-worth. Our own search is the very one that `compile` runs; DSPy's MIPROv2 runs its own loop with the table's pool as its
-instructions and demonstrations.
+worth. Our own search is the one that `compile` runs, without its pilot, starts and finalists; DSPy's MIPROv2 runs its
+own loop with the table's pool as its instructions and demonstrations.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 import dspy
 import optuna
+from scipy import special
 
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.evaluate import Outcome
@@ -158,7 +159,7 @@ def random_full(world: World) -> Trace:
             best = gap
             chosen.append(c)
             calls.append(world.calls)
-    return Trace(tuple(calls), tuple(chosen))
+    return Trace((*calls, world.calls), (*chosen, chosen[-1]))
 
 
 class _Stub(dspy.Module):
@@ -173,7 +174,7 @@ def miprov2(world: World) -> Trace:
     """DSPy's MIPROv2, light, by its own loop (`MIPROv2._optimize_prompt_parameters`) on the table's pool.
 
     Slots of words are its instructions and slots of numbers its demonstration sets, in every combination, so that both
-    searchers choose from the same pool. Its metric is the score itself.
+    searchers choose from the same pool. Its metric is the one that `compile --optimizer` gives it.
     """
     logging.getLogger("dspy.teleprompt").setLevel(logging.ERROR)
     table = world.table
@@ -183,7 +184,7 @@ def miprov2(world: World) -> Trace:
 
     def evaluate(program: Any, devset: Sequence[Cell], callback_metadata: Mapping[str, str]) -> dspy.Prediction:
         c = _meant(program, words, numbers, table)
-        mean = sum(world.score(c, cell.place).value for cell in devset) / len(devset)
+        mean = sum(_metric(world.score(c, cell.place)) for cell in devset) / len(devset)
         if len(devset) == len(cells):
             full.append((mean, c))
             calls.append(world.calls)
@@ -208,6 +209,11 @@ def miprov2(world: World) -> Trace:
         world.seed,
     )
     return Trace(tuple(calls), tuple(chosen))
+
+
+def _metric(score: Score) -> float:
+    """1 / (1 + exp(-log-odds / 4)), and 0 for a text that copies."""
+    return 0.0 if score.copied else float(special.expit(score.value / 4))
 
 
 # MIPROv2 wants models to be named; its search loop calls neither.

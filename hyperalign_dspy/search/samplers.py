@@ -3,7 +3,7 @@
 A trial is a visit: its value is what a configuration was worth on one block of instances. Trials may say more in their
 user attributes: ``block``, which instances they met (all configurations that met the same share its luck), and
 ``instances``, how many these were. Where a trial says nothing, its place among its configuration's visits stands for
-the block.
+the block. A failed trial that says ``exhausted`` names a configuration that is not to be suggested again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scipy import stats
 
 from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
 
-BLOCK, INSTANCES = "block", "instances"
+BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
 # A larger space is not looked through whole.
 _MOST = 2048
 # So many of the most hopeful configurations are looked at when every pair of them has to be.
@@ -81,7 +81,8 @@ class _Discrete(optuna.samplers.BaseSampler):
             return others
         self._names = sorted(slots)
         flying = _flying(study, trial, slots)
-        levels = self._next(visits, flying, _pool(slots, [v.levels for v in visits], self._rng))
+        pool, barred = _pool(slots, [v.levels for v in visits], self._rng), _exhausted(study, slots)
+        levels = self._next(visits, flying, [c for c in pool if c not in barred] or pool)
         return {**others, **dict(zip(sorted(slots), levels, strict=True))}
 
     def _single(self, study: optuna.Study) -> None:
@@ -166,21 +167,26 @@ class RacingSampler(_Discrete):
         due = Counter({levels: len(found) for levels, found in values.items()})
         due.update(flying)
         racing = list(due)
+        free = set(pool)
         for size in self._sizes(len(racing), len(pool)):
             bracket = racing[:size]
             if len(bracket) < size:
                 return _unlike(racing, [c for c in pool if c not in due] or pool, self._rng)
-            waiting = self._waiting(bracket, values, due)
+            waiting = self._waiting(bracket, values, due, free)
             if waiting is not None:
                 return waiting
-        return max(values, key=lambda levels: _mean(values[levels]))
+        return max(pool, key=lambda levels: _mean(values[levels]) if levels in values else -math.inf)
 
     def _sizes(self, met: int, pool: int) -> range:
         """How many configurations have been met once each bracket is full."""
         return range(min(self._width, pool), min(max(met + self._width, self._width), pool) + 1, self._width)
 
     def _waiting(
-        self, bracket: Sequence[Levels], values: Mapping[Levels, Mapping[Any, float]], due: Counter[Levels]
+        self,
+        bracket: Sequence[Levels],
+        values: Mapping[Levels, Mapping[Any, float]],
+        due: Counter[Levels],
+        free: set[Levels],
     ) -> Levels | None:
         """Who of a bracket is to be visited next, None once one is left."""
         keep = [levels for levels in bracket if levels in values]
@@ -188,7 +194,7 @@ class RacingSampler(_Discrete):
             keep = sorted(keep, key=lambda levels: -_mean(values[levels]))[: max(1, math.ceil(len(keep) / 2))]
             level = self._alpha * 6 / (math.pi * look) ** 2
             keep = [levels for levels in keep if not _beaten(values[levels], values[keep[0]], level)]
-            behind = [levels for levels in keep if due[levels] <= look]
+            behind = [levels for levels in keep if due[levels] <= look and levels in free]
             if behind:
                 return min(behind, key=lambda levels: due[levels])
         return None
@@ -229,6 +235,16 @@ def _flying(study: optuna.Study, trial: FrozenTrial, space: Space) -> list[Level
         for other in running
         if other.number != trial.number and all(name in other.params for name in space)
     ]
+
+
+def _exhausted(study: optuna.Study, space: Space) -> set[Levels]:
+    """Configurations that have nothing left to tell."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return {
+        tuple(trial.params[name] for name in sorted(space))
+        for trial in failed
+        if trial.user_attrs.get(EXHAUSTED) and all(name in trial.params for name in space)
+    }
 
 
 def _pool(space: Space, met: Sequence[Levels], rng: np.random.Generator) -> list[Levels]:

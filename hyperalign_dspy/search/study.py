@@ -15,7 +15,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.search.samplers import BLOCK, INSTANCES
+from hyperalign_dspy.search.samplers import BLOCK, EXHAUSTED, INSTANCES
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
@@ -90,8 +90,9 @@ class Study:
         self._asked[number].set_user_attr(INSTANCES, instances)
         self._study.tell(number, value)
 
-    def drop(self, number: int) -> None:
-        """The visit will not be made, and tells nothing."""
+    def drop(self, number: int, *, exhausted: bool = False) -> None:
+        """The visit will not be made, and tells nothing; ``exhausted``: nor will any other of this configuration."""
+        self._asked[number].set_user_attr(EXHAUSTED, exhausted)
         self._study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def _make(self, number: int) -> optuna.samplers.BaseSampler:

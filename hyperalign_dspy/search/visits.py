@@ -80,6 +80,7 @@ class Visits:
         self._baseline: dict[int, Landing] = {}
         self._met: list[_Met] = []
         self._begun: dict[Configuration, int] = {}
+        self._barred: set[Configuration] = set()
 
     def begin(self, configuration: Configuration) -> Begun:
         """Send a configuration to its next block; it must have one left (see `exhausted`)."""
@@ -115,8 +116,16 @@ class Visits:
         return 0 if configuration == self.baseline else sum(len(self.blocks[p]) for p in places), rival
 
     def exhausted(self, configuration: Configuration) -> bool:
-        """Whether a configuration has been sent to every block."""
+        """Whether there is nothing left to learn of a configuration: it has seen every block, or cannot answer, or is
+        the baseline, whose difference to itself is known.
+        """
+        if configuration == self.baseline or configuration in self._barred:
+            return True
         return self._begun.get(configuration, 0) >= len(self.blocks)
+
+    def bar(self, configuration: Configuration) -> None:
+        """Visit a configuration no more, and never choose it."""
+        self._barred.add(configuration)
 
     def known(self, configuration: Configuration) -> float:
         """The mean paired difference of a visited configuration over all that it has seen."""
@@ -150,7 +159,11 @@ class Visits:
 
         This only nominates: whether it is better is for the confirmation to say.
         """
-        meets = {c: mean for c, mean in self._believed().items() if mean > 0 and not self.exceeded(c)}
+        meets = {
+            c: mean
+            for c, mean in self._believed().items()
+            if mean > 0 and c not in self._barred and not self.exceeded(c)
+        }
         return max(meets, key=lambda c: (meets[c], c.digest), default=self.baseline)
 
     def _believed(self) -> dict[Configuration, float]:

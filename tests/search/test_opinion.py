@@ -10,7 +10,7 @@ import pytest
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.metrics.pairwise import Judged, tally
-from hyperalign_dspy.metrics.stats import Verdict
+from hyperalign_dspy.metrics.stats import Verdict, paired, proportion, verdict, widened
 from hyperalign_dspy.modules.grader import Grader, GradingJudge
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Outcome
@@ -68,9 +68,11 @@ def test_two_grades_are_a_verdict_for_two_calls() -> None:
 
 def test_the_last_trial_of_the_same_judge_for_the_same_purpose_counts() -> None:
     assert last_trial("scripted", "helpfulness") is None
+    form = {"judge": "scripted", "purpose": "helpfulness", "adapter": "turns", "words": 150}
     for qualified in (True, False):
-        remember({"judge": "scripted", "purpose": "helpfulness", "qualified": qualified}, "pairs")
-    remember({"judge": "scripted", "purpose": "helpfulness", "qualified": True}, "grades")
+        remember({**form, "qualified": qualified}, "pairs")
+    remember({**form, "qualified": True}, "grades")
+    remember({**form, "qualified": True, "words": 40}, "pairs")
     found = last_trial("scripted", "helpfulness")
     assert found
     assert found["qualified"] is False
@@ -86,3 +88,13 @@ def test_bounds_look_at_the_longest_run_and_at_shares() -> None:
         "overlap": pytest.approx(0.2),
     }
     assert exceeded(texts, {}) == exceeded([], {"longest": 0}) == {}
+
+
+def test_no_interval_is_without_width_and_few_pairs_qualify_nobody() -> None:
+    sure = widened(proportion([1.0] * 24, [str(n) for n in range(24)]))
+    assert sure.low == pytest.approx(1 - 0.142, abs=0.01)
+    none = [0.0] * 24
+    users = [str(n) for n in range(24)]
+    assert verdict(paired([1.0, 2.0] * 12, users), paired(none, users)) == "harm not excluded"
+    many = [str(n) for n in range(60)]
+    assert verdict(paired([1.0, 2.0] * 30, many), paired([0.0] * 60, many)) == "gain"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dspy
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.loop import Orders, search
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits
@@ -116,6 +118,36 @@ def test_a_model_that_fails_too_often_ends_the_run_with_its_reason() -> None:
 
     with pytest.raises(TooManyFailures, match="no voice"):
         evaluator(ScriptedEngine(fail)).outcomes(Arm("a", worth(1.0)), CASES, sealed=False, phase="x")
+
+
+def test_a_configuration_that_cannot_answer_is_out_and_the_search_goes_on() -> None:
+    def answer(request: Any) -> str:
+        if "3.0 for" in str(request):
+            raise ValueError("too long for me")
+        return "yes"
+
+    made = evaluator(ScriptedEngine(answer))
+    visits = Visits(made, make_blocks(CASES, 6, 0), worth(1.0))
+    space = FewWorths()
+    study, out = Study(None, space, "random", 0), list[Configuration]()
+    orders = Orders(visits=12, finalists=1, lag=2, failed=lambda configuration, error: out.append(configuration))
+    reason = search(study, visits, orders)
+    assert out == [worth(3.0)]
+    assert "nothing that was suggested" in reason
+    assert visits.winner() == worth(2.0)
+
+
+class FewWorths:
+    """The baseline, something better, and something that the model cannot answer."""
+
+    def distributions(self) -> dict[str, Any]:
+        return {"worth": optuna.distributions.CategoricalDistribution([1.0, 2.0, 3.0])}
+
+    def configuration(self, params: Any) -> Configuration:
+        return Configuration.of(params)
+
+    def params(self, changes: Any) -> dict[str, Any]:
+        return {"worth": 1.0, **changes}
 
 
 def test_a_cap_travels_out_of_dspy_as_itself() -> None:
