@@ -132,7 +132,7 @@ def test_a_configuration_that_cannot_answer_is_out_and_the_search_goes_on() -> N
     study, out = Study(None, space, "random", 0), list[Configuration]()
     orders = Orders(visits=12, finalists=1, lag=2, failed=lambda configuration, error: out.append(configuration))
     reason = search(study, visits, orders)
-    assert out == [worth(3.0)]
+    assert set(out) == {worth(3.0)}
     assert "nothing that was suggested" in reason
     assert visits.winner() == worth(2.0)
 
