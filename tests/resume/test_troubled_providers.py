@@ -37,6 +37,7 @@ def test_a_storm_of_refusals_slows_a_run_down_and_loses_nothing(
     assert 1 <= project.said.count("openai is at its rate limit: waiting 1 s") <= 3
 
 
+@pytest.mark.evidence
 def test_dropped_connections_and_server_errors_are_failed_calls_that_are_tried_again(
     tmp_path: Path, calm: Calm, forks: ForkServerContext
 ) -> None:
@@ -47,6 +48,7 @@ def test_dropped_connections_and_server_errors_are_failed_calls_that_are_tried_a
     assert len(project.recorded) - len(failed) == calm.answered.total()
 
 
+@pytest.mark.evidence
 def test_a_provider_that_is_down_ends_the_run_and_is_named(tmp_path: Path, forks: ForkServerContext) -> None:
     with Server(lambda n: Trouble(drop=True)) as server:
         project = Project(small_project(tmp_path / "project"), server, forks)
