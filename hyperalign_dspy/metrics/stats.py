@@ -18,8 +18,6 @@ LEVEL = 0.95
 ICC = 0.2
 # Fewer users bear no interval.
 LEAST_USERS = 3
-# Spread of a paired difference between users, in log-odds, where there is only one user to go by.
-_UNKNOWN_SPREAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -122,36 +120,3 @@ def smallest_win(n_users: int, requests: float, power: float = 0.8) -> float:
 
     top = 1 - 1e-6
     return 1.0 if lacking(top) > 0 else float(optimize.brentq(lacking, 0.5, top))
-
-
-def shrink(groups: Sequence[Sequence[float]]) -> list[float]:
-    """Each group's mean, drawn towards the mean of all groups by as much as its distance may be luck.
-
-    Empirical Bayes with normal errors: the noise of one value is pooled over the groups, and how far groups truly lie
-    apart is learnt from how far their means do (DerSimonian and Laird, Meta-analysis in clinical trials, 1986). Groups
-    that lie no further apart than noise would put them all get the common mean.
-    """
-    if not groups:
-        return []
-    means = [fmean(group) for group in groups]
-    noise = _pooled_variance(groups)
-    weights = [len(group) / noise for group in groups]
-    common = _weighted(means, weights)
-    excess = sum(w * (m - common) ** 2 for w, m in zip(weights, means, strict=True)) - (len(groups) - 1)
-    scale = sum(weights) - sum(w * w for w in weights) / sum(weights)
-    spread = max(0.0, excess / scale) if scale > 0 else 0.0
-    common = _weighted(means, [1 / (spread + 1 / w) for w in weights])
-    return [common + spread / (spread + 1 / w) * (m - common) for w, m in zip(weights, means, strict=True)]
-
-
-def _weighted(values: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-
-
-def _pooled_variance(groups: Sequence[Sequence[float]]) -> float:
-    """The variance within groups; where no group has two values, a wide guess."""
-    degrees = sum(len(group) - 1 for group in groups)
-    if degrees == 0:
-        return _UNKNOWN_SPREAD**2
-    within = sum((len(group) - 1) * stdev(group) ** 2 for group in groups if len(group) > 1)
-    return max(within / degrees, 1e-12)

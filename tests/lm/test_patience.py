@@ -59,12 +59,6 @@ def ask(text: str) -> Request:
     return Request(MODEL, (Message.user(text),), config=Config(max_tokens=20))
 
 
-@pytest.fixture(autouse=True)
-def heard() -> None:
-    """Other libraries' set-up of logging, in tests before, may have silenced loggers that were there already."""
-    logging.getLogger(patience.__name__).disabled = False
-
-
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_refused_call_waits_as_told_and_is_one_call(
     serve: Callable[..., Any], status: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
