@@ -93,7 +93,9 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)
-        plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
+        plan = asdict(compiler.plan())
+        # Judges are fitted for what is said of them; nobody who asks for the power alone waits for that.
+        facts = {} if given["power"] else dict(compiler.bench.facts)
         watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
         result = {} if free else result_of(compiler.run())
     if given["power"]:

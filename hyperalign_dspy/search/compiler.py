@@ -79,7 +79,7 @@ class Compiler:
             UsageError: a cap does not even cover the pilot, one visit and the confirmation; or demonstrations are to be
             made of private texts.
         """
-        self.pools.refuse_private(self.bench.facts)
+        self.pools.refuse_private(self.bench)
         recipe, bench = self.job.recipe, self.bench
         most, base = self._most(), self._calls(self.space.baseline)
         first, block = self._pilot_size, max(len(block) for block in self.blocks)
