@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.data.voices import bundled_corpus
-from tests.cli.test_main_job import SMALL, Inside, inside, rows, small
+from tests.cli.test_main_job import Inside, inside, rows, small
 
 __all__ = ["inside", "small"]
 
@@ -119,16 +119,16 @@ def test_grades_are_for_answers_only(tmp_path: Path, inside: Inside) -> None:
     assert [(row["how"], row["purpose"], row["qualified"]) for row in kept] == [("grades", "helpfulness", False)]
 
 
-def test_a_bound_on_copying_keeps_the_baseline(small: Path, inside: Inside) -> None:
-    words = (*SMALL, "--json")
-    free = json.loads(inside(*words, cwd=small).stdout)
-    bound = json.loads(inside(*words, "--at-most", "overlap=0", "--at-most", "longest=0", cwd=small).stdout)
+def test_a_bound_on_copying_keeps_the_baseline(tmp_path: Path, inside: Inside) -> None:
+    words = ("compile", "--model", "scripted", "--json")
+    free = json.loads(inside(*words, cwd=tmp_path).stdout)
+    bound = json.loads(inside(*words, "--at-most", "overlap=0", "--at-most", "longest=0", cwd=tmp_path).stdout)
     assert free["changes"]
     assert free["run"] != bound["run"]
     assert bound["confirmation"]["verdict"] != "gain"
     assert bound["frozen_is"] == "baseline"
-    assert inside(*SMALL, "--at-most", "copying=0", cwd=small).returncode == 2
-    assert "NAME=NUMBER" in inside(*SMALL, "--at-most", "overlap", cwd=small).stderr
+    assert inside("compile", "--model", "scripted", "--at-most", "copying=0", cwd=tmp_path).returncode == 2
+    assert "NAME=NUMBER" in inside("compile", "--model", "scripted", "--at-most", "overlap", cwd=tmp_path).stderr
 
 
 def test_what_a_bag_of_words_tells_of_the_bundled_requests_is_no_more_than_is_said(
