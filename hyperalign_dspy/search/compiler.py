@@ -22,6 +22,7 @@ from hyperalign_dspy.search.confirm import COMPILED, Confirmation, Terms, arms_o
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import forecast, seconds_a_call
+from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.objectives import check_names
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
@@ -235,14 +236,19 @@ class Compiler:
         return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
 
     def confirm(
-        self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None = None, looks: int = 1
+        self,
+        run: Run,
+        evaluator: Evaluator,
+        chosen: Configuration,
+        judge: ModelJudge | None = None,
+        outputs: Run | None = None,
     ) -> Confirmation:
-        """Measure a configuration and its controls on the sealed users, at the ``looks``-th look at these."""
+        """Measure a configuration and its controls on the sealed users; its texts go to ``outputs``, if not the run."""
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        terms = Terms(self.job.recipe.at_most, looks)
-        return confirm(self.bench, evaluator, arms, judge, terms, keeper(run, self.bench))
+        terms = Terms(self.job.recipe.at_most, look(run, chosen))
+        return confirm(self.bench, evaluator, arms, judge, terms, keeper(outputs or run, self.bench))
 
     def finish(self, run: Run, plan: Plan, ending: Ending) -> Compiled:
         """Freeze what a run came to, and write its result."""

@@ -10,9 +10,6 @@ from hyperalign_dspy.search.result import Compiled, Ending, Spent
 from hyperalign_dspy.search.runs import Run
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.shelf.files import read_json, write_json
-
-LOOKS = "looks.json"
 
 
 def point_run(run: Run, number: int) -> Run:
@@ -35,8 +32,7 @@ def confirm_point(compiler: Compiler, number: int) -> Compiled:
         chosen = _point(found.visits, number)
         own = point_run(found.run, number)
         own.folder.mkdir(parents=True, exist_ok=True)
-        looks = _looks(found.run, found.visits.winner(), chosen)
-        confirmation = compiler.confirm(own, found.evaluator, chosen, looks=looks)
+        confirmation = compiler.confirm(found.run, found.evaluator, chosen, outputs=own)
         spent = Spent(found.evaluator.ledger.cost(), time.monotonic() - start, capped=False)
     return compiler.finish(own, plan, Ending(chosen, confirmation, spent, asked=True))
 
@@ -51,13 +47,3 @@ def _point(visits: Visits, number: int) -> Configuration:
     if chosen == visits.winner():
         raise UsageError("This point is what the run confirmed.", fix="hyperalign runs show RUN")
     return chosen
-
-
-def _looks(run: Run, winner: Configuration, chosen: Configuration) -> int:
-    """Which look at the sealed users this is; set down before it is taken."""
-    path = run.path(LOOKS)
-    looked = list(read_json(path)) if path.is_file() else [winner.digest]
-    if chosen.digest not in looked:
-        write_json(path, [*looked, chosen.digest])
-        looked.append(chosen.digest)
-    return looked.index(chosen.digest) + 1

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.search.confirm import Terms
 from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.objectives import MEASURES, check_names, eased, measured
+from hyperalign_dspy.search.runs import Run
 from hyperalign_dspy.search.samplers import refuse_several
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
@@ -153,3 +155,8 @@ def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> Non
     assert (reply.returncode, "one objective" in reply.stderr) == (2, True)
     refused = inside(*SMALL, "--optimizer", "copro", "--objective", "tokens", cwd=small)
     assert (refused.returncode, "--optimizer" in refused.stderr) == (2, True)
+
+
+def test_a_look_counts_once_and_another_configuration_is_another(tmp_path: Path) -> None:
+    run, (one, other) = Run(tmp_path), (Configuration.of({"n": n}) for n in (1, 2))
+    assert [look(run, c) for c in (one, one, other, one, other)] == [1, 1, 2, 1, 2]
