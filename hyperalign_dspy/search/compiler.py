@@ -294,9 +294,10 @@ class Compiler:
         )
         held = ending.module if gained and ending.module is not None else self.bench.module(kept)
         own, shelf = run.path("frozen"), writable_frozen(self.job.program.name, slug(self.model))
-        for place in (own,) if ending.asked else (own, shelf):
+        places = [own, shelf] if self.job.shelve and not ending.asked else [own]
+        for place in places:
             freeze(held, provenance, place)
-        return own if ending.asked else shelf, provenance.frozen_is
+        return places[-1], provenance.frozen_is
 
     def watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
         """Let the watcher hear of every instance from here on, as part of this phase."""
