@@ -11,7 +11,7 @@ from typing import Any
 from hyperalign_dspy.report import markup, svg
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.story import UNKNOWN, Sample, Story
-from hyperalign_dspy.report.table import cells_of, verdict_words
+from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
 from hyperalign_dspy.report.words import escaped, estimate
 from hyperalign_dspy.search.confirm import COMPILED, EQUAL
 from hyperalign_dspy.search.visits import describe
@@ -290,8 +290,8 @@ def _pareto(story: Story) -> str:
     points = (story.result or {}).get("pareto") or []
     if not points:
         return ""
-    names = list(points[0]["objectives"])
-    drawn = [_front(points, across, up) for across, up in combinations(names, 2)]
+    names = objectives_of(points)
+    drawn = [_front(points, across, up) for up, across in combinations(names, 2)]
     rows = [
         [
             str(p["point"] or ""),

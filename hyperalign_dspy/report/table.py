@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
@@ -73,7 +73,7 @@ def pareto_table(result: Mapping[str, Any]) -> str:
     points = result.get("pareto") or []
     if not points:
         return ""
-    names = list(points[0]["objectives"])
+    names = objectives_of(points)
     cells = [
         [
             str(point["point"] or ""),
@@ -87,6 +87,11 @@ def pareto_table(result: Mapping[str, Any]) -> str:
         "baseline\non users that a search may see, so no proof: hyperalign runs confirm RUN --point N"
     )
     return f"{told}\n{columns(['point', *names, 'configuration'], cells)}"
+
+
+def objectives_of(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The objectives of a Pareto set, the value first."""
+    return sorted(points[0]["objectives"], key=lambda name: (name != "value", name))
 
 
 def _change(result: Mapping[str, Any]) -> str:

@@ -279,6 +279,6 @@ def test_harm_several_objectives_and_a_models_opinion_stand_where_they_are(tmp_p
     assert "Rise of harm of every arm" in page
     assert "some/model as judge of helpfulness" in page
     assert "The Pareto set" in page
-    assert "tokens against value" in page
+    assert "value against tokens" in page
     assert "What an answer is held against" in page
     assert len(drawings(text)) == 6
