@@ -40,7 +40,6 @@ def run_command(program: str, model: str, samples: Path, as_json: bool, **given:
     import dspy
 
     from hyperalign_dspy.data.load import read_samples
-    from hyperalign_dspy.lm.causes import unwrap
     from hyperalign_dspy.lm.connect import connect
 
     texts = read_samples(samples)
@@ -49,11 +48,8 @@ def run_command(program: str, model: str, samples: Path, as_json: bool, **given:
     with following(None) as watcher:
         ready(model, watcher)
     module = _module(program, model, given["max_tokens"])
-    try:
-        with dspy.context(lm=connect(model), disable_history=True):
-            written = module(samples=list(texts), request=request, hypotheses=known, seed=given["seed"])
-    except Exception as error:
-        raise unwrap(error) from error
+    with dspy.context(lm=connect(model), disable_history=True):
+        written = module(samples=list(texts), request=request, hypotheses=known, seed=given["seed"])
     answer = {
         "schema": "hyperalign/text/1",
         "text": written.text,
