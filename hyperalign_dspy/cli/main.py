@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": ("runs", "List, show, resume, confirm or remove runs."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
+    "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
     "models": ("models", "List, pull, locate or check models."),
     "bench": ("bench", "Try the statistics on simulated runs of which the truth is known."),
     "init": ("init", "Start a program and a recipe of your own."),
