@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hyperalign_dspy.cli.common import (
     emit,
     json_option,
     model_option,
+    prices_of,
     quiet,
     ready,
     same_weights,
@@ -29,6 +31,8 @@ from hyperalign_dspy.errors import UsageError
 @click.option("--user", help="Somebody with a profile (see `hyperalign profile`): nothing known is inferred again.")
 @click.option("--samples", type=click.Path(path_type=Path), help="A text file, a folder of them, or JSONL.")
 @click.option("--request", help="What is to be written; - reads it from standard input.")
+@click.option("--requests", type=click.Path(path_type=Path), help="Many requests: JSONL with user or samples, request.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the answers to --requests go.")
 @click.option("--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json.")
 @click.option("--max-tokens", type=click.IntRange(8), help="The longest text, instead of the program's own.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another text.")
@@ -37,10 +41,14 @@ from hyperalign_dspy.errors import UsageError
 def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Print the hypotheses about a USER, or about the author of some SAMPLES, and a text that they might have written.
 
-    With the frozen program for the model where there is one, else with the program's baseline.
+    With the frozen program for the model where there is one, else with the program's baseline. The answers to many
+    --requests go to a file, in their order; the same command goes on where it was cut off.
     """
     quiet()
     _check_options(given)
+    if given["requests"]:
+        _answer_many(program, model, given, as_json=as_json)
+        return
     import dspy
 
     from hyperalign_dspy.data.load import read_samples
@@ -71,10 +79,38 @@ def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
 
 
 def _check_options(given: dict[str, Any]) -> None:
+    one = [name for name in ("request", "user", "samples", "hypotheses") if given[name] is not None]
+    if given["requests"]:
+        if one:
+            raise click.UsageError(f"--requests says of every line what --{one[0]} would: give one of them.")
+        if not given["out"]:
+            raise click.UsageError("Say where the answers go: --out FILE")
+        return
+    if given["out"]:
+        raise click.UsageError("--out is for the answers to --requests.")
     if given["request"] is None:
         raise click.UsageError('Say what is to be written: --request "..."')
     if (given["user"] is None) == (given["samples"] is None):
         raise click.UsageError("Say who is to be written as: --user NAME or --samples PATH, one of them.")
+
+
+def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
+    from hyperalign_dspy.batch.answers import Batch, answer_all
+    from hyperalign_dspy.batch.lines import read_lines
+    from hyperalign_dspy.errors import TooManyFailures
+
+    lines = read_lines(given["requests"], given["seed"])
+    module = _module(program, model, given["max_tokens"])
+    with following(None) as watcher:
+        ready(model, watcher)
+        tally = answer_all(Batch(lines, module, program, model, given["out"]), prices_of(), watcher)
+    answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(tally)}
+    emit(answer, str(given["out"]), as_json=as_json)
+    if tally.failed:
+        raise TooManyFailures(
+            f"{tally.failed} of {tally.lines} requests have no answer; their lines say why.",
+            fix="The same command asks for these again; where an answer could not be read, another seed gives another.",
+        )
 
 
 def _module(program: str, model: str, max_tokens: int | None) -> Any:
