@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hyperalign_dspy.modules import Generate, HyPerAlign, Infer, Settings
     from hyperalign_dspy.search.compiler import Compiler
     from hyperalign_dspy.shelf.frozen import load_frozen
+    from hyperalign_dspy.shelf.profiles import Profile
     from hyperalign_dspy.types import Hypothesis, Sample, User
 
 __version__ = version("hyperalign-dspy")
@@ -23,6 +24,7 @@ __all__ = [
     "HyPerAlign",
     "Hypothesis",
     "Infer",
+    "Profile",
     "Sample",
     "Settings",
     "User",
@@ -36,6 +38,7 @@ _HOMES = {
     "HyPerAlign": "modules",
     "Hypothesis": "types",
     "Infer": "modules",
+    "Profile": "shelf.profiles",
     "Sample": "types",
     "Settings": "modules",
     "User": "types",

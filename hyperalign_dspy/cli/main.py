@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from hyperalign_dspy.errors import HyperalignError
+from hyperalign_dspy.errors import HyperalignError, MissingFolder, ModelError
 
 # name -> (module, one line). Static, so that --help imports no command.
 COMMANDS = {
@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": ("runs", "List, show, resume, confirm or remove runs."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
+    "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
     "models": ("models", "List, pull, locate or check models."),
     "bench": ("bench", "Try the statistics on simulated runs of which the truth is known."),
     "init": ("init", "Start a program and a recipe of your own."),
@@ -68,23 +69,38 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except HyperalignError as error:
-        click.echo(f"\n{error.message}", err=True)
-        if error.fix:
-            click.echo(error.fix, err=True)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        where = f" {error.filename}" if error.filename else ""
-        click.echo(f"\nCannot write{where}: {error.strerror}.", err=True)
-        click.echo("Free some room, or go to a folder that you may write; the same command then goes on.", err=True)
-        sys.exit(3)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. The same command goes on where this stopped.", err=True)
         # Calls in flight would keep the process for seconds; what is recorded is on disk already.
         sys.stderr.flush()
         os._exit(130)
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        click.echo(f"\n{known.message}", err=True)
+        if known.fix:
+            click.echo(known.fix, err=True)
+        sys.exit(known.exit_code)
+
+
+def _known(error: Exception) -> HyperalignError | None:
+    """What a user can act on; None of a mistake in this package, which keeps its traceback."""
+    if isinstance(error, HyperalignError):
+        return error
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f" {error.filename}" if error.filename else ""
+        return MissingFolder(
+            f"Cannot write{where}: {error.strerror}.",
+            fix="Free some room, or go to a folder that you may write; the same command then goes on.",
+        )
+    if type(error).__module__.startswith("dspy."):
+        # Whoever raised it has imported all this already.
+        from hyperalign_dspy.lm.causes import unwrap
+
+        cause = unwrap(error)
+        return cause if isinstance(cause, HyperalignError) else ModelError(f"{type(cause).__name__}: {cause}")
+    return None
 
 
 def _read_env() -> None:

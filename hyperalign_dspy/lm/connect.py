@@ -11,9 +11,11 @@ from typing import Any
 
 import dspy
 from dspy.lm15 import Request, Response
+from dspy.utils.exceptions import LMError
 
-from hyperalign_dspy.errors import MissingKey, UsageError
+from hyperalign_dspy.errors import MissingKey, ModelError, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.listening import Tell, listener
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.messages import key_of
 from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
@@ -51,11 +53,12 @@ class RemoteEngine:
         self.supported_params = frozenset(self._lm.supported_params)
 
     def complete(self, request: Request) -> Response:
-        """The provider's answer. Raises: see `Patience.through`."""
+        """The provider's answer, told to whoever listens. Raises: see `Patience.through`."""
 
         def send() -> Response:
             with dspy.context(disable_history=True):
-                return self._lm(request)
+                tell = listener()
+                return _told(self._lm, request, tell) if tell else self._lm(request)
 
         return self._patience.through(send, key_of(self._model, request))
 
@@ -150,6 +153,30 @@ def _engine(model: str, ledger: Ledger) -> Any:
     if model.split(":", maxsplit=1)[0] == SCRIPTED:
         return ScriptedEngine(delay=_delay(model))
     return RemoteEngine(model, ledger.patience(provider_of(model)))
+
+
+def _told(lm: Any, request: Request, tell: Tell) -> Response:
+    """An answer whose pieces are told as they come.
+
+    Raises:
+        ModelError: it broke off after some were told. To ask again would tell the beginning twice.
+    """
+    streamed = dspy.streamify(lambda: dspy.Prediction(response=lm(request)), async_streaming=False)
+    heard = False
+    try:
+        for event in streamed():
+            if isinstance(event, dspy.Prediction):
+                response: Response = event.response
+                return response
+            for choice in getattr(event, "choices", ()):
+                if piece := choice.delta.content:
+                    heard = True
+                    tell(piece)
+    except LMError as error:
+        if heard:
+            raise ModelError(f"The answer broke off: {error}", fix="Give the command again.") from error
+        raise
+    raise ModelError("The provider's answer has no end.")
 
 
 def _delay(model: str) -> float:

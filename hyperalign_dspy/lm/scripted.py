@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 from dspy.lm15 import Message, Request, Response, Usage
 
+from hyperalign_dspy.lm.listening import listener
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 
 SCRIPTED = "scripted"
@@ -39,6 +41,9 @@ class ScriptedEngine:
             self.calls += 1
         time.sleep(self._delay)
         text = self._answer(request) if self._answer else _scripted(request)
+        if tell := listener():
+            for piece in re.findall(r"\s*\S+|\s+", text):
+                tell(piece)
         asked = sum(len(m["content"].split()) for m in messages_of(request))
         return Response(
             id=None,

@@ -80,6 +80,19 @@ class Infer(dspy.Module):
             return {}
         return {"read": {"samples": [f"{{{{sample {n}}}}}" for n in range(1, settings.infer_samples + 1)]}}
 
+    def basis(self) -> dict[str, Any]:
+        """All that decides what is inferred besides the samples and the model, as plain data."""
+        settings = self.settings.value
+        if settings.told not in ("inferred", "both"):
+            return {"background": self.background.value.to_json()}
+        asked = ("adapter", "hypotheses", "infer_samples", "sample_words")
+        return {
+            "background": self.background.value.to_json(),
+            "settings": {name: getattr(settings, name) for name in asked},
+            "instruction": self.read.signature.instructions,
+            "demos": [dict(demo) for demo in self.read.demos],
+        }
+
     def _inferred(self, texts: Sequence[str], settings: Settings) -> list[Hypothesis]:
         shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
         room = _TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
