@@ -11,7 +11,6 @@ from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.adapters import adapter
 from hyperalign_dspy.adapters.turns import TurnsAdapter
-from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses
 from hyperalign_dspy.modules.settings import Settings, SettingsParameter
@@ -26,10 +25,22 @@ OPENINGS = {"style": "Writes in a", "personality": "Seems to be", "communication
 
 
 class BackgroundParameter(Parameter):
-    """How others write, kept with the program: what "3 times as often as others" is measured against."""
+    """How others write, kept with the program: what "3 times as often as others" is measured against.
 
-    def __init__(self, value: Background) -> None:
-        self.value = value
+    Without a value it is the bundled corpus', measured on first use: a program that is loaded brings its own.
+    """
+
+    def __init__(self, value: Background | None = None) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> Background:
+        """The means and spreads."""
+        return self._value or bundled_background()
+
+    @value.setter
+    def value(self, value: Background) -> None:
+        self._value = value
 
     def reset(self) -> None:
         """DSPy's optimisers reset what they are about to learn; this is not learned by them, so it stays."""
@@ -41,7 +52,7 @@ class BackgroundParameter(Parameter):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take the means and spreads from plain data."""
-        self.value = Background.from_json(state)
+        self._value = Background.from_json(state)
 
 
 class Infer(dspy.Module):
@@ -56,7 +67,7 @@ class Infer(dspy.Module):
     ) -> None:
         super().__init__()
         self.settings = settings or SettingsParameter(Settings())
-        self.background = background or BackgroundParameter(bundled_background())
+        self.background = background or BackgroundParameter()
         self.read = dspy.Predict(InferHypotheses)
 
     def forward(self, samples: Sequence[Sample | str]) -> dspy.Prediction:
@@ -122,6 +133,9 @@ def cut(text: str, words: int) -> str:
 @cache
 def bundled_background() -> Background:
     """How the bundled corpus' users write, all together."""
+    # A frozen program is loaded without the corpus.
+    from hyperalign_dspy.data.voices import bundled_corpus
+
     return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)
 
 

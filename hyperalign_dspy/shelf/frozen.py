@@ -16,7 +16,6 @@ from typing import Any
 
 from hyperalign_dspy.errors import DataError, FrozenMismatch, UnknownName
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.shelf.card import card
 from hyperalign_dspy.shelf.configure import INSTRUCTION, adjust, new_module, settings_of
 from hyperalign_dspy.shelf.files import dump, fresh_folder, read_json, replace_folder, write_text, writing
 from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
@@ -62,6 +61,9 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
     Raises:
         MissingFolder: the folder cannot be written.
     """
+    # Loading needs no card, and what a card needs takes longer to import than a program to load.
+    from hyperalign_dspy.shelf.card import card
+
     state = dump(module.dump_state())
     manifest = _manifest(module, provenance, state)
     with writing(folder):
