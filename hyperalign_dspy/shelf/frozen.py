@@ -25,7 +25,7 @@ from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
 
 SCHEMA = "hyperalign/frozen/1"
 # What loading, showing and verifying read of a manifest.
-_NEEDED = (
+NEEDED = (
     *("program", "summary", "task", "module", "inputs", "frozen", "model", "configuration", "recipe", "identity"),
     *("fields", "program_sha256", "probe", "versions", "data", "measured", "cost", "embedded_texts"),
 )
@@ -107,7 +107,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     # A number written otherwise, or a name given twice, leaves the values as they are.
     if text != dump(manifest):
         raise _tampered(folder / "manifest.json", f"Line {_first_difference(text, dump(manifest))} is not as written.")
-    lacking = [name for name in _NEEDED if name not in manifest]
+    lacking = [name for name in NEEDED if name not in manifest]
     if lacking:
         raise FrozenMismatch(
             f"{folder / 'manifest.json'} lacks {', '.join(lacking)}.", fix="Compile the program again."
