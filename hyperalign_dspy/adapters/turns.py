@@ -11,7 +11,6 @@ that begins like a field where a message has fields.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_origin
 
@@ -20,13 +19,13 @@ from dspy.adapters import Adapter
 from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
+from hyperalign_dspy.adapters.lines import from_json, from_lines
 from hyperalign_dspy.markers import neutral, without_labels
 
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
 SENTENCE = (1, 22)
 # Held to a schema, a small model says one thing over and over unless repeating costs something.
 FREQUENCY_PENALTY = 0.6
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 
 
 class TurnsAdapter(Adapter):
@@ -119,7 +118,7 @@ class TurnsAdapter(Adapter):
         """
         if not is_structured(signature):
             return {next(iter(signature.output_fields)): self._require(signature, completion.strip())}
-        read = _from_json if completion.lstrip().startswith("{") else _from_lines
+        read = from_json if completion.lstrip().startswith("{") else from_lines
         found = read(completion, list(signature.output_fields))
         return (
             {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()}
@@ -182,29 +181,3 @@ def _labelled(name: str, value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"{_label(name)}:\n" + "\n".join(f"- {item}" for item in value)
     return f"{_label(name)}: {value}"
-
-
-def _from_json(completion: str, names: Sequence[str]) -> dict[str, Any]:
-    """One JSON object; nothing of one that was cut, whose last sentence would be half a claim."""
-    try:
-        found = json.loads(completion)
-    except ValueError:
-        return {}
-    return {name: found[name] for name in names if found.get(name)} if isinstance(found, dict) else {}
-
-
-def _from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]:
-    """Lines under ``Name:`` headings; without any heading the lines are dealt to the fields in order."""
-    found: dict[str, list[str]] = {name: [] for name in names}
-    current = ""
-    loose: list[str] = []
-    for raw in completion.splitlines():
-        line = _BULLET.sub("", raw).strip(" *#")
-        head, colon, rest = line.partition(":")
-        if colon and head.strip(' *"').lower() in found:
-            current, line = head.strip(' *"').lower(), rest.strip()
-        if line:
-            (found[current] if current else loose).append(line)
-    for place, line in enumerate(loose):
-        found[names[place % len(names)]].append(line)
-    return {name: lines for name, lines in found.items() if lines}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, shelf_option
+from hyperalign_dspy.cli.common import emit, frozen_folder, json_option, model_option, quiet, shelf_option
 
 if TYPE_CHECKING:
     from hyperalign_dspy.shelf.verify import Check
@@ -24,12 +24,9 @@ def verify_command(target: str, model: str, replay: int, as_json: bool) -> None:
     """Check hashes, signatures, messages and versions of a frozen program: a NAME on the shelf, or a folder."""
     quiet()
     from hyperalign_dspy.errors import FrozenMismatch
-    from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.shelf.frozen import find_frozen
     from hyperalign_dspy.shelf.verify import verify
 
-    here = Path(target)
-    folder = here if (here / "manifest.json").is_file() else find_frozen(target, slug(model))
+    folder = frozen_folder(target, model)
     checks, frozen = verify(folder)
     if frozen and replay:
         from hyperalign_dspy.search.resend import resend

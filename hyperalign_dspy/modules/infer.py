@@ -19,7 +19,7 @@ from hyperalign_dspy.signatures import InferHypotheses
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to some 30 words.
-_TOKENS_PER_SENTENCE = 64
+TOKENS_PER_SENTENCE = 64
 # What a hypothesis of each facet begins with, where the model can be held to it.
 OPENINGS = {"style": "Writes in a", "personality": "Seems to be", "communication": "Speaks to the reader in a"}
 
@@ -93,13 +93,13 @@ class Infer(dspy.Module):
 
     def _inferred(self, texts: Sequence[str], settings: Settings) -> list[Hypothesis]:
         shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
-        room = _TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
+        room = TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
         with speaking(settings.adapter, settings.hypotheses):
             answer = self.read(samples=shown, config={"temperature": 0.0, "max_tokens": room})
         claims = {
             claim: facet
             for facet in FACETS
-            for claim in _claims(getattr(answer, facet, None))[: settings.hypotheses]
+            for claim in claims_of(getattr(answer, facet, None))[: settings.hypotheses]
             if not claims_topic(claim, texts)
         }
         return [Hypothesis(claim, facet) for claim, facet in claims.items()]
@@ -111,12 +111,15 @@ def speaking(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> A
     ``items`` and ``openings`` are for an adapter that can hold a model to them: how many entries a listed answer has,
     and what those of a field begin with.
     """
-    if not name:
-        return dspy.context()
+    return dspy.context(adapter=speaker(name, items, openings)) if name else dspy.context()
+
+
+def speaker(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> Any:
+    """The named adapter, told of items and openings where it can hold a model to them."""
     chosen = adapter(name)
     if isinstance(chosen, TurnsAdapter):
         chosen.items, chosen.begin = items, dict(openings)
-    return dspy.context(adapter=chosen)
+    return chosen
 
 
 def as_sample(sample: Sample | str) -> Sample:
@@ -139,6 +142,7 @@ def bundled_background() -> Background:
     return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)
 
 
-def _claims(value: Any) -> list[str]:
+def claims_of(value: Any) -> list[str]:
+    """The sentences of an answered list, or of one text, without blank ones."""
     values = value if isinstance(value, list) else [value] if value else []
     return [text for text in (" ".join(str(item).split()) for item in values) if text]
