@@ -32,26 +32,38 @@ _PROMPTS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         },
     ),
 }
+# promptfoo runs a file without making it a module, so the program is a module of its own.
+_PROMPT = '''"""What promptfoo asks the provider, from a test's variables."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from frozen_program import PROGRAM, RENDERER
+
+
+def messages(context):
+    return RENDERER(PROGRAM, context["vars"]["input"])
+'''
 
 
 class Promptfoo:
-    """promptfooconfig.yaml and prompt.py, which renders the very messages that the program sends."""
+    """promptfooconfig.yaml and a prompt function, which renders the very messages that the program sends."""
 
     def files(self, frozen: Frozen) -> Mapping[str, str]:
-        """The configuration, and the prompt as a function."""
+        """The configuration, the prompt function and the program that it renders."""
         program = document_of(frozen)
         stage, renderer, variables = _PROMPTS[program["task"]]
-        doc = "The messages of a frozen program, for promptfoo.\n"
-        text = script(program, doc, renderer)
-        prompt = (
-            f"{text}\n\ndef messages(context):\n"
-            '    """What promptfoo asks the provider, from a test\'s variables."""\n'
-            f'    return {renderer}(PROGRAM, context["vars"])\n'
-        )
+        code = script(program, "The messages of a frozen program.\n", renderer)
         settings = dict(program["stages"][stage]["settings"])
         if settings.get("temperature"):
             settings["seed"] = 0
-        return {"promptfooconfig.yaml": _config(program, settings, variables), "prompt.py": prompt}
+        return {
+            "promptfooconfig.yaml": _config(program, settings, variables),
+            "prompt.py": _PROMPT.replace("RENDERER", renderer),
+            "frozen_program.py": code,
+        }
 
 
 def _config(program: Mapping[str, Any], settings: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
@@ -67,12 +79,17 @@ def _config(program: Mapping[str, Any], settings: Mapping[str, Any], variables: 
         "providers:",
         f"  - id: {text(_provider(model))}",
         f"    config: {text(dict(settings))}",
+        "env:",
+        "  # Braces in a user's text are braces, and no template. promptfoo still fills {{ env.NAME }} in this file as",
+        "  # it reads it, unless this is set in its own environment too.",
+        '  PROMPTFOO_DISABLE_TEMPLATING: "true"',
         "defaultTest:",
         "  options:",
         "    # A list is one variable, and not as many tests.",
         "    disableVarExpansion: true",
         "tests:",
-        f"  - vars: {text(dict(variables), ensure_ascii=False)}",
+        "  # Inside `input` a text is never taken for a file to read.",
+        f"  - vars: {text({'input': dict(variables)}, ensure_ascii=False)}",
         "    assert:",
         "      - type: javascript",
         "        value: output.trim().length > 0",
