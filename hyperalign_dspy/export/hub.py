@@ -40,6 +40,7 @@ def upload(folder: Path, repository: str, manifest: Mapping[str, Any]) -> str:
             "This program holds texts of users, which are not public; it is not uploaded.",
             fix="Compile one without --embed-private.",
         )
+    import httpx
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
@@ -56,6 +57,8 @@ def upload(folder: Path, repository: str, manifest: Mapping[str, Any]) -> str:
         if error.response is not None and error.response.status_code == 401:
             raise MissingKey("The Hub did not take the token.", fix="export HF_TOKEN=...") from error
         raise ModelError(f"The Hub said no: {error}") from error
+    except httpx.HTTPError as error:
+        raise ModelError(f"The Hub cannot be reached: {error}.", fix=f"The folder stands: {folder}") from error
     return str(done.repo_url)
 
 
