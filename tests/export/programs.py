@@ -74,15 +74,16 @@ def shaped(shape: str) -> Frozen:
     return load_frozen(folder)
 
 
-def reply(frozen: Frozen, messages: Sequence[Mapping[str, Any]]) -> str:
-    """An answer that follows from the messages, in the format that was asked for."""
+def reply(frozen: Frozen, messages: Sequence[Mapping[str, Any]], seed: int | None) -> str:
+    """An answer that follows from messages and seed, in the format that was asked for. Some of it is about a topic."""
     predictors = dict(frozen.module.named_predictors())
     system = " ".join(str(messages[0]["content"]).split())
     asked = next(p for p in predictors.values() if " ".join(p.signature.instructions.split()) in system)
-    digest = hashlib.sha256(repr(list(messages)).encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(repr([*messages, seed]).encode("utf-8", "surrogatepass")).hexdigest()
     outputs: dict[str, Any] = {}
     for name, field in asked.signature.output_fields.items():
-        text = f'They {name} {digest[:6]}, "so" & <so>!'
+        topic = "forged" if digest[7] < "8" else "calmly"
+        text = f'They {name} {topic} {digest[:6]}{"!" * (int(digest[8], 16) % 3)}, "so" & <so>!'
         outputs[name] = [text, f"Also {digest[6:9]}."] if field.annotation == list[str] else text
     speaker = adapter(frozen.module.settings.value.adapter)
     return str(speaker.format_assistant_message_content(asked.signature, outputs))
@@ -94,7 +95,7 @@ def live(frozen: Frozen, **inputs: Any) -> tuple[list[Any], Any]:
 
     def answer(request: Request) -> str:
         seen.append(messages_of(request))
-        return reply(frozen, seen[-1])
+        return reply(frozen, seen[-1], request.config.seed)
 
     lm = dspy.LM("scripted", engine=ScriptedEngine(answer), cache=False)
     try:
@@ -109,10 +110,9 @@ def from_document(frozen: Frozen, run: Callable[[Ask], dict[str, Any]]) -> tuple
     seen: list[Any] = []
 
     def ask(stage: Mapping[str, Any], values: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
-        del seed
         messages = render(stage, values)
         seen.append(messages)
-        return read_answer(stage["answer"], reply(frozen, messages))
+        return read_answer(stage["answer"], reply(frozen, messages, seed))
 
     try:
         return seen, run(ask)
