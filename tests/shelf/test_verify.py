@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.cli.verify import verify_command
 from hyperalign_dspy.errors import FrozenMismatch
-from hyperalign_dspy.lm.connect import connect
+from hyperalign_dspy.lm.connect import connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.modules import HyPerAlign
+from hyperalign_dspy.modules import HyPerAlign, Settings
 from hyperalign_dspy.search.resend import resend
 from hyperalign_dspy.search.runs import open_run
 from hyperalign_dspy.shelf.configure import Configuration, build
@@ -159,18 +160,21 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, spoil: str) -> None:
     assert json.loads(done.stdout)["verified"] is False
 
 
-def test_recorded_calls_are_sent_again_and_a_changed_answer_is_refused() -> None:
+@pytest.mark.parametrize("model", ["scripted", pytest.param("local", marks=pytest.mark.evidence)])
+def test_recorded_calls_are_sent_again_and_a_changed_answer_is_refused(model: str) -> None:
     run = open_run({"program": "authorship", "recipe": "quick"}, [])
-    with Ledger(run.path("calls.jsonl")) as ledger, dspy.context(lm=connect("scripted", ledger=ledger)):
-        for number in range(4):
-            HyPerAlign()(samples=SAMPLES, request=f"Write about snow {number}.")
-    folder = frozen(run.path("frozen"))
+    with Ledger(run.path("calls.jsonl")) as ledger, dspy.context(lm=connect(model, ledger=ledger)):
+        for number in range(3):
+            HyPerAlign(Settings(max_tokens=24, drafts=2))(samples=SAMPLES, request=f"Write about snow {number}.")
+    values = dict(load_program("authorship").baseline)
+    made = replace(provenance(values), model=model, model_facts=describe(model))
+    folder = freeze(build(load_program("authorship"), Configuration.of(values)), made, run.path("frozen"))
     manifest = load_frozen(folder).manifest
-    assert resend(manifest, "scripted", 3).about == "3 of 5 sent again: the same texts"
-    assert resend(manifest, "scripted", 99).state == "ok"
+    assert resend(manifest, model, 3).about == "3 of 7 sent again: the same texts"
+    assert resend(manifest, model, 99).state == "ok"
     assert resend(manifest, "openai/gpt", 3).state == "skipped"
     rows = [json.loads(line) for line in run.path("calls.jsonl").read_text().splitlines()]
     run.path("calls.jsonl").write_text("".join(json.dumps({**row, "text": row["text"] + "!"}) + "\n" for row in rows))
-    assert resend(manifest, "scripted", 3).state == "refused"
+    assert resend(manifest, model, 3).state == "refused"
     forged(folder, summary="another program")
-    assert "is not here" in resend(manifest, "scripted", 3).about
+    assert "is not here" in resend(manifest, model, 3).about
