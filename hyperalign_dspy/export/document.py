@@ -86,7 +86,7 @@ def document(frozen: Frozen) -> dict[str, Any]:
     background = {"background": module.background.value.to_json()} if hasattr(module, "background") else {}
     settings = asdict(module.settings.value)
     how = [*_HOW, _FLOW.get(manifest["task"], "What stands between the stages is the module's own code.")]
-    return {"schema": SCHEMA, **known, "how": how, "settings": settings, **background, "stages": stages}
+    return {"schema": SCHEMA, **known, "how": how, "settings": settings, "stages": stages, **background}
 
 
 def steps(frozen: Frozen) -> dict[str, Step]:

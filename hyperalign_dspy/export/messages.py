@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from hyperalign_dspy.export.document import document
-from hyperalign_dspy.shelf.files import dump
 from hyperalign_dspy.shelf.frozen import Frozen
 
 
@@ -14,4 +14,5 @@ class Messages:
 
     def files(self, frozen: Frozen) -> Mapping[str, str]:
         """messages.json."""
-        return {"messages.json": dump(document(frozen))}
+        # In the order of the document: a model held to a schema writes its properties in the order given.
+        return {"messages.json": json.dumps(document(frozen), ensure_ascii=False, indent=2) + "\n"}

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -155,20 +156,35 @@ def _sentences(ask: Ask, stage: Mapping[str, Any], values: Mapping[str, Any]) ->
 
 
 def asking(model: str, base_url: str | None = None, *, schema: bool = True) -> Ask:
-    """Asks an OpenAI-compatible server. ``schema``: hold it to the schema where a stage has one."""
-    import openai
+    """Asks an OpenAI-compatible server. ``schema``: hold it to the schema where a stage has one.
 
-    client = openai.OpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
+    Raises:
+        ConnectionError: the server cannot be reached, or says no. ValueError: an answer that cannot be read.
+    """
 
     def ask(stage: Mapping[str, Any], values: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+        import openai
+
         body = {**stage["settings"], **(stage["held_to"] if schema else {})}
         if seed is not None:
             body["seed"] = seed
         messages: Any = render(stage, values)
-        said = client.chat.completions.create(model=model, messages=messages, **body)
+        client = _client(base_url)
+        try:
+            said = client.chat.completions.create(model=model, messages=messages, **body)
+        except openai.OpenAIError as error:
+            raise ConnectionError(f"{client.base_url}: {error}") from error
         return read_answer(stage["answer"], said.choices[0].message.content or "")
 
     return ask
+
+
+@cache
+def _client(base_url: str | None) -> Any:
+    # What is asked wrongly is said before openai is imported, which takes a second.
+    import openai
+
+    return openai.OpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
 
 
 def read_texts(source: Path) -> list[Sample]:
@@ -195,7 +211,7 @@ def as_counsel(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, An
 
 
 def main(program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: Sequence[str] | None = None) -> None:
-    """The command line of an exported program: 2 is the exit code of what cannot be asked, or cannot be read."""
+    """The command line of an exported program. Exit codes: 1 the server failed, 2 what cannot be asked or read."""
     parser = argparse.ArgumentParser(description=str(program["summary"]))
     parser.add_argument("--request", required=True, help="What is asked; - reads it from standard input.")
     parser.add_argument("--samples", type=Path, help="The user's texts: a folder, a .jsonl file or a text file.")
@@ -210,6 +226,8 @@ def main(program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: 
     ask = asking(given.model, given.base_url, schema=not given.no_schema)
     try:
         made = run(program, ask, given)
+    except ConnectionError as error:
+        parser.exit(1, f"{error}\n")
     except (OSError, ValueError) as error:
         parser.error(str(error))
     sys.stdout.write((json.dumps(made, ensure_ascii=False, indent=2) if given.json else made["text"]) + "\n")

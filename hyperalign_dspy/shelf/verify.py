@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,10 +37,24 @@ def verify(folder: Path) -> tuple[list[Check], Frozen | None]:
         try:
             checks.append(Check(name, "ok", look(folder, found)))
         except HyperalignError as error:
-            return [*checks, Check(name, "refused", error.message, error.fix)], None
+            about = f"{error.message} {_told_by_card(folder)}".strip() if name == "manifest.json" else error.message
+            return [*checks, Check(name, "refused", about, error.fix)], None
     manifest = found["manifest"]
     checks += [_card(folder, manifest), *_versions(manifest)]
     return checks, Frozen(found["module"], manifest, folder)
+
+
+def _told_by_card(folder: Path) -> str:
+    """Where a changed manifest says something else than its card: the first line that tells what was changed."""
+    try:
+        said = (folder / "CARD.md").read_text(encoding="utf-8")
+        made = card(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    pairs = zip(said.splitlines(), made.splitlines(), strict=False)
+    return next(
+        (f"CARD.md says {one!r}, and of this it would say {other!r}." for one, other in pairs if one != other), ""
+    )
 
 
 def _manifest(folder: Path, found: dict[str, Any]) -> str:

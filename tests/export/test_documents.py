@@ -24,6 +24,7 @@ from hyperalign_dspy.signatures import WriteAs
 from tests.export.programs import PROGRAMS, SHAPES, from_document, live, said, samples, shaped, texts
 
 WRITERS = [shape for shape, (program, _) in SHAPES.items() if program == "authorship"]
+EXAMPLES = pytest.mark.parametrize("examples", [10, pytest.param(300, marks=pytest.mark.evidence)])
 ANSWERERS = [shape for shape in SHAPES if shape not in WRITERS]
 
 
@@ -33,12 +34,13 @@ def documented(shape: str) -> Any:
     return json.loads(exported(shaped(shape), "messages")["messages.json"])
 
 
+@EXAMPLES
 @pytest.mark.parametrize("shape", WRITERS)
-def test_a_writer_sends_the_same_bytes_and_keeps_the_same_draft(shape: str) -> None:
+def test_a_writer_sends_the_same_bytes_and_keeps_the_same_draft(shape: str, examples: int) -> None:
     frozen, program = shaped(shape), documented(shape)
 
     @given(samples, said)
-    @settings(max_examples=25, deadline=None, database=None)
+    @settings(max_examples=examples, deadline=None, database=None)
     def same(given_samples: Any, request: str) -> None:
         sent, made = live(frozen, samples=given_samples, request=request)
         found, kept = from_document(frozen, lambda ask: write_as(program, ask, given_samples, request))
@@ -50,12 +52,13 @@ def test_a_writer_sends_the_same_bytes_and_keeps_the_same_draft(shape: str) -> N
     same()
 
 
+@EXAMPLES
 @pytest.mark.parametrize("shape", ANSWERERS)
-def test_an_answerer_sends_the_same_bytes(shape: str) -> None:
+def test_an_answerer_sends_the_same_bytes(shape: str, examples: int) -> None:
     frozen, program = shaped(shape), documented(shape)
 
     @given(st.lists(st.tuples(texts, texts), max_size=3), samples | st.just([]), said)
-    @settings(max_examples=25, deadline=None, database=None)
+    @settings(max_examples=examples, deadline=None, database=None)
     def same(known: Any, given_samples: Any, request: str) -> None:
         attributes = dict(known)
         sent, made = live(frozen, request=request, attributes=attributes, samples=given_samples)
@@ -81,6 +84,17 @@ def test_a_document_says_how_it_is_read_and_what_it_is(tmp_path: Path) -> None:
     assert found["manifest_sha256"] == frozen.manifest["manifest_sha256"]
     assert found["stages"]["generate.write"]["settings"] == {"temperature": 0.5, "max_tokens": 56}
     assert "never read for anything else" in " ".join(found["how"])
+
+
+def test_a_documents_stages_are_as_they_were_agreed_on() -> None:
+    golden = Path(__file__).parent / "stages.json"
+    found = {name: documented(name)["stages"] for name in ("writes after a demonstration", "answers by xml")}
+    assert found == json.loads(golden.read_text(encoding="utf-8"))
+    # A model that is held to a schema writes its properties in this order.
+    schema = documented("writes from all")["stages"]["infer.read"]["held_to"]["response_format"]["json_schema"][
+        "schema"
+    ]
+    assert list(schema["properties"]) == ["style", "personality", "communication"]
 
 
 class Shouting:

@@ -105,7 +105,7 @@ def test_the_script_of_an_answerer_asks_all_its_stages(tmp_path: Path, server: C
     ours = server.heard()
     assert [body["messages"] for body in ours] == [body["messages"] for body in sent]
     assert len(ours) == 3
-    assert ours[0]["response_format"]["json_schema"]["schema"]["required"] == ["person", "purpose"]
+    assert list(ours[0]["response_format"]["json_schema"]["schema"]["properties"]) == ["person", "purpose"]
     assert found == {"text": made.text, "hypotheses": made.hypotheses, "deliberation": made.deliberation}
 
 
@@ -121,6 +121,15 @@ def test_the_script_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.evidence
+def test_a_server_that_is_not_there_is_said_in_a_line(tmp_path: Path) -> None:
+    (path,) = write(exported(shipped("deliberative"), "script"), tmp_path)
+    words = ["--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--request", "x"]
+    done = subprocess.run([sys.executable, "-I", str(path), *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("http://127.0.0.1:9/v1/: ")
 
 
 def test_the_openai_client_sends_the_messages_of_the_document(tmp_path: Path, server: ChatServer) -> None:
@@ -146,7 +155,7 @@ def test_plain_dspy_loads_the_state_into_the_module(shape: str, tmp_path: Path) 
     loaded = Frozen(plain, frozen.manifest, tmp_path)
 
     @given(samples, said)
-    @settings(max_examples=20, deadline=None, database=None)
+    @settings(max_examples=8, deadline=None, database=None)
     def same(given_samples: Any, request: str) -> None:
         inputs = {"samples": given_samples, "request": request}
         assert live(loaded, **inputs) == live(frozen, **inputs)

@@ -53,14 +53,15 @@ def test_what_is_shipped_is_what_it_claims_to_be(shipped: Path) -> None:
     assert states(shipped)["messages"] == "ok"
 
 
+@pytest.mark.parametrize("examples", [80, pytest.param(2000, marks=pytest.mark.evidence)])
 @pytest.mark.parametrize("name", ["manifest.json", "program.json"])
-def test_any_changed_character_is_refused(name: str, shipped: Path, tmp_path: Path) -> None:
+def test_any_changed_character_is_refused(name: str, examples: int, shipped: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(shipped, folder)
     text = (folder / name).read_text(encoding="utf-8")
 
     @given(st.integers(0, len(text) - 1), st.sampled_from("abz019\"'{}[]:,. -eE\\/\nÉ\x00"))
-    @settings(max_examples=250, deadline=None, database=None)
+    @settings(max_examples=examples, deadline=None, database=None)
     def changed(place: int, character: str) -> None:
         if text[place] != character:
             (folder / name).write_text(text[:place] + character + text[place + 1 :], encoding="utf-8")
@@ -70,7 +71,7 @@ def test_any_changed_character_is_refused(name: str, shipped: Path, tmp_path: Pa
             assert refused.value.fix
 
     @given(st.integers(0, len(text) - 1))
-    @settings(max_examples=60, deadline=None, database=None)
+    @settings(max_examples=examples // 4, deadline=None, database=None)
     def cut(place: int) -> None:
         (folder / name).write_text(text[:place], encoding="utf-8")
         with pytest.raises(FrozenMismatch):
@@ -105,6 +106,15 @@ def test_other_instructions_with_fitting_hashes_are_told_by_their_messages(tmp_p
         "signatures": "ok",
         "messages": "refused",
     }
+
+
+def test_a_changed_figure_is_named(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    path = folder / "manifest.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"no gain"', '"gain"'), encoding="utf-8")
+    about = verify(folder)[0][0].about
+    assert "Verdict: **no gain**" in about
+    assert "Verdict: **gain**" in about
 
 
 def test_a_manifest_without_a_part_is_refused_by_the_parts_name(tmp_path: Path) -> None:
