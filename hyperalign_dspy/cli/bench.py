@@ -14,6 +14,7 @@ from hyperalign_dspy.cli.common import (
     command_of,
     data_options,
     emit,
+    frozen_folder,
     json_option,
     limit_options,
     limits_of,
@@ -205,3 +206,28 @@ def overhead_command(calls: int, as_json: bool) -> None:
     say(f"a record of {calls:,} calls")
     found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}, "resumed": asdict(resumed(calls))}
     emit({"schema": "hyperalign/overhead/1", **found}, overhead_words(found), as_json=as_json)
+
+
+@bench_command.command("serving")
+@click.argument("target", default="authorship", metavar="NAME|PATH")
+@model_option
+@click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Runs of each, in turn.")
+@click.option("--latency", default=50, show_default=True, type=click.IntRange(0), help="Milliseconds the model takes.")
+@shelf_option
+@json_option
+def serving_command(target: str, model: str, runs: int, latency: int, as_json: bool) -> None:
+    """What a frozen program costs at run time beside a bare openai client, against a server on this machine."""
+    quiet()
+    from hyperalign_dspy.export.overhead import loading, serving
+    from hyperalign_dspy.report.bench import serving_words
+    from hyperalign_dspy.shelf.frozen import load_frozen
+
+    frozen = load_frozen(frozen_folder(target, model))
+    say("fresh processes")
+    loaded = asdict(loading(frozen))
+    rows = []
+    for milliseconds in dict.fromkeys((0, latency)):
+        say(f"{runs} runs, {milliseconds} ms a call")
+        rows.append(asdict(serving(frozen, runs, milliseconds / 1000)))
+    found = {"loading": loaded, "serving": rows}
+    emit({"schema": "hyperalign/serving/1", **found}, serving_words(found), as_json=as_json)

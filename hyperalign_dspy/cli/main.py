@@ -19,6 +19,8 @@ COMMANDS = {
     "freeze": ("shelf", "Put what a run ended with on the shelf."),
     "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
+    "verify": ("verify", "Check that a frozen program is what it claims to be."),
+    "export": ("export", "A frozen program as messages, a script, or for another tool."),
     "runs": ("runs", "List, show, resume, confirm or remove runs."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),

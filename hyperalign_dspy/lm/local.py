@@ -29,6 +29,7 @@ from hyperalign_dspy.lm.listening import Tell, listener
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 from hyperalign_dspy.lm.models import local_path
 from hyperalign_dspy.lm.siblings import expected
+from hyperalign_dspy.markers import neutral
 
 SLOTS = 8
 CONTEXT = 4096  # tokens a slot
@@ -188,11 +189,6 @@ def _held_to(response_format: dict[str, Any]) -> dict[str, Any]:
     schema = response_format.get("schema") or response_format["json_schema"]["schema"]
     compact = {**schema, "x-guidance": {"whitespace_flexible": False}}
     return {"grammar": runtime.json_schema_to_grammar(compact)}
-
-
-def neutral(text: str) -> str:
-    """Text that cannot become a turn: chat templates spell their control tokens ``<|name|>``."""
-    return text.replace("<|", "< |").replace("|>", "| >")
 
 
 def _error(error: dict[str, Any]) -> Any:
