@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.modules import Generate, HyPerAlign, Infer, Settings
     from hyperalign_dspy.search.compiler import Compiler
-    from hyperalign_dspy.shelf.frozen import load_frozen
+    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
     from hyperalign_dspy.types import Hypothesis, Sample, User
 
 __version__ = version("hyperalign-dspy")
@@ -28,6 +28,7 @@ __all__ = [
     "User",
     "__version__",
     "connect",
+    "find_frozen",
     "load_frozen",
 ]
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "Settings": "modules",
     "User": "types",
     "connect": "lm.connect",
+    "find_frozen": "shelf.frozen",
     "load_frozen": "shelf.frozen",
 }
 

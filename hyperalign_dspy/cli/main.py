@@ -19,6 +19,7 @@ COMMANDS = {
     "freeze": ("shelf", "Put what a run ended with on the shelf."),
     "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
+    "card": ("card", "Write a frozen program's card, or a README's tables, again from its manifest."),
     "runs": ("runs", "List, show, resume or remove runs."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
