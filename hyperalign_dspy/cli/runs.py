@@ -59,10 +59,16 @@ def show(run: str, as_json: bool) -> None:
 def resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
     from hyperalign_dspy.cli.main import cli
+    from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
     command = list(found.plan["command"])
+    if not command:
+        raise UsageError(
+            f"The run {found.run_id} was begun from Python, not by a command.",
+            fix="Call it there again as it was: it goes on where it stopped.",
+        )
     say("hyperalign " + shlex.join(command))
     expected = ["--expect", found.run_id, *(["--json"] if as_json else [])]
     cli.main([*command, *expected], standalone_mode=False)
