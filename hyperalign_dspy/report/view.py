@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
 from hyperalign_dspy.metrics.features import BY_NAME
@@ -58,8 +59,8 @@ def draw_comparison(found: Comparison, table: ScoreTable) -> str:
     return bench.comparison_curves(asdict(found), table)
 
 
-def draw_habits(hypotheses: Sequence[Hypothesis], texts: Mapping[str, str], most: int = 8) -> str:
-    """The most telling measured habits of a user, and where each named text lies in them.
+def draw_habits(hypotheses: Sequence[Hypothesis], texts: Mapping[str, Sequence[str]], most: int = 8) -> str:
+    """The most telling measured habits of a user, and where named writers lie in them, each by the mean of their texts.
 
     In standard deviations from how others write, which is 0; beyond 6 a mark stands at the edge.
     """
@@ -67,7 +68,7 @@ def draw_habits(hypotheses: Sequence[Hypothesis], texts: Mapping[str, str], most
     rows = {
         BY_NAME[h.feature].claim: {
             "the user": _away(h, h.value),
-            **{name: _away(h, BY_NAME[h.feature].measure(text)) for name, text in texts.items()},
+            **{name: _away(h, fmean(map(BY_NAME[h.feature].measure, written))) for name, written in texts.items()},
         }
         for h in measured
     }

@@ -118,7 +118,7 @@ def test_a_table_that_ships_is_read_by_its_name() -> None:
 def test_habits_are_drawn_where_they_were_measured() -> None:
     freya = next(user for user in bundled_corpus().users if user.user_id == "freya")
     hypotheses = measured_hypotheses([sample.text for sample in freya.samples], bundled_background())
-    texts = {"flat": "It rained. It was wet.", "loud": "Rain!!!! Rain! RAIN! " * 3}
+    texts = {"flat": ["It rained. It was wet.", "Then it stopped."], "loud": ["Rain!!!! Rain! RAIN! " * 3]}
     drawn = draw_habits(hypotheses, texts, most=3)
     assert {"the user", "flat", "loud", "exclaims"} <= words_of(drawn)
     told = re.findall(r"(the user|flat|loud): ([+-][\d.]+)", drawn)
