@@ -86,8 +86,11 @@ def test_it_runs(path: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.
     copied = Path(shutil.copy(path, tmp_path))
     book = nbformat.read(copied, as_version=4)
     start = time.monotonic()
-    NotebookClient(book, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    quiet = ["--IPKernelApp.log_level=40"]
+    place = {"metadata": {"path": tmp_path}}
+    NotebookClient(book, timeout=300, kernel_name="python3", resources=place, extra_arguments=quiet).execute()
     print(f"{path.stem}: {time.monotonic() - start:.0f} s")
     nbformat.write(book, copied)
     assert not [output for output in outputs(copied) if output.get("name") == "stderr"]
     test_every_picture_is_a_whole_drawing(copied)
+    test_no_output_tells_of_a_machine_or_of_trouble(copied)
