@@ -113,7 +113,6 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
 def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     """Replay searchers on a score TABLE: true gain on sealed users against calls. Calls no model."""
     quiet()
-    from hyperalign_dspy.registry import unknown
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
     from hyperalign_dspy.search.compare import compare
     from hyperalign_dspy.search.replay import SEARCHERS
@@ -122,9 +121,6 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.types import Cost
 
     names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
-    for name in names:
-        if name not in SEARCHERS:
-            raise unknown("searcher", name, SEARCHERS)
     scores = read_table(table)
     with following(given["display"]) as watcher:
         found = asdict(

@@ -21,6 +21,7 @@ COMMANDS = {
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
     "verify": ("verify", "Check that a frozen program is what it claims to be."),
     "export": ("export", "A frozen program as messages, a script, or for another tool."),
+    "card": ("card", "Write a frozen program's card, or a README's tables, again from its manifest."),
     "runs": ("runs", "List, show, resume, confirm or remove runs."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),

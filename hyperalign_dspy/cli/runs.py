@@ -99,8 +99,14 @@ def remove(run: str, as_json: bool) -> None:
 def _again(run: Any, more: list[str], *, as_json: bool) -> None:
     """Give a run's own command once more."""
     from hyperalign_dspy.cli.main import cli
+    from hyperalign_dspy.errors import UsageError
 
     command = list(run.plan["command"])
+    if not command:
+        raise UsageError(
+            f"The run {run.run_id} was begun from Python, not by a command.",
+            fix="Call it there again as it was: it goes on where it stopped.",
+        )
     say("hyperalign " + shlex.join(command))
     expected = [*more, "--expect", run.run_id, *(["--json"] if as_json else [])]
     cli.main([*command, *expected], standalone_mode=False)

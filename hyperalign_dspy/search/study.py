@@ -20,6 +20,8 @@ from hyperalign_dspy.search.samplers import BLOCK, EXHAUSTED, INSTANCES
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
+SamplerMaker = Callable[[int], optuna.samplers.BaseSampler]
+
 
 class Pool(Protocol):
     """What is chosen from: see `hyperalign_dspy.search.space.Space`."""
@@ -37,22 +39,25 @@ class Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``path`` is the journal's file; None keeps the study in memory. ``cost`` says what a visit to a configuration costs,
-    for samplers that ask. ``objectives`` are to be lessened while the value is raised.
+    ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or what makes an Optuna
+    sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a visit to a
+    configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
     """
 
     def __init__(
         self,
         path: Path | None,
         space: Pool,
-        sampler: str,
+        sampler: str | SamplerMaker,
         seed: int,
         cost: Callable[[Configuration], float] = lambda configuration: 1.0,
         objectives: Sequence[str] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.seed = space, seed
-        self._maker = registry.resolve("sampler", sampler, registry.SAMPLERS)
+        self._maker: SamplerMaker = (
+            registry.resolve("sampler", sampler, registry.SAMPLERS) if isinstance(sampler, str) else sampler
+        )
         self._cost = cost
         self._asked: dict[int, Any] = {}
         if path:
