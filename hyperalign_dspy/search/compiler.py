@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -38,12 +38,14 @@ from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
 from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
-from hyperalign_dspy.tasks.protocol import Bench, Job
+from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
 from hyperalign_dspy.types import Cost, Watcher
 
 
 class Compiler:
-    """One compile. Everything up to `run` is free of calls."""
+    """One compile. Everything up to `run` is free of calls. ``lineage`` says what it takes over, where it does."""
+
+    lineage: Mapping[str, Any] | None = None
 
     def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = ()) -> None:
         self.job, self.model, self.watcher = job, model, watcher
@@ -206,10 +208,14 @@ class Compiler:
         return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
 
     def _confirm(self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
-        arms = arms_of(self.bench, self.space.baseline, chosen)
+        arms = self._arms(chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
         return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most, keeper(run, self.bench))
+
+    def _arms(self, chosen: Configuration) -> list[Arm]:
+        """What the confirmation measures."""
+        return arms_of(self.bench, self.space.baseline, chosen)
 
     def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
         chosen = visits.winner()
@@ -229,8 +235,12 @@ class Compiler:
             top,
             spent.capped,
         )
-        write_json(run.path("result.json"), result_of(compiled))
+        write_json(run.path("result.json"), self.result(compiled))
         return compiled
+
+    def result(self, compiled: Compiled) -> dict[str, Any]:
+        """What it ended with as plain data."""
+        return result_of(compiled)
 
     def _freeze(
         self,
@@ -260,6 +270,7 @@ class Compiler:
             frozen_is=COMPILED if gained else "baseline",
             private=(private and gained) or self.pools.private(kept, self.bench.facts),
             candidates=self.pools.held(kept),
+            lineage=self.lineage,
         )
         held = module if gained and module is not None else self.bench.module(kept)
         freeze(held, provenance, run.path("frozen"))
@@ -289,7 +300,7 @@ class Compiler:
         space, prices, judge = self.space, self.job.prices, self.job.judge
         costliest, sealed = self._costliest(), len(self.bench.sealed)
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
-        arms = arms_of(self.bench, space.baseline, costliest)
+        arms = self._arms(costliest)
         return Reserve(
             instances=sealed,
             # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
