@@ -81,6 +81,7 @@ def check_sealed(frozen: Frozen, facts: Any) -> None:
     if made["corpus_digest"] == facts["corpus_digest"] and made["split_digest"] != facts["split_digest"]:
         seed = frozen.manifest["identity"]["seed"]
         raise UsageError(
-            "This program was made on this corpus with another split: its search has seen some of these users.",
+            f"The program for {frozen.manifest['model']['name']} was made on this corpus with another split: its "
+            "search has seen some of these users.",
             fix=f"Leave --seed out, or give --seed {seed}. If the split itself has changed since, compile again.",
         )
