@@ -69,7 +69,9 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
         prices.demand(model)
     old = load_frozen(find_frozen(program, slug(parent)))
     spec = load_program(program)
-    recipe = load_recipe(given["recipe"] or old.manifest["recipe"]["name"], program)
+    # What an optimiser made names that optimiser where others name their recipe.
+    made_by = "quick" if "optimizer" in old.manifest["identity"] else old.manifest["recipe"]["name"]
+    recipe = load_recipe(given["recipe"] or made_by, program)
     if given["visits"]:
         recipe = replace(recipe, visits=given["visits"])
     with following(given["display"]) as watcher:

@@ -32,7 +32,7 @@ PORT = ("port", "moods", "--from", "scripted", "--to", "scripted:b")
 GAP = {"mean": 1.0, "low": 0.8, "high": 1.2, "n_users": 7, "n_instances": 14}
 
 
-def freeze_old(slug: str = "scripted", **facts: Any) -> Path:
+def freeze_old(*, private: bool = False, **facts: Any) -> Path:
     """A compiled program of moods on the shelf of this folder, with an instruction that a maker made."""
     program = with_candidates(load_program("moods"), {SLOT: {MADE.id: MADE.content}})
     values = {**program.baseline, SLOT: MADE.id, "max_tokens": 16}
@@ -40,18 +40,18 @@ def freeze_old(slug: str = "scripted", **facts: Any) -> Path:
     provenance = Provenance(
         program=program,
         recipe=load_recipe("quick", "moods"),
-        model=slug,
+        model="scripted",
         model_facts={},
         configuration=values,
-        identity={"seed": 0, "recipe": f"made by hand for {slug}"},
+        identity={"seed": 0, "recipe": "made by hand"},
         facts={"corpus": "other", "corpus_digest": "0", "split_digest": "0", "users": {"sealed": 7}, **facts},
         confirmation={"verdict": "gain", "rows": [{"name": COMPILED, **row}]},
         cost={"calls": 600, "input_tokens": 1, "output_tokens": 1},
         frozen_is=COMPILED,
+        private=private,
         candidates={SLOT: vars(MADE)},
     )
-    folder = Path("programs/moods/frozen") / slug
-    return freeze(build(program, Configuration.of(values)), provenance, folder)
+    return freeze(build(program, Configuration.of(values)), provenance, Path("programs/moods/frozen/scripted"))
 
 
 @pytest.fixture
@@ -145,6 +145,13 @@ def test_an_old_program_that_cannot_be_answered_is_out_and_said(
     assert "does not answer on scripted:b" in inside(*PORT, cwd=moods).stdout
     answering(CHOOSE, fails="message")
     assert inside(*PORT, "--seed", "3", cwd=moods).returncode == 5
+
+
+def test_what_holds_private_texts_still_says_so(moods: Path, inside: Inside, answering: Callable[..., None]) -> None:
+    answering(MADE.content)
+    freeze_old(private=True)
+    assert answer(inside(*PORT, "--json", cwd=moods))["frozen_is"] == "compiled"
+    assert load_frozen(moods / "programs/moods/frozen/scripted-b").manifest["embedded_texts"]["private"]
 
 
 def test_without_a_gain_the_baseline_is_frozen_and_says_where_it_comes_from(moods: Path, inside: Inside) -> None:
