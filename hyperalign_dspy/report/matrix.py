@@ -18,9 +18,9 @@ def matrix_table(result: Mapping[str, Any]) -> str:
     """
     unit = result["unit"]
     head = (
-        f"{result['program']}: programs down, by the model that each was made for; models that they are measured on "
-        f"across. Sealed users: {result['users']}; instances: {result['instances']}; [95% intervals over users]\n"
-        "* to the model's own baseline at equal drafts, temperature"
+        f"{result['program']}: programs down, by the model that each was made for; models measured on across.\n"
+        f"Sealed users: {result['users']}; instances: {result['instances']}; [95% intervals over users]; "
+        "* to the model's own baseline at equal drafts"
     )
     parts = [head, _grid(result, f"gap*, {unit}", "gap", "+.2f"), _grid(result, f"value, {unit}", "value", ".2f")]
     if "harm" in result["facts"]:
@@ -30,16 +30,23 @@ def matrix_table(result: Mapping[str, Any]) -> str:
 
 def matrix_svg(result: Mapping[str, Any]) -> str:
     """Every program's gap on every model with its interval, model by model; harm's rise beside it where it has one."""
-    measures = {"": "gap", **({" (harm rise)": "harm_rise"} if "harm" in result["facts"] else {})}
-    dots = [
-        _dot(f"{cell['program']} on {model}{said}", cell["row"][key])
-        for model in result["models"]
-        for said, key in measures.items()
-        for cell in result["cells"]
-        if cell["model"] == model and cell["program"] != BASELINE and cell["row"] and cell["row"][key]
-    ]
+    measures = {"": "gap", **({", harm rise": "harm_rise"} if "harm" in result["facts"] else {})}
+    dots = []
+    for model in result["models"]:
+        # A line without a mark, that says where the ones below it were measured.
+        dots.append(Dot(f"on {_short(model)}", None, note=" "))
+        dots += [
+            _dot(f"made for {_short(cell['program'])}{said}", cell["row"][key])
+            for said, key in measures.items()
+            for cell in result["cells"]
+            if cell["model"] == model and cell["program"] != BASELINE and cell["row"] and cell["row"][key]
+        ]
     unit = f"gap to the model's own baseline at equal drafts, {result['unit']}"
     return intervals(f"{result['program']}: every program on every model", dots, unit)
+
+
+def _short(model: str) -> str:
+    return model.removeprefix("gguf:").removesuffix(".gguf")
 
 
 def _dot(name: str, value: Mapping[str, Any]) -> Dot:

@@ -24,7 +24,7 @@ def port_table(result: Mapping[str, Any]) -> str:
     n = rows["compiled"]["gap"]
     head = (
         f"From {port['parent']} to {port['model']}. Sealed users: {n['n_users']}; instances: {n['n_instances']}; "
-        f"value: {result['plan']['unit']}; [95% intervals over users]\n* to the baseline at equal drafts, temperature"
+        f"value: {result['plan']['unit']};\n[95% intervals over users]; * to the baseline at equal drafts, temperature"
     )
     order = ["baseline, equal drafts", "baseline, old settings", "old program", "compiled"]
     harm = "harm" in result["facts"]
