@@ -34,6 +34,7 @@ from hyperalign_dspy.errors import BudgetReached
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
 @limit_options
 @click.option("--seed", type=int, help="Seeds the split and every text; the program's own where none is given.")
+@click.option("--retune", is_flag=True, help="Search even where the old program holds.")
 @click.option("--anyway", is_flag=True, help="Go on even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done at most; call nothing.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -81,12 +82,13 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
         seed = old.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
         source, anyway = given["data"] or spec.data, given["anyway"]
         job = Job(spec, recipe, source, options, seed, watcher.say, "", anyway, limits, prices)
-        compiler = PortCompiler(job, model, watcher, old, command)
+        compiler = PortCompiler(job, model, watcher, old, command, given["retune"])
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
         watcher.say(plan_words(plan, facts, compiler.limits))
-        watcher.say("Where the old program holds in the pilot, no visit follows.")
+        if not given["retune"]:
+            watcher.say("Where the old program holds in the pilot, no visit follows.")
         result = {} if given["only_plan"] else compiler.result(compiler.run())
     if given["only_plan"]:
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)

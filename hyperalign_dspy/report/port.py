@@ -50,9 +50,9 @@ def _course(result: Mapping[str, Any]) -> str:
     if port["seen"] is None:
         return f"What is frozen for {port['parent']} is the baseline itself: nothing could be taken over as it is."
     figures = f"{port['seen']:+.2f} in the pilot, {port['gained']:+.2f} on {port['parent']}"
-    if port["held"]:
-        return f"The old program held ({figures}): nothing else was searched."
-    return f"The old program fell short ({figures}): the search went on from the old ranking."
+    kept = "held" if port["held"] else "fell short"
+    then = "the search went on from the old ranking" if port["retuned"] else "nothing else was searched"
+    return f"The old program {kept} ({figures}): {then}."
 
 
 def _calls(port: Mapping[str, Any]) -> str:

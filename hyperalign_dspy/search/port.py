@@ -2,7 +2,8 @@
 
 An old program *holds* where, on the pilot's users, it gains at least half of what it gained on its own model. With so
 few users that is no proof, and it need not be one: it only decides whether more is searched. What is frozen is up to
-the confirmation, as after any search.
+the confirmation, as after any search. Who wants a search whatever the pilot says asks for it beforehand (``retune``):
+once the sealed users have been seen it would be another try at them.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ KEPT = 0.5
 class Ported:
     """How a port went. ``gained`` is the old program's mean paired difference on its own model's sealed users and
     ``seen`` the one on the new model's pilot, both as a visit counts them (None: it is the baseline itself). ``held``:
-    nothing else was searched; ``failed`` says why it could not be measured, where it could not. Calls are those
-    recorded; ``parent_calls`` is what the old program had cost.
+    it kept enough of that; ``retuned``: a search followed; ``failed`` says why it could not be measured, where it could
+    not. Calls are those recorded; ``parent_calls`` is what the old program had cost.
     """
 
     parent: str
@@ -49,6 +50,7 @@ class Ported:
     gained: float
     seen: float | None
     held: bool
+    retuned: bool
     failed: str
     search_calls: int
     confirm_calls: int
@@ -56,15 +58,23 @@ class Ported:
 
 
 class PortCompiler(Compiler):
-    """One port of a frozen program to ``model``.
+    """One port of a frozen program to ``model``; ``retune``: search even where the old program holds.
 
     Raises:
         UsageError: the old program has seen some of the users that are sealed here, or holds what the program's
         baseline does not know.
     """
 
-    def __init__(self, job: Job, model: str, watcher: Watcher, parent: Frozen, command: Sequence[str] = ()) -> None:
-        self.parent, self.origin = parent, run_of(parent)
+    def __init__(
+        self,
+        job: Job,
+        model: str,
+        watcher: Watcher,
+        parent: Frozen,
+        command: Sequence[str] = (),
+        retune: bool = False,
+    ) -> None:
+        self.parent, self.origin, self.retune = parent, run_of(parent), retune
         luggage = Luggage(job.program)
         old = carried(luggage, parent)
         length = old.pop("max_tokens", job.recipe.max_tokens)
@@ -87,6 +97,7 @@ class PortCompiler(Compiler):
             "recipe_digest": recipe_digest(job.recipe),
             "parent": self.lineage["manifest_sha256"],
             "parent_run": self.lineage["run"],
+            "retune": retune,
         }
         self.seen: float | None = None
         self.held, self.failed = False, ""
@@ -111,9 +122,9 @@ class PortCompiler(Compiler):
         if not self.failed and self.first and self.first == self.space.baseline.changed(**self._changes):
             self.seen = visits.known(self.first)
             self.held = visits.winner() == self.first and self.seen >= KEPT * gained
-            words = "holds: nothing else is searched" if self.held else "falls short of it: the search goes on"
-            self.watcher.say(f"The old program gains {self.seen:+.2f} of {gained:+.2f}, and {words}.")
-        if not self.held:
+            words = "holds" if self.held else "falls short"
+            self.watcher.say(f"In the pilot the old program gains {self.seen:+.2f} of {gained:+.2f}: it {words}.")
+        if self.retune or not self.held:
             super()._search(run, visits, evaluator, budget)
 
     @property
@@ -166,6 +177,7 @@ class PortCompiler(Compiler):
             gained=gained_by(self.parent.manifest),
             seen=self.seen,
             held=self.held,
+            retuned=self.retune or not self.held,
             failed=self.failed,
             search_calls=self._calls_of[0],
             confirm_calls=self._calls_of[1],
