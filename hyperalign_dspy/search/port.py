@@ -79,8 +79,8 @@ class PortCompiler(Compiler):
         old = carried(luggage, parent)
         length = old.pop("max_tokens", job.recipe.max_tokens)
         changes = {slot: value for slot, value in old.items() if job.program.baseline.get(slot) != value}
-        top = list(ranked(luggage, self.origin)) if self.origin else []
-        starts = [each for place, each in enumerate([changes, *top]) if each and each not in [changes, *top][:place]]
+        first = [changes, *(ranked(luggage, self.origin) if self.origin else ())]
+        starts = [each for place, each in enumerate(first) if each and each not in first[:place]]
         recipe = widened(job.recipe, job.program.baseline, starts)
         super().__init__(replace(job, program=luggage.whole(), recipe=recipe), model, watcher, command)
         check_sealed(parent, self.bench.facts)
@@ -114,12 +114,12 @@ class PortCompiler(Compiler):
             if not self.first:
                 raise
             visits.bar(self.first)
-            self.failed = error.message
+            self.failed = error.message if self._leads else ""
             self.watcher.say(f"out: the first to be visited: {error.message}")
 
     def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
         gained = gained_by(self.parent.manifest)
-        if not self.failed and self.first and self.first == self.space.baseline.changed(**self._changes):
+        if self.first and self._leads and not self.failed:
             self.seen = visits.known(self.first)
             self.held = visits.winner() == self.first and self.seen >= KEPT * gained
             words = "holds" if self.held else "falls short"
@@ -128,9 +128,10 @@ class PortCompiler(Compiler):
             super()._search(run, visits, evaluator, budget)
 
     @property
-    def _changes(self) -> Mapping[str, Any]:
-        """How the old program differs from the baseline in what a search can change."""
-        return {slot: value for slot, value in self.old.differs(self.space.baseline).items() if slot != "max_tokens"}
+    def _leads(self) -> bool:
+        """Whether it is the old program that the pilot meets: it is not where that is the baseline itself."""
+        length = self.space.baseline.as_dict()["max_tokens"]
+        return self.first == self.old.changed(max_tokens=length)
 
     def _confirm(self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
         before = evaluator.ledger.spent()

@@ -149,6 +149,7 @@ def test_an_old_program_that_cannot_be_answered_is_out_and_said(
     assert "no answer to this" in result["port"]["failed"]
     assert gaps(result) == {"baseline": 0.0, "baseline, equal drafts": 0.0, "compiled": 1.0}
     assert "does not answer on scripted:b" in inside(*PORT, cwd=moods).stdout
+    # Where nothing is answered it is not for the old program's sake.
     answering(CHOOSE, fails="message")
     assert inside(*PORT, "--seed", "3", cwd=moods).returncode == 5
 
