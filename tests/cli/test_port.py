@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,17 @@ def test_without_a_gain_the_baseline_is_frozen_and_says_where_it_comes_from(mood
     result = answer(inside(*PORT, "--anyway", "--json", cwd=moods))
     assert (result["confirmation"]["verdict"], result["frozen_is"]) == ("no gain", "baseline")
     assert load_frozen(moods / "programs/moods/frozen/scripted-b").manifest["lineage"]["model"] == "scripted"
+
+
+def test_a_cap_is_kept_and_the_confirmation_still_paid(moods: Path, inside: Inside) -> None:
+    refused = inside(*PORT, "--anyway", "--max-calls", "30", cwd=moods)
+    assert (refused.returncode, "confirmation alone" in refused.stderr) == (2, True)
+    least = re.search(r"at least --max-calls (\d+)", refused.stderr)[1]  # type: ignore[index]
+    reply = inside(*PORT, "--anyway", "--retune", "--max-calls", least, "--json", cwd=moods)
+    result = json.loads(reply.stdout)
+    assert (reply.returncode, result["capped"]) == (4, True), reply.stderr
+    assert {"old program", "compiled"} <= set(gaps(result))
+    assert len(rows(moods)) <= int(least)
 
 
 def test_the_ranking_of_the_old_run_comes_first(moods: Path, inside: Inside, answering: Callable[..., None]) -> None:
