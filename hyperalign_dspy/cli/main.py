@@ -16,6 +16,8 @@ COMMANDS = {
     "compile": ("compile", "Search for a better program, prove it on sealed users, and freeze it."),
     "run": ("run", "Write with a program as the author of some samples would."),
     "eval": ("evaluate", "Measure a frozen program on a corpus, beside its controls."),
+    "port": ("port", "Take a frozen program to another model."),
+    "matrix": ("matrix", "Measure every frozen program on every model."),
     "freeze": ("shelf", "Put what a run ended with on the shelf."),
     "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),

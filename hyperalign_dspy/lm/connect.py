@@ -73,7 +73,7 @@ class RemoteEngine:
 def connect(
     model: str, *, ledger: Ledger | None = None, max_tokens: int = 256, temperature: float | None = None
 ) -> Any:
-    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:delay=MS]``, or ``provider/name``.
+    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:NAME|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
 
@@ -151,7 +151,8 @@ def _engine(model: str, ledger: Ledger) -> Any:
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
     if model.split(":", maxsplit=1)[0] == SCRIPTED:
-        return ScriptedEngine(delay=_delay(model))
+        name, delay = _script(model)
+        return ScriptedEngine(delay=delay, name=name)
     return RemoteEngine(model, ledger.patience(provider_of(model)))
 
 
@@ -179,9 +180,12 @@ def _told(lm: Any, request: Request, tell: Tell) -> Response:
     raise ModelError("The provider's answer has no end.")
 
 
-def _delay(model: str) -> float:
+def _script(model: str) -> tuple[str, float]:
+    """Which scripted model it is, and how many seconds it takes: other names have other answers."""
     option = model.partition(":")[2]
-    match = re.fullmatch(r"(?:delay=(\d+))?", option)
+    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]\w*))?", option)
     if not match:
-        raise UsageError(f"{model!r} is no scripted model.", fix="scripted, or scripted:delay=MILLISECONDS")
-    return int(match[1] or 0) / 1000
+        raise UsageError(
+            f"{model!r} is no scripted model.", fix="scripted, scripted:NAME or scripted:delay=MILLISECONDS"
+        )
+    return match[2] or SCRIPTED, int(match[1] or 0) / 1000

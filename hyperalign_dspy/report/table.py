@@ -27,8 +27,13 @@ def result_table(result: Mapping[str, Any]) -> str:
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
-    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", pareto_table(result), _cost(result)]
+    parts += [verdict_words(result), capped_words(result), pareto_table(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
+
+
+def capped_words(result: Mapping[str, Any]) -> str:
+    """That a cap ended the search, where one did."""
+    return _CAPPED if result.get("capped") else ""
 
 
 def cells_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

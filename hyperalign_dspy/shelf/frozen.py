@@ -35,7 +35,8 @@ NEEDED = (
 class Provenance:
     """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
     texts of the corpus' users, which are not public. ``candidates`` are those that a maker added to the library and
-    that the configuration holds: slot -> id, maker, prompt model and content.
+    that the configuration holds: slot -> id, maker, prompt model and content. ``lineage`` is the frozen program that it
+    was ported from: its manifest's hash, its model and its run.
     """
 
     program: ProgramSpec
@@ -50,6 +51,7 @@ class Provenance:
     frozen_is: str
     private: bool = False
     candidates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lineage: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "cost": dict(provenance.cost),
         "candidates": {slot: dict(made) for slot, made in provenance.candidates.items()},
         "embedded_texts": _embedded(module, provenance.private),
+        "lineage": dict(provenance.lineage) if provenance.lineage else None,
     }
     return {**values, "manifest_sha256": _self_hash(values)}
 
@@ -260,7 +263,7 @@ def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) ->
     predictors = dict(module.named_predictors())
     for slot, made in manifest.get("candidates", {}).items():
         predictor, _, part = slot.rpartition(".")
-        held = _content(predictors[predictor], part) if predictor in predictors else None
+        held = content_of(predictors[predictor], part) if predictor in predictors else None
         if manifest["configuration"].get(slot) != made["id"] or held != made["content"]:
             raise FrozenMismatch(
                 f"{folder} does not hold the candidate {made['id']!r} that its manifest names for {slot!r}.",
@@ -268,7 +271,7 @@ def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) ->
             )
 
 
-def _content(predictor: Any, part: str) -> Any:
+def content_of(predictor: Any, part: str) -> Any:
     """What a predictor holds, as a candidate is written."""
     return predictor.signature.instructions if part == INSTRUCTION else [dict(demo) for demo in predictor.demos]
 
