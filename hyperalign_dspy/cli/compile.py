@@ -24,6 +24,7 @@ from hyperalign_dspy.cli.common import (
     quiet,
     ready,
     shelf_option,
+    storage_option,
 )
 from hyperalign_dspy.cli.progress import display_option, following
 from hyperalign_dspy.errors import BudgetReached
@@ -48,6 +49,7 @@ from hyperalign_dspy.errors import BudgetReached
 @click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
 @click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
 @click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
+@storage_option
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -118,7 +120,11 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
             raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
         job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
-        return Compiler(job, model, watcher, command)
+        from hyperalign_dspy.search.storages import whole
+
+        return Compiler(job, model, watcher, command, whole(given["storage"]) if given["storage"] else "")
+    if given["storage"]:
+        raise click.UsageError("--storage is for our own search: an --optimizer calls its models itself.")
     from hyperalign_dspy.search.foreign import ForeignCompiler
     from hyperalign_dspy.search.optimizers import Optimizer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +16,23 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.board import Board
 from hyperalign_dspy.search.budget import Budget, Reserve
 from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import forecast, seconds_a_call
+from hyperalign_dspy.search.lead import Lead
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.pilot import pilot, pilot_blocks
 from hyperalign_dspy.search.pools import Pools
 from hyperalign_dspy.search.result import Compiled, Plan, Spent, result_of, summary
-from hyperalign_dspy.search.runs import Run, open_run, run_id_of
+from hyperalign_dspy.search.runs import BOARD, Run, open_run, run_id_of
 from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.storages import Place, open_storage, reached
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.tried import tried_before
 from hyperalign_dspy.search.visits import Visits
@@ -43,11 +47,13 @@ from hyperalign_dspy.types import Cost, Watcher
 
 
 class Compiler:
-    """One compile. Everything up to `run` is free of calls."""
+    """One compile. Everything up to `run` is free of calls. ``storage`` is the URL at which workers join; empty: in the
+    run's folder.
+    """
 
-    def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = ()) -> None:
+    def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = (), storage: str = "") -> None:
         self.job, self.model, self.watcher = job, model, watcher
-        self.command = list(command)
+        self.command, self.storage = list(command), storage
         self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
@@ -120,9 +126,9 @@ class Compiler:
         start = time.monotonic()
         plan = self.plan()
         run = open_run(self.identity, self.command)
-        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
-            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
-            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger, self._lead(run) as lead:
+            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, around=lead.engine)
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
                 visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
                 self._pilot(visits, evaluator)
                 self._propose(run, visits, evaluator, lm)
@@ -131,6 +137,11 @@ class Compiler:
                 confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
             spent = Spent(ledger.cost(), time.monotonic() - start, bool(budget.refused))
         return self._finish(run, plan, visits, confirmation, spent)
+
+    def _lead(self, run: Run) -> Lead:
+        url = self.storage or f"journal:{run.path(BOARD)}"
+        board = Board(url, open_storage(url), run.run_id, private=not self.storage)
+        return Lead(board, self.model, self.watcher.say)
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
@@ -191,8 +202,10 @@ class Compiler:
                 f"out: {describe_changes(configuration.differs(self.space.baseline))}: {error.message}"
             ),
         )
-        study = Study(run.path("study.journal"), self.space, recipe.sampler, self.job.seed, self._calls)
-        reason = search(study, visits, orders)
+        with reached(self.storage) if self.storage else nullcontext():
+            place = Place(open_storage(self.storage), run.run_id) if self.storage else run.path("study.journal")
+            study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls)
+            reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 

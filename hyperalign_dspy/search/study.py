@@ -16,8 +16,11 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.search.samplers import BLOCK, EXHAUSTED, INSTANCES
+from hyperalign_dspy.search.storages import Place
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
+
+_NAME = "search"
 
 
 class Pool(Protocol):
@@ -36,13 +39,13 @@ class Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``path`` is the journal's file; None keeps the study in memory. ``cost`` says what a visit to a configuration costs,
-    for samplers that ask.
+    ``place`` is the journal's file, or a place in a storage; None keeps the study in memory. ``cost`` says what a visit
+    to a configuration costs, for samplers that ask.
     """
 
     def __init__(
         self,
-        path: Path | None,
+        place: Path | Place | None,
         space: Pool,
         sampler: str,
         seed: int,
@@ -53,11 +56,10 @@ class Study:
         self._maker = registry.resolve("sampler", sampler, registry.SAMPLERS)
         self._cost = cost
         self._asked: dict[int, Any] = {}
-        if path:
-            path.unlink(missing_ok=True)
+        fresh = _fresh(place)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))) if path else None,
-            study_name="search",
+            storage=fresh.storage,
+            study_name=fresh.name,
             direction="maximize",
             sampler=self._make(0),
         )
@@ -105,3 +107,13 @@ class Study:
     def _seed_of(self, number: int) -> int:
         digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
+
+
+def _fresh(place: Path | Place | None) -> Place:
+    """The place with nothing in it."""
+    if isinstance(place, Place):
+        return place.cleared()
+    if place is None:
+        return Place(None, _NAME)
+    place.unlink(missing_ok=True)
+    return Place(JournalStorage(JournalFileBackend(str(place))), _NAME)

@@ -14,11 +14,20 @@ from typing import Any
 
 from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.search import board
 from tests.cli.test_main_job import measured, rows
 from tests.resume.server import Server
 
 COMPILE = ("compile", "--model", "openai/small", "--data", "small.jsonl", "--recipe", "small", "--json")
-PRELOADED = ("litellm", "openai.resources", "hyperalign_dspy.search.compiler", "hyperalign_dspy.tasks.authorship")
+PRELOADED = (
+    "litellm",
+    "openai.resources",
+    "hyperalign_dspy.search.compiler",
+    "hyperalign_dspy.search.worker",
+    "hyperalign_dspy.tasks.authorship",
+)
+# Seconds between signs of life, and of silence until somebody is taken for dead: nobody wants to wait for that here.
+BEAT, LEASE = 0.2, 1.5
 # What a run keeps and no clock has a say in.
 KEPT = ("outputs.jsonl", "visits.jsonl", "frozen/program.json")
 
@@ -52,8 +61,15 @@ class Project:
 
     def start(self, *words: str) -> ForkServerProcess:
         """A compile that has begun."""
-        task = (str(self.folder), self.server.environment, ("hyperalign", *COMPILE, *words))
-        process = self.forks.Process(target=_compile, args=task)
+        return self._begin("", *COMPILE, *words)
+
+    def worker(self, name: str, *words: str) -> ForkServerProcess:
+        """A worker that joins the run; what it says is in stderr-NAME."""
+        return self._begin(f"-{name}", "worker", "authorship", *words)
+
+    def _begin(self, suffix: str, *words: str) -> ForkServerProcess:
+        task = (str(self.folder), self.server.environment, ("hyperalign", *words), suffix)
+        process = self.forks.Process(target=_typed, args=task)
         process.start()
         return process
 
@@ -97,11 +113,12 @@ def undisturbed(folder: Path, forks: ForkServerContext) -> Calm:
         return Calm(project.result(), server.answered)
 
 
-def _compile(folder: str, environment: dict[str, str], words: tuple[str, ...]) -> None:
+def _typed(folder: str, environment: dict[str, str], words: tuple[str, ...], suffix: str) -> None:
     """The child: the command line, as if typed in that folder."""
     os.chdir(folder)
     os.environ.update(environment)
+    board.BEAT, board.LEASE = BEAT, LEASE
     for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = list(words)
     main()
