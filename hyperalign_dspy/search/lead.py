@@ -125,7 +125,7 @@ class Lead:
         last = self.board.told().get(LEAD, {})
         if self.board.private or last.get("state") != HERE:
             return
-        time.sleep(1.5 * boards.BEAT)
+        time.sleep(2 * boards.BEAT)
         if self.board.told().get(LEAD, {}) != last:
             raise UsageError(
                 f"{self.board.run_id} is in use by another process.",

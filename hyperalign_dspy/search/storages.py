@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, quote_plus, unquote, urlsplit
 
 import optuna
 from filelock import FileLock
@@ -76,7 +77,7 @@ def open_storage(url: str) -> Any:
         Missing: its driver is not installed.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    opener = _OPENERS[_kind(url)]
+    opener = _OPENERS[_kind(bare(url))]
     with reached(url), _heard(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return opener(url)
@@ -91,12 +92,9 @@ def bare(url: str) -> str:
     kind = _kind(url)
     if kind == "journal":
         return f"journal:{_path(url).absolute()}"
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError as error:
-        raise _no_url(kind) from error
-    return f"{kind}://{parts.hostname or ''}{port}{parts.path if kind == 'postgresql' else ''}"
+    parts = _split(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{kind}://{host}{parts.path if kind == 'postgresql' else ''}"
 
 
 def whole(url: str) -> str:
@@ -134,18 +132,37 @@ def _troubles() -> tuple[type[Exception], ...]:
 
 
 def _without_secrets(text: str, url: str) -> str:
-    """The driver's words, shortened to a line and without the credentials in any spelling."""
-    parts = urlsplit(url) if _kind(url) != "journal" else None
-    for secret in [parts.password, parts.username, *_values(parts.query)] if parts else []:
-        for spelling in {secret, quote(secret or ""), quote_plus(secret or "")}:
-            text = text.replace(spelling, "...") if spelling else text
+    """The driver's words, cut short and without the credentials in any spelling."""
+    if _kind(url) == "journal":
+        return text[:300]
+    parts = _split(url)
+    secrets = [parts.password or "", *(value for name, value in parse_qsl(parts.query) if name not in ("host", "port"))]
+    for spelling in sorted({s for secret in secrets for s in _spellings(secret)}, key=len, reverse=True):
+        text = text.replace(spelling, "...")
+    for spelling in _spellings(parts.username or ""):
+        text = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", "...", text)
     return text[:300]
 
 
-def _values(query: str) -> list[str]:
-    from urllib.parse import parse_qsl
+def _spellings(secret: str) -> set[str]:
+    plain = unquote(secret)
+    return {secret, plain, quote(plain), quote(plain, safe=""), quote_plus(plain)} - {""}
 
-    return [value for name, value in parse_qsl(query) if name not in ("host", "port")]
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL of a server.
+
+    Raises:
+        UsageError: it is none; or a password in it was not quoted, so that a piece could pass for something else.
+    """
+    try:
+        parts = urlsplit(url)
+        sound = bool(parts.hostname) and (parts.port or True)
+    except ValueError:
+        sound = False
+    if not sound or "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
+        raise _no_url(_kind(url)) from None
+    return parts
 
 
 def _kind(url: str) -> str:
@@ -157,8 +174,7 @@ def _kind(url: str) -> str:
 
 
 def _no_url(kind: str) -> UsageError:
-    example = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE" if kind == "postgresql" else "grpc://HOST:PORT"
-    return UsageError(f"This is no URL of a {kind} storage.", fix=f"Give one like {example}.")
+    return UsageError(f"This is no URL of a {kind} storage.", fix=f"Give one like {_EXAMPLES[kind]}.")
 
 
 def _path(url: str) -> Path:
@@ -178,10 +194,22 @@ def _postgresql(url: str) -> Any:
         address = make_url(url).set(drivername="postgresql+psycopg")
     except (ArgumentError, ValueError):
         raise _no_url("postgresql") from None
+    return optuna.storages.get_storage(_tables(address.render_as_string(hide_password=False)))
+
+
+def _tables(address: str) -> Any:
+    """Optuna's storage there. In an empty database two processes may both be about to make its tables: one of them has
+    to try again.
+    """
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
     # Every call in flight may be about to be written down.
     rooms = {"pool_size": 8, "max_overflow": 120, "pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(address.render_as_string(hide_password=False), engine_kwargs=rooms)
-    return optuna.storages.get_storage(storage)
+    for _ in range(3):
+        with suppress(IntegrityError, ProgrammingError):
+            return optuna.storages.RDBStorage(address, engine_kwargs=rooms)
+        time.sleep(1.0)
+    return optuna.storages.RDBStorage(address, engine_kwargs=rooms)
 
 
 def _grpc(url: str) -> Any:
@@ -215,4 +243,8 @@ def _heard() -> Iterator[None]:
         root.removeHandler(placeholder)
 
 
+_EXAMPLES = {
+    "postgresql": "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for an @ in the password and so on",
+    "grpc": "grpc://HOST:PORT",
+}
 _OPENERS: dict[str, Callable[[str], Any]] = {"journal": _journal, "postgresql": _postgresql, "grpc": _grpc}

@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -58,17 +59,20 @@ class Project:
     folder: Path
     server: Server
     forks: ForkServerContext
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *words: str) -> ForkServerProcess:
         """A compile that has begun."""
-        return self._begin("", *COMPILE, *words)
+        return self.type("", *COMPILE, *words)
 
     def worker(self, name: str, *words: str) -> ForkServerProcess:
         """A worker that joins the run; what it says is in stderr-NAME."""
-        return self._begin(f"-{name}", "worker", "authorship", *words)
+        return self.type(f"-{name}", "worker", "authorship", *words)
 
-    def _begin(self, suffix: str, *words: str) -> ForkServerProcess:
-        task = (str(self.folder), self.server.environment, ("hyperalign", *words), suffix)
+    def type(self, suffix: str, *words: str) -> ForkServerProcess:
+        """Any command that has begun; what it says is in stdout and stderr with that suffix."""
+        environment = {**self.server.environment, **self.environment}
+        task = (str(self.folder), environment, ("hyperalign", *words), suffix)
         process = self.forks.Process(target=_typed, args=task)
         process.start()
         return process
@@ -82,7 +86,8 @@ class Project:
     @property
     def said(self) -> str:
         """What the last compile said on stderr."""
-        return (self.folder / "stderr").read_text()
+        path = self.folder / "stderr"
+        return path.read_text() if path.is_file() else ""
 
     @property
     def recorded(self) -> list[dict[str, Any]]:

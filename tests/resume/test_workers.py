@@ -1,5 +1,5 @@
-"""Workers speed a run up and change nothing: whoever is killed, it ends as it would have alone, and pays for no recorded
-call twice."""
+"""Workers speed a run up and change nothing: whoever is killed, it ends as it would have alone, and no recorded call is
+paid twice."""
 
 from __future__ import annotations
 
