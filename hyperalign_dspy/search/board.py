@@ -9,7 +9,7 @@ Who is there stands in attributes of the study, each written by one process alon
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -87,11 +87,11 @@ class Board:
         with self._reached(), _unless_gone():
             self.storage.set_trial_state_values(place, TrialState.FAIL)
 
-    def works(self, *states: TrialState) -> list[Work]:
-        """The calls in these states, or all, the oldest first."""
+    def works(self, *states: TrialState, among: Container[int] | None = None) -> list[Work]:
+        """The calls in these states, or in any; at these places, or at all; the oldest first."""
         with self._reached(), _unless_gone():
             trials = self.storage.get_all_trials(self._study, deepcopy=False, states=states or None)
-            return [_work(trial) for trial in trials]
+            return [_work(trial) for trial in trials if among is None or trial._trial_id in among]
         return []
 
     def tell(self, name: str, value: Mapping[str, Any]) -> None:

@@ -205,9 +205,7 @@ class Lead:
         return slots + int(_AHEAD * slots)
 
     def _settle(self, told: Mapping[str, Any]) -> None:
-        for work in self.board.works():
-            if work.place not in self._posted:
-                continue
+        for work in self.board.works(among=frozenset(self._posted)):
             if work.answer is not None:
                 self._hand_out(work.place, work.answer)
             elif work.state == TrialState.RUNNING and self._is_lost(work, told):

@@ -62,11 +62,10 @@ class Worker:
         self._threads = ThreadPoolExecutor(self.slots)
         self._making: dict[Future[dict[str, Any]], Work] = {}
         self._calls = self._failed = self._in_a_row = self._beat = 0
-        self._leaving = self._ended = self._led = False
+        self._leaving = self._ended = self._led = self._waiting = False
         self._fault: HyperalignError | None = None
         self._pulses, self._wake = Pulses(), Event()
         self._session, self._due, self._heard = "", 0.0, time.monotonic()
-        self._said = True
 
     def leave(self) -> None:
         """Claim nothing any more, and end as soon as what is under way is answered."""
@@ -140,11 +139,12 @@ class Worker:
         resume = f"`hyperalign runs resume {self.board.run_id}` goes on with it"
         if quiet > PATIENCE:
             raise MissingStorage(f"Nobody leads {self.board.run_id} any more.", fix=f"{resume}; then this again.")
-        if self._said and quiet > boards.LEASE:
+        if quiet > boards.LEASE and not self._waiting:
+            self._waiting = True
             self.watcher.say(f"Nobody leads {self.board.run_id} just now; waiting. {resume}.")
-        elif not self._said and self._led:
+        elif self._led and self._waiting:
+            self._waiting = False
             self.watcher.say(f"{self.board.run_id} goes on.")
-        self._said = quiet <= boards.LEASE
 
     def _claim(self) -> int:
         """As many calls as there is room for; how many were got."""

@@ -118,6 +118,16 @@ def test_what_was_set_aside_and_not_used_is_there_again() -> None:
     assert ledger.path().tokens == 600
 
 
+def test_who_meets_a_cap_only_for_what_others_set_aside_waits_for_them() -> None:
+    # Two calls at their worst fit under this cap, and sixty as they are.
+    engine = ScriptedEngine(lambda request: "one two three", delay=0.002)
+    ledger = Ledger(limits=Limits(max_tokens=400))
+    shared = ledger.wrap(engine, "m")
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(shared.complete, (ask(f"a b {number}") for number in range(40))))) == 40
+    assert ledger.path().tokens == 240
+
+
 @pytest.mark.parametrize(
     ("limits", "option", "figure"),
     [

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -23,7 +24,7 @@ def board_of(project: Project) -> list[Path]:
     return list(project.folder.glob(".hyperalign/runs/*/calls.journal"))
 
 
-def until(true: object, process: ForkServerProcess, seconds: float = 30.0) -> bool:
+def until(true: object, process: ForkServerProcess, seconds: float = 120.0) -> bool:
     """Wait until ``true()``; False if the process ends first."""
     assert callable(true)
     end = time.monotonic() + seconds
@@ -76,6 +77,7 @@ def test_one_of_three_workers_is_killed_and_the_run_ends_as_if_alone(
     assert "has ended" in (project.folder / "stdout-1").read_text()
 
 
+@pytest.mark.evidence
 def test_a_worker_that_is_interrupted_leaves_nothing_behind(
     tmp_path: Path, calm: Calm, forks: ForkServerContext
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_worker_that_is_interrupted_leaves_nothing_behind(
     assert "Leaving; " in helped(project, 0)
 
 
+@pytest.mark.evidence
 def test_a_lead_that_is_killed_goes_on_with_what_workers_answered_meanwhile(
     tmp_path: Path, calm: Calm, forks: ForkServerContext
 ) -> None:
@@ -136,3 +139,33 @@ def test_workers_come_and_die_at_any_moment(tmp_path: Path, calm: Calm, forks: F
     again = check(project, calm)
     assert again <= lost(project) <= 8 * kills
     print(f"\nseed {seed}: {kills} workers killed, {again} calls asked again, {lost(project)} lost")
+
+
+def seconds_of_calls(project: Project) -> float:
+    """From the run's first recorded answer to its last: what workers can make shorter."""
+    at = [row["at"] for row in project.recorded]
+    return max(at) - min(at)
+
+
+@pytest.mark.evidence
+def test_what_workers_are_worth(tmp_path: Path, forks: ForkServerContext) -> None:
+    times, results = {}, []
+    for count in (0, 1, 2, 3):
+        together = threading.Event()
+        with Server(lambda n, e=together: e.wait() and None, delay=0.2) as server:  # type: ignore[misc]
+            project = Project(small_project(tmp_path / f"{count}", users=None), server, forks)
+            lead = project.start()
+            workers = join(project, lead, count)
+            assert until(lambda p=project, n=count: p.said.count(JOINED) == n, lead), project.said
+            together.set()
+            for process in (lead, *workers):
+                process.join()
+            assert lead.exitcode == 0, project.said
+        times[count] = seconds_of_calls(project)
+        results.append(project.result())
+        print(
+            f"\n{count} workers: {server.calls} calls of 0.2 s, {server.calls * 0.2:.0f} s in all, in "
+            f"{times[count]:.1f} s: {times[0] / times[count]:.2f} times as fast as alone"
+        )
+    assert results[1:] == results[:-1]
+    assert times[3] < times[0] / 1.5

@@ -327,6 +327,7 @@ def test_a_worker_whose_model_is_out_of_reach_leaves_and_says_why(
 
     there = SimpleNamespace(complete=down, concurrency=2, supported_params={"seed"})
     monkeypatch.setattr("hyperalign_dspy.search.worker.engine_of", lambda model, ledger: there)
+    monkeypatch.setattr("hyperalign_dspy.search.worker._MOST_FAILURES", 2)
     slow = ScriptedEngine(delay=0.1)
     slow.concurrency = 1
     with Lead(board(tmp_path), MODEL, print) as lead, ThreadPoolExecutor(9) as pool:
