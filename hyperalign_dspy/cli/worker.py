@@ -37,9 +37,11 @@ def worker_command(run: str, storage: str, display: str | None, as_json: bool) -
         watcher.say(f"Joined {board.run_id} as {worker.name}: {worker.slots} calls at a time.")
         with _interruptible(worker, watcher):
             helped = worker.run()
-    if helped.left:
-        raise KeyboardInterrupt
-    text = f"{helped.run} has ended: {helped.calls} calls made here, {helped.failed} failed, {helped.seconds:.0f} s."
+        did = f"{helped.calls} calls made here, {helped.failed} failed, {helped.seconds:.0f} s."
+        if helped.left:
+            watcher.say(f"Left {helped.run}: {did}")
+            raise KeyboardInterrupt
+    text = f"{helped.run} has ended: {did}"
     emit({"schema": "hyperalign/worker/1", **asdict(helped)}, text, as_json=as_json)
 
 

@@ -113,9 +113,9 @@ def reached(url: str) -> Iterator[None]:
     try:
         yield
     except _troubles() as error:
-        said = next(iter(str(error.__cause__ or error).strip().splitlines()), "")
+        said = (str(error.__cause__ or "").strip() or str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingStorage(
-            f"The storage {bare(url)} cannot be used: {type(error).__name__}: {_without_secrets(said, url)}",
+            f"The storage {bare(url)} cannot be used: {_without_secrets(said, url)}",
             fix=f"See that it is there, and that --storage or ${VARIABLE} holds what it takes to get in; the same "
             "command then goes on.",
         ) from None
