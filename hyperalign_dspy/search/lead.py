@@ -134,9 +134,11 @@ class Lead:
 
     def _take_over(self) -> None:
         """What an earlier session left: answers that it did not come to record, and calls that a worker still makes."""
-        for work in self.board.works(TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE):
+        for work in self.board.works():
             if work.state == TrialState.WAITING and self.board.claim(work.place, self._session):
                 self.board.drop(work.place)
+                continue
+            if work.state == TrialState.FAIL and work.answer is None:
                 continue
             key, made = work.call["key"], Made()
             if key not in self._left or work.answer is not None:
@@ -209,10 +211,15 @@ class Lead:
             if work.answer is not None:
                 self._hand_out(work.place, work.answer)
             elif work.state == TrialState.RUNNING and self._is_lost(work, told):
-                self.board.drop(work.place)
-                self._hand_out(work.place, lost(f"{work.by or 'A worker'} left before it answered."))
+                self._give_up(work)
             elif work.state == TrialState.WAITING and self._seat() and not self._take_back(work.place):
                 self.rise()
+
+    def _give_up(self, work: Work) -> None:
+        """Take a call off the board; only then it is certain whether an answer came after all."""
+        self.board.drop(work.place)
+        (last,) = self.board.works(among={work.place})
+        self._hand_out(work.place, last.answer or lost(f"{work.by or 'A worker'} left before it answered."))
 
     def _hand_out(self, place: int, answer: Mapping[str, Any] | None) -> None:
         with self._changed:

@@ -266,6 +266,26 @@ def test_a_call_of_a_dead_worker_fails_as_one_that_may_be_tried_again(tmp_path: 
     assert (ledger.failures, ledger.cost().calls) == (1, 1)
 
 
+def test_an_answer_that_comes_as_its_worker_is_given_up_is_used(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = answers_of([ScriptedEngine(lambda _: "at last").complete(ask("a"))], 0.1)
+    drop = Board.drop
+
+    def too_late(self: Board, place: int) -> None:
+        self.storage.set_trial_user_attr(place, "answer", answer)
+        drop(self, place)
+
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = lead.engine(ScriptedEngine(), MODEL)
+        lead._free = 0
+        monkeypatch.setattr(Board, "drop", too_late)
+        death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+        death.start()
+        assert engine.complete(ask("a")).message.text == "at last"
+        death.join()
+
+
 def test_an_answer_that_a_dead_lead_did_not_record_is_not_paid_again(tmp_path: Path, hurried: None) -> None:
     earlier, request = board(tmp_path), ask("a")
     place = earlier.post(call_of(MODEL, request, 1))
