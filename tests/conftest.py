@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hyperalign_dspy.lm import models
 from hyperalign_dspy.lm.connect import KEYS
+from hyperalign_dspy.metrics import panel, style
 
 CORPORA = Path(os.environ.get("HYPERALIGN_CORPORA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -29,6 +33,32 @@ def heard() -> None:
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
             logger.disabled = False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fitted_once() -> Iterator[None]:
+    """A verifier depends on its family, its texts and its seed alone, so tests share those that take seconds to fit.
+
+    The test of just that, and those of the verifiers themselves, fit `afresh`.
+    """
+    kept: dict[str, style.StyleVerifier] = {}
+
+    def fit(
+        name: str, parts: Sequence[Any], classifier: Any, texts_by_user: Mapping[str, Sequence[str]], seed: int
+    ) -> style.StyleVerifier:
+        key = json.dumps([name, {user: list(texts) for user, texts in texts_by_user.items()}, seed], sort_keys=True)
+        if key not in kept:
+            kept[key] = style.fit(name, parts, classifier, texts_by_user, seed)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(panel, "fit", fit)
+        yield
+
+
+@pytest.fixture
+def afresh(fitted_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panel, "fit", style.fit)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from hyperalign_dspy.cli.common import (
     data_options,
     emit,
     json_option,
+    limit_options,
+    limits_of,
     model_option,
+    prices_of,
     quiet,
     ready,
     say,
@@ -25,7 +29,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 
 @click.group("bench")
 def bench_command() -> None:
-    """Try statistics and searchers where the truth is known. Only `tabulate` calls a model."""
+    """Try statistics and searchers where the truth is known, and optimisers on a model (`tabulate`, `live`)."""
 
 
 @bench_command.command("coverage")
@@ -130,6 +134,57 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
         write_text(given["svg"], comparison_curves(found, scores))
     result = {"schema": "hyperalign/replay/1", "table": scores.made, "reliability": agree, **found}
     emit(result, comparison_words(found, scores, agree), as_json=as_json)
+
+
+@bench_command.command("live")
+@click.argument("program", default="authorship")
+@model_option
+@click.option(
+    "--recipe", default="quick", show_default=True, help="How much is measured, and what our search searches."
+)
+@data_options
+@click.option("--optimizers", default="", help="Which, with commas between; our search and all that are known if none.")
+@click.option("--prompt-model", default="", help="The model that writes proposals; it reads users' texts.")
+@click.option("--embed-private", is_flag=True, help="Let programs hold users' texts that are not public.")
+@limit_options
+@click.option("--seed", default=0, show_default=True, help="Seeds the split, the searches and every text.")
+@display_option
+@json_option
+def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+    """Optimisers side by side on a PROGRAM: one corpus, metric and cap each, confirmed on the same sealed users.
+
+    Each is a run of its own; given again, finished ones cost nothing. Nothing goes on the shelf.
+    """
+    quiet()
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    from hyperalign_dspy.report.bench import live_words
+    from hyperalign_dspy.search.live import OPTIMIZERS, compete
+    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.tasks.protocol import Job
+
+    limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
+    names = [name.strip() for name in given["optimizers"].split(",") if name.strip()] or list(OPTIMIZERS)
+    spec, recipe = load_program(program), load_recipe(given["recipe"], program)
+    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
+    with following(given["display"]) as watcher:
+        for name in filter(None, (model, given["prompt_model"])):
+            ready(name, watcher)
+        job = Job(
+            spec,
+            recipe,
+            given["data"] or spec.data,
+            options,
+            given["seed"],
+            watcher.say,
+            anyway=True,
+            limits=limits,
+            prices=prices,
+            prompt_model=given["prompt_model"],
+            embed_private=given["embed_private"],
+        )
+        found = [asdict(entry) for entry in compete(job, model, names, watcher)]
+    unit = "log-odds" if spec.task == "authorship" else spec.task
+    emit({"schema": "hyperalign/live/1", "entries": found}, live_words(found, unit), as_json=as_json)
 
 
 @bench_command.command("overhead")

@@ -139,7 +139,7 @@ def json_values(pairs: Sequence[str], option: str) -> dict[str, Any]:
 
 
 # Options that say how to show or share a run, and not what it is.
-_HOW = ("expect", "only_plan", "power", "as_json", "display", "storage")
+_HOW = ("expect", "only_plan", "power", "point", "as_json", "display", "storage")
 
 
 def command_of(context: click.Context) -> list[str]:

@@ -47,11 +47,15 @@ from hyperalign_dspy.errors import BudgetReached
 @click.option("--optimizer-arg", "optimizer_args", multiple=True, metavar="NAME=VALUE", help="Its arguments, as JSON.")
 @click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
 @click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
-@click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, copied or overlap (leaks).")
+@click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, refusals, tokens, cost, ...")
+@click.option(
+    "--objective", "objectives", multiple=True, metavar="NAME", help="Lessen tokens, cost, latency or harm as well."
+)
 @click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @storage_option
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
+@click.option("--point", default=0, hidden=True, help="Confirm this point of the run's Pareto set instead.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
@@ -79,11 +83,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         check_name(name)
         if limits.max_cost:
             prices.demand(name)
-    spec, recipe = load_program(program), load_recipe(given["recipe"], program)
-    if given["visits"]:
-        recipe = replace(recipe, visits=given["visits"])
-    if given["at_most"]:
-        recipe = replace(recipe, at_most={**recipe.at_most, **bounds(given["at_most"])})
+    spec, recipe = load_program(program), _asked(load_recipe(given["recipe"], program), given)
     free = given["only_plan"] or given["power"]
     with following(given["display"]) as watcher:
         if not free:
@@ -95,9 +95,11 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)
-        plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
+        plan = asdict(compiler.plan())
+        # Judges are fitted for what is said of them; nobody who asks for the power alone waits for that.
+        facts = {} if given["power"] else dict(compiler.bench.facts)
         watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
-        result = {} if free else result_of(compiler.run())
+        result = {} if free else result_of(_compiled(compiler, given["point"]))
     if given["power"]:
         emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
     elif given["only_plan"]:
@@ -106,6 +108,23 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         emit(result, finished(result, program, model), as_json=as_json)
         if result["capped"]:
             sys.exit(BudgetReached.exit_code)
+
+
+def _asked(recipe: Any, given: dict[str, Any]) -> Any:
+    """The recipe with what the command line says otherwise."""
+    return replace(
+        recipe,
+        visits=given["visits"] or recipe.visits,
+        at_most={**recipe.at_most, **bounds(given["at_most"])},
+        objectives=given["objectives"] or recipe.objectives,
+    )
+
+
+def _compiled(compiler: Any, point: int) -> Any:
+    """What a run ends with, or one point of its Pareto set."""
+    from hyperalign_dspy.search.points import confirm_point
+
+    return confirm_point(compiler, point) if point else compiler.run()
 
 
 def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
@@ -128,6 +147,8 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     from hyperalign_dspy.search.foreign import ForeignCompiler
     from hyperalign_dspy.search.optimizers import Optimizer
 
+    if given["objectives"]:
+        raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")
     asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
     return ForeignCompiler(job, model, watcher, asked, command)
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "freeze": ("shelf", "Put what a run ended with on the shelf."),
     "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
-    "runs": ("runs", "List, show, resume or remove runs."),
+    "runs": ("runs", "List, show, resume, confirm or remove runs."),
     "worker": ("worker", "Make calls of a run that another process leads, from this machine or another."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),

@@ -70,8 +70,9 @@ def check(model: str, as_json: bool) -> None:
     import dspy
 
     from hyperalign_dspy.adapters import adapter
+    from hyperalign_dspy.lm.causes import unwrap
     from hyperalign_dspy.lm.connect import connect
-    from hyperalign_dspy.lm.ledger import Ledger, unwrap
+    from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.lm.models import LOCAL, weights_path
     from hyperalign_dspy.lm.models import check as check_hash
 

@@ -40,8 +40,8 @@ def run_command(program: str, model: str, samples: Path, as_json: bool, **given:
     import dspy
 
     from hyperalign_dspy.data.load import read_samples
+    from hyperalign_dspy.lm.causes import unwrap
     from hyperalign_dspy.lm.connect import connect
-    from hyperalign_dspy.lm.ledger import unwrap
 
     texts = read_samples(samples)
     known = _edited(given["hypotheses"])

@@ -13,7 +13,7 @@ from hyperalign_dspy.errors import DataError
 
 @click.group("runs")
 def runs_command() -> None:
-    """List, show, resume or remove runs."""
+    """List, show, resume, confirm or remove runs."""
 
 
 @runs_command.command("list")
@@ -58,14 +58,30 @@ def show(run: str, as_json: bool) -> None:
 @json_option
 def resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
-    from hyperalign_dspy.cli.main import cli
+    from hyperalign_dspy.search.runs import find_run
+
+    _again(find_run(run), [], as_json=as_json)
+
+
+@runs_command.command("confirm")
+@click.argument("run")
+@click.option("--point", type=click.IntRange(1), required=True, help="Its number in the Pareto set.")
+@json_option
+def confirm(run: str, point: int, as_json: bool) -> None:
+    """Measure a point of a RUN's Pareto set on the sealed users; `hyperalign freeze RUN --point N` ships it.
+
+    The more points the same users judge, the more certainty a verdict asks for.
+    """
+    from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
-    command = list(found.plan["command"])
-    say("hyperalign " + shlex.join(command))
-    expected = ["--expect", found.run_id, *(["--json"] if as_json else [])]
-    cli.main([*command, *expected], standalone_mode=False)
+    if not (found.result or {}).get("pareto"):
+        raise UsageError(
+            f"{found.run_id} has no Pareto set: it is not done, or had one objective.",
+            fix="hyperalign compile --objective tokens",
+        )
+    _again(found, ["--point", str(point)], as_json=as_json)
 
 
 @runs_command.command("remove")
@@ -84,6 +100,16 @@ def remove(run: str, as_json: bool) -> None:
             f"--study-name '{found.run_id}: calls'"
         )
     emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
+
+
+def _again(run: Any, more: list[str], *, as_json: bool) -> None:
+    """Give a run's own command once more."""
+    from hyperalign_dspy.cli.main import cli
+
+    command = list(run.plan["command"])
+    say("hyperalign " + shlex.join(command))
+    expected = [*more, "--expect", run.run_id, *(["--json"] if as_json else [])]
+    cli.main([*command, *expected], standalone_mode=False)
 
 
 def _summary(run: Any) -> dict[str, Any]:

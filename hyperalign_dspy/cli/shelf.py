@@ -64,9 +64,10 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
 
 @click.command("freeze")
 @click.argument("run")
+@click.option("--point", type=click.IntRange(1), help="A confirmed point of its Pareto set instead, by its number.")
 @shelf_option
 @json_option
-def freeze_command(run: str, as_json: bool) -> None:
+def freeze_command(run: str, point: int | None, as_json: bool) -> None:
     """Put what a finished RUN ended with on the shelf, in place of what is there for that program and model."""
     quiet()
     from hyperalign_dspy.errors import UsageError
@@ -77,6 +78,8 @@ def freeze_command(run: str, as_json: bool) -> None:
     from hyperalign_dspy.shelf.locate import writable_frozen
 
     found = find_run(run)
+    if point:
+        found = _confirmed(found, point)
     if found.result is None:
         raise UsageError(f"The run {found.run_id} is not done.", fix=f"hyperalign runs resume {found.run_id}")
     manifest = load_frozen(found.path("frozen")).manifest
@@ -87,6 +90,20 @@ def freeze_command(run: str, as_json: bool) -> None:
         f"Frozen ({manifest['frozen']}): {place}",
         as_json=as_json,
     )
+
+
+def _confirmed(run: Any, point: int) -> Any:
+    """A point of a run that has been confirmed."""
+    from hyperalign_dspy.errors import UsageError
+    from hyperalign_dspy.search.points import point_run
+
+    own = point_run(run, point)
+    if own.result is None:
+        raise UsageError(
+            f"Point {point} of {run.run_id} is not confirmed.",
+            fix=f"hyperalign runs confirm {run.run_id} --point {point}",
+        )
+    return own
 
 
 def _verdict(folder: Path) -> str:

@@ -15,16 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from dspy.lm15 import ContextLengthError, LM15Error, MissingCredentialError, Request, Response
+from dspy.lm15 import Request, Response
 from filelock import FileLock, Timeout
 
 from hyperalign_dspy.errors import (
     BudgetReached,
-    ContextOverflow,
-    HyperalignError,
     MissingFolder,
-    MissingKey,
-    ModelError,
     UsageError,
 )
 from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, bound_of, total
@@ -46,6 +42,7 @@ from hyperalign_dspy.lm.records import (
 from hyperalign_dspy.types import Cost
 
 _PHASE: ContextVar[str] = ContextVar("hyperalign_phase", default="")
+_ASKED: ContextVar[list[str] | None] = ContextVar("hyperalign_asked", default=None)
 
 
 class Ledger:
@@ -111,6 +108,16 @@ class Ledger:
         finally:
             _PHASE.reset(token)
 
+    @contextmanager
+    def metered(self) -> Iterator[Callable[[], Cost]]:
+        """Gives what the calls asked for within cost when they were made, in this session or an earlier one."""
+        asked: list[str] = []
+        token = _ASKED.set(asked)
+        try:
+            yield lambda: self._cost_of(asked)
+        finally:
+            _ASKED.reset(token)
+
     def spent(self) -> int:
         """How many calls the path so far has cost; see `path`."""
         return self.path().calls
@@ -161,6 +168,11 @@ class Ledger:
             rows = [self._records[key] for key in self._phases.get(phase, ())]
             return cost_of(rows, self.prices, self._served[phase])
 
+    def _cost_of(self, keys: Iterable[str]) -> Cost:
+        with self._lock:
+            rows = [self._records[key] for key in dict.fromkeys(keys) if key in self._records]
+            return cost_of(rows, self.prices)
+
     def close(self) -> None:
         """Let go of the file; calls that still wait for a provider are not sent any more."""
         for patience in self._patience.values():
@@ -186,6 +198,9 @@ class Ledger:
             BudgetReached: one more call could pass a cap. UsageError: money is capped and the price is unknown.
         """
         key = key_of(model, request)
+        asked = _ASKED.get()
+        if asked is not None:
+            asked.append(key)
         while True:
             with self._lock:
                 self._phases.setdefault(_PHASE.get(), Counter())
@@ -349,25 +364,6 @@ class RecordingEngine:
     def __deepcopy__(self, memo: dict[int, Any]) -> RecordingEngine:
         # A copied program speaks through the same ledger: the record is one.
         return self
-
-
-def unwrap(error: BaseException) -> BaseException:
-    """What really went wrong: DSPy wraps an engine's errors, and the cause is what a user can act on."""
-    seen: BaseException | None = error
-    chain: list[BaseException] = []
-    while seen is not None and seen not in chain:
-        chain.append(seen)
-        seen = seen.__cause__ or seen.__context__
-    for link in chain:
-        if isinstance(link, HyperalignError):
-            return link
-    for link in chain:
-        if isinstance(link, ContextLengthError):
-            return ContextOverflow(str(link), fix="Show fewer or shorter samples.")
-        if isinstance(link, MissingCredentialError):
-            return MissingKey(str(link))
-    provider = next((link for link in chain if isinstance(link, LM15Error)), None)
-    return ModelError(str(provider)) if provider else error
 
 
 def honoured(engine: Any, request: Request) -> Request:

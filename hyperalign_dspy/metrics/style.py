@@ -19,6 +19,7 @@ from scipy import optimize
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline, make_pipeline
+from threadpoolctl import threadpool_limits
 
 from hyperalign_dspy.metrics.claims import judge_claims
 from hyperalign_dspy.metrics.stats import Estimate, proportion
@@ -143,9 +144,11 @@ def fit(
     # All pieces of one text lie in one fold: half a text held out beside its other half would look too easy.
     folds = np.array([number % FOLDS for found in pieces.values() for number, _ in found])
     features = make_pipeline(*parts)
-    table = np.asarray(features.fit_transform([piece for found in pieces.values() for _, piece in found]))
-    temperature = _temperature(classifier, table, users, folds)
-    return _Calibrated(name, make_pipeline(*parts, classifier.fit(table, users)), temperature)
+    # Tables are small: several threads only wait for each other, six times as long where a model keeps the cores busy.
+    with threadpool_limits(1, user_api="blas"):
+        table = np.asarray(features.fit_transform([piece for found in pieces.values() for _, piece in found]))
+        temperature = _temperature(classifier, table, users, folds)
+        return _Calibrated(name, make_pipeline(*parts, classifier.fit(table, users)), temperature)
 
 
 def _pieces(texts: Sequence[str], seed: int) -> list[tuple[int, str]]:

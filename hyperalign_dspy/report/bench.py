@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperalign_dspy.report.svg import curves
@@ -89,6 +89,41 @@ def _against(found: Mapping[str, Any]) -> str:
         for name, row in found.items()
     ]
     return columns(header, rows)
+
+
+def live_words(entries: Sequence[Mapping[str, Any]], unit: str) -> str:
+    """Each optimiser's compiled program on the same sealed users, and what it took."""
+    done = [entry for entry in entries if not entry["failed"]]
+    rows = [
+        [
+            entry["name"],
+            str(entry["searched"]),
+            str(entry["calls"]),
+            f"{entry['seconds']:.0f}",
+            f"{entry['value']['mean']:.2f}",
+            estimate(entry["gap"]),
+            estimate(entry["wins"], ".2f"),
+            estimate(entry["beside"]) if entry["beside"] else "*",
+            entry["verdict"],
+        ]
+        for entry in done
+    ]
+    header = [
+        "optimiser",
+        "searched",
+        "calls",
+        "s",
+        "value",
+        "gap to baseline",
+        "wins",
+        "beside our search*",
+        "verdict",
+    ]
+    n = done[0]["gap"] if done else None
+    told = f"{n['n_users']} sealed users, {n['n_instances']} instances; {unit}; [95% intervals over users]" if n else ""
+    looks = f"These users have judged {len(done)} programs: the best of them looks better than it is." if n else ""
+    failed = [f"{entry['name']}: {entry['failed']}" for entry in entries if entry["failed"]]
+    return "\n\n".join(part for part in (told, columns(header, rows) if rows else "", looks, *failed) if part)
 
 
 def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from hyperalign_dspy.report import markup, svg
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.story import UNKNOWN, Sample, Story
-from hyperalign_dspy.report.table import cells_of, verdict_words
+from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
 from hyperalign_dspy.report.words import escaped, estimate
 from hyperalign_dspy.search.confirm import COMPILED, EQUAL
 from hyperalign_dspy.search.visits import describe
@@ -290,17 +290,25 @@ def _pareto(story: Story) -> str:
     points = (story.result or {}).get("pareto") or []
     if not points:
         return ""
-    names = list(points[0]["objectives"])
-    drawn = [_front(points, across, up) for across, up in combinations(names, 2)]
+    names = objectives_of(points)
+    drawn = [_front(points, across, up) for up, across in combinations(names, 2)]
     rows = [
-        [describe(p["changes"]), *(f"{p['objectives'][n]:.3g}" for n in names), "chosen" if p["chosen"] else ""]
+        [
+            str(p["point"] or ""),
+            describe(p["changes"]),
+            *(f"{p['objectives'][n]:+.3g}" for n in names),
+            "yes" if p["chosen"] else "",
+        ]
         for p in points
     ]
     return markup.section(
         "Several objectives",
-        markup.paragraph("Configurations that no other one beats in every objective, on users that a search may see."),
+        markup.paragraph(
+            "Visited configurations than which no other is better in one objective and as good in the others. "
+            "Differences to the baseline on users that a search may see, and so no proof."
+        ),
         *drawn,
-        markup.table("The Pareto set", ["changes to the baseline", *names, "chosen"], rows),
+        markup.table("The Pareto set", ["point", "changes to the baseline", *names, "confirmed"], rows),
     )
 
 
@@ -336,6 +344,8 @@ def _onward(story: Story) -> str:
         if story.plan["program"] == "authorship":
             lines.append(("write with it", f'hyperalign run {name} --samples FOLDER --request "..."'))
         lines.append(("measure it on other people's texts", f"hyperalign eval {name} --data FILE"))
+        if story.result.get("pareto"):
+            lines.append(("confirm another point of the Pareto set", f"hyperalign runs confirm {run} --point N"))
     again = ("the command of this run", "hyperalign " + shlex.join(story.plan["command"]))
     return markup.section("How to go on", markup.commands([*lines, again]))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.words import columns, estimate, money
+from hyperalign_dspy.search.visits import describe
 
 HUMAN = "people's own text"
 _CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
@@ -33,7 +34,7 @@ def result_table(result: Mapping[str, Any]) -> str:
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
-    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", _cost(result)]
+    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", pareto_table(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -53,6 +54,9 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     opinion = result["confirmation"].get("opinion")
     if verdict == "no gain" and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
         figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
+    looks = result["confirmation"].get("looks", 1)
+    if looks > 1:
+        figures += f"\n  Look {looks} at these sealed users: the verdict is by an interval at {1 - 0.05 / looks:.1%}."
     for name, value in result["confirmation"].get("exceeded", {}).items():
         figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
@@ -62,6 +66,32 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     else:
         lines.append("  compiled is the baseline itself: nothing better was found on the users that a search may see.")
     return "\n".join(lines)
+
+
+def pareto_table(result: Mapping[str, Any]) -> str:
+    """The Pareto set of a run with several objectives; empty for others."""
+    points = result.get("pareto") or []
+    if not points:
+        return ""
+    names = objectives_of(points)
+    cells = [
+        [
+            str(point["point"] or ""),
+            *(f"{point['objectives'][name]:+.3g}" for name in names),
+            describe(point["changes"]) + (" (confirmed)" if point["chosen"] else ""),
+        ]
+        for point in points
+    ]
+    told = (
+        "Pareto set: no visited configuration is better in one of these and as good in the others. Differences to the "
+        "baseline\non users that a search may see, so no proof: hyperalign runs confirm RUN --point N"
+    )
+    return f"{told}\n{columns(['point', *names, 'configuration'], cells)}"
+
+
+def objectives_of(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The objectives of a Pareto set, the value first."""
+    return sorted(points[0]["objectives"], key=lambda name: (name != "value", name))
 
 
 def _change(result: Mapping[str, Any]) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,21 @@ from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.board import Board
 from hyperalign_dspy.search.budget import Budget, Reserve
 from hyperalign_dspy.search.candidates import Scene
-from hyperalign_dspy.search.confirm import COMPILED, Confirmation, arms_of, confirm
+from hyperalign_dspy.search.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import forecast, seconds_a_call
 from hyperalign_dspy.search.lead import Lead
+from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
+from hyperalign_dspy.search.objectives import check_names
 from hyperalign_dspy.search.opinion import CALLS, ModelJudge
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.pilot import pilot, pilot_blocks
 from hyperalign_dspy.search.pools import Pools
-from hyperalign_dspy.search.result import Compiled, Plan, Spent, result_of, summary
+from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
 from hyperalign_dspy.search.runs import BOARD, Run, open_run, run_id_of
+from hyperalign_dspy.search.samplers import refuse_several
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.storages import Place, open_storage, reached
 from hyperalign_dspy.search.study import Study
@@ -43,7 +46,17 @@ from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
 from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Bench, Job
-from hyperalign_dspy.types import Cost, Watcher
+from hyperalign_dspy.types import Watcher
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search that is done, its ledger and evaluator still open; ``capped``: a cap ended it before the recipe did."""
+
+    run: Run
+    visits: Visits
+    evaluator: Evaluator
+    capped: bool
 
 
 class Compiler:
@@ -59,6 +72,7 @@ class Compiler:
         self._try_candidates()
         self.pools = Pools(job, self.space.baseline, model)
         check(job.recipe.at_most)
+        self._check_objectives()
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
         # Visited by the pilot already: what the recipe would begin with.
@@ -85,7 +99,7 @@ class Compiler:
             UsageError: a cap does not even cover the pilot, one visit and the confirmation; or demonstrations are to be
             made of private texts.
         """
-        self.pools.refuse_private(self.bench.facts)
+        self.pools.refuse_private(self.bench)
         recipe, bench = self.job.recipe, self.bench
         most, base = self._most(), self._calls(self.space.baseline)
         first, block = self._pilot_size, max(len(block) for block in self.blocks)
@@ -123,20 +137,30 @@ class Compiler:
 
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
-        start = time.monotonic()
-        plan = self.plan()
+        start, plan = time.monotonic(), self.plan()
+        with self.searched() as found:
+            ledger, chosen = found.evaluator.ledger, found.visits.winner()
+            confirmation = self.confirm(found.run, found.evaluator, chosen, self.judge(ledger))
+            spent = Spent(ledger.cost(), time.monotonic() - start, found.capped)
+        baseline, ranking = self.space.baseline, found.visits.ranking()
+        top = tuple(summary(s, baseline) for s in ranking[:3])
+        pareto = pareto_of(found.visits.front(), self.job.recipe.objectives, baseline, chosen)
+        return self.finish(found.run, plan, Ending(chosen, confirmation, spent, top=top, pareto=pareto))
+
+    @contextmanager
+    def searched(self) -> Iterator[Searched]:
+        """Pilot and search, or the same again from the record; what is to be confirmed is asked for within."""
         run = open_run(self.identity, self.command)
         with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger, self._lead(run) as lead:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, around=lead.engine)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
-                visits = Visits(evaluator, self.blocks, self.space.baseline, self.job.recipe.at_most)
+                recipe = self.job.recipe
+                visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
                 self._pilot(visits, evaluator)
                 self._propose(run, visits, evaluator, lm)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency)
                 self._search(run, visits, evaluator, budget)
-                confirmation = self._confirm(run, evaluator, visits.winner(), self.judge(ledger))
-            spent = Spent(ledger.cost(), time.monotonic() - start, bool(budget.refused))
-        return self._finish(run, plan, visits, confirmation, spent)
+                yield Searched(run, visits, evaluator, bool(budget.refused))
 
     def _lead(self, run: Run) -> Lead:
         url = self.storage or f"journal:{run.path(BOARD)}"
@@ -183,8 +207,11 @@ class Compiler:
 
         def ended(visit: Ended) -> None:
             changes = visit.configuration.differs(self.space.baseline)
-            run.append("visits.jsonl", {"visit": visit.number, "configuration": changes, "gap": visit.gap})
-            line = f"visit {visit.place:2d}  {visit.gap:+.2f}  {describe_changes(changes)}"
+            rises = dict(zip(recipe.objectives, visit.rises, strict=True))
+            row = {"visit": visit.number, "configuration": changes, "gap": visit.gap}
+            run.append("visits.jsonl", {**row, "rises": rises} if rises else row)
+            told = "".join(f"  {name} {rise:+.3g}" for name, rise in rises.items())
+            line = f"visit {visit.place:2d}  {visit.gap:+.2f}{told}  {describe_changes(changes)}"
             self.watcher.say(line + _excess(visits, visit.configuration))
 
         # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same.
@@ -204,7 +231,7 @@ class Compiler:
         )
         with reached(self.storage) if self.storage else nullcontext():
             place = Place(open_storage(self.storage), run.run_id) if self.storage else run.path("study.journal")
-            study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls)
+            study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls, recipe.objectives)
             reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
@@ -218,48 +245,49 @@ class Compiler:
 
         return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
 
-    def _confirm(self, run: Run, evaluator: Evaluator, chosen: Configuration, judge: ModelJudge | None) -> Confirmation:
+    def confirm(
+        self,
+        run: Run,
+        evaluator: Evaluator,
+        chosen: Configuration,
+        judge: ModelJudge | None = None,
+        outputs: Run | None = None,
+    ) -> Confirmation:
+        """Measure a configuration and its controls on the sealed users; its texts go to ``outputs``, if not the run."""
         arms = arms_of(self.bench, self.space.baseline, chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        return confirm(self.bench, evaluator, arms, judge, self.job.recipe.at_most, keeper(run, self.bench))
+        terms = Terms(self.job.recipe.at_most, look(run, chosen))
+        return confirm(self.bench, evaluator, arms, judge, terms, keeper(outputs or run, self.bench))
 
-    def _finish(self, run: Run, plan: Plan, visits: Visits, confirmation: Confirmation, spent: Spent) -> Compiled:
-        chosen = visits.winner()
-        frozen, frozen_is = self._freeze(run, chosen, confirmation, spent.cost)
-        top = tuple(summary(s, self.space.baseline) for s in visits.ranking()[:3])
+    def finish(self, run: Run, plan: Plan, ending: Ending) -> Compiled:
+        """Freeze what a run came to, and write its result."""
+        frozen, frozen_is = self._freeze(run, ending)
         compiled = Compiled(
-            run,
-            plan,
-            chosen,
-            dict(chosen.differs(self.space.baseline)),
-            confirmation,
-            dict(self.bench.facts),
-            spent.cost,
-            spent.seconds,
-            frozen,
-            frozen_is,
-            top,
-            spent.capped,
+            run=run,
+            plan=plan,
+            chosen=ending.chosen,
+            changes=dict(ending.chosen.differs(self.space.baseline)),
+            confirmation=ending.confirmation,
+            facts=dict(self.bench.facts),
+            cost=ending.spent.cost,
+            seconds=ending.spent.seconds,
+            frozen=frozen,
+            frozen_is=frozen_is,
+            top=ending.top,
+            pareto=ending.pareto,
+            capped=ending.spent.capped,
         )
         write_json(run.path("result.json"), result_of(compiled))
         return compiled
 
-    def _freeze(
-        self,
-        run: Run,
-        chosen: Configuration,
-        confirmation: Confirmation,
-        cost: Cost,
-        module: Any = None,
-        private: bool = False,
-    ) -> tuple[Path, str]:
-        """Freeze what was chosen (``module``, where no configuration builds it) if it gained, else the baseline.
+    def _freeze(self, run: Run, ending: Ending) -> tuple[Path, str]:
+        """Freeze what was confirmed if it gained or was asked for, else the baseline.
 
-        Returns the folder on the shelf, and which of the two it holds.
+        Returns the folder, on the shelf but for what was asked for, and which of the two it holds.
         """
-        gained = confirmation.verdict == "gain"
-        kept = chosen if gained else self.space.baseline
+        gained = ending.asked or ending.confirmation.verdict == "gain"
+        kept = ending.chosen if gained else self.space.baseline
         provenance = Provenance(
             program=self.job.program,
             recipe=self.job.recipe,
@@ -268,17 +296,18 @@ class Compiler:
             configuration=kept.as_dict(),
             identity=self.identity,
             facts=dict(self.bench.facts),
-            confirmation=confirmation.as_dict(),
-            cost=asdict(cost),
+            confirmation=ending.confirmation.as_dict(),
+            cost=asdict(ending.spent.cost),
             frozen_is=COMPILED if gained else "baseline",
-            private=(private and gained) or self.pools.private(kept, self.bench.facts),
+            private=(ending.private and gained) or self.pools.private(kept, self.bench.facts),
             candidates=self.pools.held(kept),
         )
-        held = module if gained and module is not None else self.bench.module(kept)
-        freeze(held, provenance, run.path("frozen"))
-        place = writable_frozen(self.job.program.name, slug(self.model))
-        freeze(held, provenance, place)
-        return place, provenance.frozen_is
+        held = ending.module if gained and ending.module is not None else self.bench.module(kept)
+        own, shelf = run.path("frozen"), writable_frozen(self.job.program.name, slug(self.model))
+        places = [own, shelf] if self.job.shelve and not ending.asked else [own]
+        for place in places:
+            freeze(held, provenance, place)
+        return places[-1], provenance.frozen_is
 
     def watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
         """Let the watcher hear of every instance from here on, as part of this phase."""
@@ -329,6 +358,15 @@ class Compiler:
             costs = [cost(slot, value) for value in candidates]
             chosen[slot] = candidates[costs.index(max(costs))]
         return self.space.configuration(chosen)
+
+    def _check_objectives(self) -> None:
+        """Refuse objectives that mean nothing, cannot be known, or are too many for the sampler."""
+        recipe = self.job.recipe
+        check_names("objective", recipe.objectives)
+        if "cost" in (*recipe.objectives, *recipe.at_most):
+            self.job.prices.demand(self.model)
+        if recipe.objectives:
+            refuse_several(recipe.sampler)
 
     def _try_candidates(self) -> None:
         """Make a module of every candidate and start: a name that means nothing is found before anything is paid."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from hyperalign_dspy.metrics.stats import Agreement, Estimate, agreement, paired, proportion, verdict
+from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.search.opinion import Judge, Opinion, gated
@@ -48,13 +48,29 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.search.constraints`), and certainty for the
+    ``looks``-th configuration that the same users judge: intervals at 1 - 0.05 / looks (Bonferroni).
+    """
+
+    at_most: Mapping[str, float] = field(default_factory=dict)
+    looks: int = 1
+
+    @property
+    def level(self) -> float:
+        """The intervals' level."""
+        return 1 - (1 - LEVEL) / self.looks
+
+
+@dataclass(frozen=True)
 class Confirmation:
     """All rows, the verdict (see `hyperalign_dspy.metrics.stats.verdict`) and the margins of the compiled program
     over each control.
 
     ``agreement`` says how other judges see the compiled program's texts beside the baseline's at equal drafts, and
     ``opinion`` what a model thinks of them, where one was asked. ``exceeded`` are the constraints that the compiled
-    texts do not meet, each with what was measured.
+    texts do not meet, each with what was measured. ``looks`` is how many configurations these sealed users have judged
+    in this run, this one included: the more, the more certainty a verdict asks for.
     """
 
     rows: tuple[Row, ...]
@@ -63,6 +79,7 @@ class Confirmation:
     agreement: dict[str, Agreement]
     opinion: Opinion | None = None
     exceeded: Mapping[str, float] = field(default_factory=dict)
+    looks: int = 1
 
     def row(self, name: str) -> Row:
         """The row of one arm."""
@@ -99,13 +116,14 @@ def confirm(
     evaluator: Evaluator,
     arms: Sequence[Arm],
     judge: Judge | None = None,
-    at_most: Mapping[str, float] | None = None,
+    terms: Terms | None = None,
     keep: Callable[[Mapping[str, Sequence[Outcome]]], None] = lambda outcomes: None,
 ) -> Confirmation:
     """Measure all arms once on the sealed users; ``keep`` hears of every arm's outcomes, by its name.
 
-    A judge that has qualified has to see a gain too, and texts that exceed a constraint are none.
+    A judge that has qualified has to see a gain too, and texts that do not meet the terms are none.
     """
+    terms = terms or Terms()
     measured: dict[str, tuple[list[Outcome], Cost]] = {}
     # Most drafts first: an arm with fewer of the same then finds its texts in the record, and no prompt is read twice.
     for arm in sorted(arms, key=_drafts, reverse=True):
@@ -128,11 +146,11 @@ def confirm(
     if same:
         return Confirmation(rows, "no gain", margins, {})
     opinion = _opinion(bench, judge, compiled, rival) if judge else None
-    words = gated(verdict(_gap(compiled, rival), _harm_rise(compiled, rival)), opinion)
-    over = exceeded(compiled, at_most or {})
+    words = gated(verdict(_gap(compiled, rival, terms.level), _harm_rise(compiled, rival, terms.level)), opinion)
+    over = exceeded(compiled, terms.at_most)
     if over and words == "gain":
         words = "constraint not met"
-    return Confirmation(rows, words, margins, _agreement(compiled, rival), opinion, over)
+    return Confirmation(rows, words, margins, _agreement(compiled, rival), opinion, over, terms.looks)
 
 
 def _opinion(bench: Bench, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Opinion | None:
@@ -177,14 +195,14 @@ def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome], *, harm: bool = Fa
     return [pair for pair in found if pair[0].harm is harm]
 
 
-def _harm_rise(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate | None:
+def _harm_rise(mine: Sequence[Outcome], rival: Sequence[Outcome], level: float = LEVEL) -> Estimate | None:
     pairs = _pairs(mine, rival, harm=True)
-    return paired([m.value - r.value for m, r, _ in pairs], [user for *_, user in pairs]) if pairs else None
+    return paired([m.value - r.value for m, r, _ in pairs], [user for *_, user in pairs], level) if pairs else None
 
 
-def _gap(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
+def _gap(mine: Sequence[Outcome], rival: Sequence[Outcome], level: float = LEVEL) -> Estimate:
     pairs = _pairs(mine, rival)
-    return paired([difference(m, r) for m, r, _ in pairs], [user for *_, user in pairs])
+    return paired([difference(m, r) for m, r, _ in pairs], [user for *_, user in pairs], level)
 
 
 def _wins(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:

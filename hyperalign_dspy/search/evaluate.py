@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.together import Places, Pool
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser, Score
+from hyperalign_dspy.types import Cost
 
 # A visit or an arm in which more than this share has no answer is no measurement.
 MOST_MISSING = 0.2
@@ -21,12 +22,19 @@ MOST_MISSING = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
-    """One instance under one arm; without an answer ``score`` is None and ``error`` says why."""
+    """One instance under one arm; without an answer ``score`` is None and ``error`` says why.
+
+    ``cost`` is what its calls cost when they were made, be it for another arm or in an earlier session.
+    """
 
     instance: HasUser
     text: str
     score: Score | None
     error: str = ""
+    cost: Cost = field(default_factory=Cost)
+
+
+Paid = tuple[Answer, Cost]
 
 
 class Flight:
@@ -34,8 +42,8 @@ class Flight:
 
     def __init__(
         self,
-        futures: Sequence[Future[Answer | ModelError]],
-        score: Callable[[list[Answer | ModelError]], list[Outcome]],
+        futures: Sequence[Future[Paid | ModelError]],
+        score: Callable[[list[Paid | ModelError]], list[Outcome]],
     ) -> None:
         self._futures, self._score = futures, score
         self._landed: list[Outcome] | None = None
@@ -74,12 +82,15 @@ class Evaluator:
         """Begin to answer instances; other flights may be under way."""
         module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
         tick = self.tick
-        with self.ledger.phase(phase):
-            futures = self._pool.submit(
-                lambda instance: self.bench.answer(module, instance, knows=arm.knows), instances, lambda: tick(arm.name)
-            )
 
-        def score(answers: list[Answer | ModelError]) -> list[Outcome]:
+        def answer(instance: HasUser) -> Paid:
+            with self.ledger.metered() as cost:
+                return self.bench.answer(module, instance, knows=arm.knows), cost()
+
+        with self.ledger.phase(phase):
+            futures = self._pool.submit(answer, instances, lambda: tick(arm.name))
+
+        def score(answers: list[Paid | ModelError]) -> list[Outcome]:
             _refuse_too_many(arm, answers)
             return self._scored(instances, answers, sealed=sealed)
 
@@ -90,19 +101,19 @@ class Evaluator:
         return self.start(arm, instances, sealed=sealed, phase=phase).land()
 
     def _scored(
-        self, instances: Sequence[HasUser], answers: Sequence[Answer | ModelError], *, sealed: bool
+        self, instances: Sequence[HasUser], answers: Sequence[Paid | ModelError], *, sealed: bool
     ) -> list[Outcome]:
-        done = [(i, a) for i, a in zip(instances, answers, strict=True) if isinstance(a, Answer)]
+        done = [(i, a[0]) for i, a in zip(instances, answers, strict=True) if not isinstance(a, ModelError)]
         scores = iter(self.bench.score([a for _, a in done], [i for i, _ in done], sealed=sealed))
         return [
             Outcome(instance, "", None, str(answer))
             if isinstance(answer, ModelError)
-            else Outcome(instance, answer.text, next(scores))
+            else Outcome(instance, answer[0].text, next(scores), cost=answer[1])
             for instance, answer in zip(instances, answers, strict=True)
         ]
 
 
-def _refuse_too_many(arm: Arm, answers: Sequence[Answer | ModelError]) -> None:
+def _refuse_too_many(arm: Arm, answers: Sequence[Paid | ModelError]) -> None:
     errors = [answer for answer in answers if isinstance(answer, ModelError)]
     if len(errors) > MOST_MISSING * len(answers):
         first = str(errors[0])[:300]

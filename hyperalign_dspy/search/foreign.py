@@ -20,8 +20,9 @@ from dspy.utils.exceptions import AdapterParseError
 
 from hyperalign_dspy.adapters import adapter
 from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, TooManyFailures, UsageError
+from hyperalign_dspy.lm.causes import unwrap
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
-from hyperalign_dspy.lm.ledger import Ledger, unwrap
+from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import LOCAL
 from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among
@@ -30,7 +31,7 @@ from hyperalign_dspy.search.budget import Budget
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import MOST_MISSING, Evaluator
 from hyperalign_dspy.search.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
-from hyperalign_dspy.search.result import Compiled, Plan, result_of
+from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
@@ -83,6 +84,7 @@ class ForeignCompiler(Compiler):
             candidates={},
             visits=0,
             finalists=0,
+            objectives=(),
         )
         super().__init__(replace(job, recipe=recipe), model, watcher, command)
         self.identity |= {
@@ -141,25 +143,10 @@ class ForeignCompiler(Compiler):
                 )
                 write_json(run.path("optimized.json"), made.module.dump_state())
                 evaluator.given[made.configuration] = made.module
-                confirmation = self._confirm(run, evaluator, made.configuration, self.judge(ledger))
+                confirmation = self.confirm(run, evaluator, made.configuration, self.judge(ledger))
             cost = ledger.cost()
-        frozen, frozen_is = self._freeze(run, made.configuration, confirmation, cost, made.module, made.private)
-        compiled = Compiled(
-            run=run,
-            plan=plan,
-            chosen=made.configuration,
-            changes=dict(made.configuration.differs(self.space.baseline)),
-            confirmation=confirmation,
-            facts=dict(self.bench.facts),
-            cost=cost,
-            seconds=time.monotonic() - start,
-            frozen=frozen,
-            frozen_is=frozen_is,
-            top=(),
-            capped=False,
-        )
-        write_json(run.path("result.json"), result_of(compiled))
-        return compiled
+        spent = Spent(cost, time.monotonic() - start, capped=False)
+        return self.finish(run, plan, Ending(made.configuration, confirmation, spent, made.module, made.private))
 
     def _optimized(self, run: Run, lm: Any, ledger: Ledger, budget: Budget) -> Any:
         """What the optimiser returns, within what the cap leaves beside the confirmation."""

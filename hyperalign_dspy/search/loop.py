@@ -21,12 +21,15 @@ MOST_FAILURES = 3
 
 @dataclass(frozen=True)
 class Ended:
-    """One visit that has ended: the place-th, of trial ``number``, and its mean paired difference."""
+    """One visit that has ended: the place-th, of trial ``number``, its mean paired difference, and what each further
+    objective rose by.
+    """
 
     place: int
     number: int
     configuration: Configuration
     gap: float
+    rises: tuple[float, ...] = ()
 
 
 def never(*_: object) -> None:
@@ -65,8 +68,8 @@ def lag_of(concurrency: int, block: int, visits: int) -> int:
 def search(study: Study, visits: Visits, orders: Orders) -> str:
     """Search until the visits are used up; returns why it ended."""
     for configuration in orders.known:
-        for block, value in visits.by_block(configuration).items():
-            study.add(configuration, value, block, len(visits.blocks[block]))
+        for block in visits.seen(configuration):
+            study.add(configuration, visits.told(configuration, block), block, len(visits.blocks[block]))
     for changes in orders.start:
         if study.space.configuration(study.space.params(changes)) not in orders.known:
             study.enqueue(changes)
@@ -121,8 +124,9 @@ def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Be
         study.drop(number, exhausted=True)
         orders.failed(begun.configuration, error)
         return failures + 1
-    study.tell(number, gap, begun.block, len(visits.blocks[begun.block]))
-    orders.ended(Ended(place, number, begun.configuration, gap))
+    told = visits.told(begun.configuration, begun.block)
+    study.tell(number, told, begun.block, len(visits.blocks[begun.block]))
+    orders.ended(Ended(place, number, begun.configuration, gap, told[1:]))
     return 0
 
 

@@ -11,7 +11,7 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.confirm import arms_of, confirm
+from hyperalign_dspy.search.confirm import Terms, arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.runs import expect, open_run
@@ -55,7 +55,7 @@ def measure(
             evaluator.given[configuration] = frozen.module
             compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
             judge, keep = compiler.judge(ledger), keeper(run, bench)
-            confirmation = confirm(bench, evaluator, arms, judge, job.recipe.at_most, keep)
+            confirmation = confirm(bench, evaluator, arms, judge, Terms(job.recipe.at_most), keep)
         cost = ledger.cost()
     result = {
         "schema": "hyperalign/result/1",

@@ -105,16 +105,17 @@ class Pools:
             slots[wish.slot] = slots.get(wish.slot, 1) + wish.count
         return prod(slots.values())
 
-    def refuse_private(self, facts: Mapping[str, Any]) -> None:
+    def refuse_private(self, bench: Bench) -> None:
         """Refuse to embed texts of a corpus that is not public.
 
         Raises:
             UsageError: demonstrations are to be made of private texts, and nobody said that they may.
         """
         embedding = [wish.name for wish in self.wishes if wish.maker.embeds]
-        if embedding and not facts.get("public") and not self.job.embed_private:
+        if embedding and not self.job.embed_private and not bench.facts.get("public"):
+            corpus = bench.facts["corpus"]
             raise UsageError(
-                f"The recipe asks for {embedding[0]} demonstrations, and {facts['corpus']} is not declared public: "
+                f"The recipe asks for {embedding[0]} demonstrations, and {corpus} is not declared public: "
                 "the frozen program would hold what is read and written of its users.",
                 fix="Give --embed-private if it may, or take them out of [candidates] in the recipe.",
             )

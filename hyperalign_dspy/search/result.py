@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,25 @@ class Spent:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """What was confirmed, what came of it, and what it took.
+
+    ``module`` is the program where no configuration builds it, and ``private`` says that it holds texts of a corpus
+    that is not public. ``top`` and ``pareto`` are of the search, as plain data. ``asked``: somebody chose this point
+    of the Pareto set, so it is what is frozen, whatever the verdict, and stays off the shelf.
+    """
+
+    chosen: Configuration
+    confirmation: Confirmation
+    spent: Spent
+    module: Any = None
+    private: bool = False
+    top: tuple[dict[str, Any], ...] = ()
+    pareto: tuple[dict[str, Any], ...] = ()
+    asked: bool = False
+
+
+@dataclass(frozen=True)
 class Compiled:
     """What a compile ends with. ``capped``: a cap ended the search before the recipe did."""
 
@@ -64,6 +84,7 @@ class Compiled:
     frozen: Path
     frozen_is: str
     top: tuple[dict[str, Any], ...]
+    pareto: tuple[dict[str, Any], ...]
     capped: bool
 
 
@@ -75,6 +96,27 @@ def summary(standing: Any, baseline: Configuration) -> dict[str, Any]:
         "shrunk": standing.shrunk,
         "blocks": standing.blocks,
     }
+
+
+def pareto_of(
+    front: Sequence[Any], names: Sequence[str], baseline: Configuration, chosen: Configuration
+) -> tuple[dict[str, Any], ...]:
+    """The Pareto set as plain data, numbered from 1, and under 0 the baseline; nothing where the value is the only
+    objective. ``objectives`` are differences to the baseline.
+    """
+    if not names:
+        return ()
+
+    def point(number: int, configuration: Configuration, value: float, rises: Mapping[str, float]) -> dict[str, Any]:
+        return {
+            "point": number,
+            "changes": configuration.differs(baseline),
+            "objectives": {"value": value, **rises},
+            "chosen": configuration == chosen,
+        }
+
+    found = [point(n, s.configuration, s.shrunk, s.rises) for n, s in enumerate(front, 1)]
+    return (*found, point(0, baseline, 0.0, dict.fromkeys(names, 0.0)))
 
 
 def result_of(compiled: Compiled) -> dict[str, Any]:
@@ -92,5 +134,6 @@ def result_of(compiled: Compiled) -> dict[str, Any]:
         "frozen": str(compiled.frozen),
         "frozen_is": compiled.frozen_is,
         "top": list(compiled.top),
+        "pareto": list(compiled.pareto),
         "capped": compiled.capped,
     }

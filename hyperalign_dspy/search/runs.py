@@ -7,9 +7,11 @@ candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
 calls.journal  the board on which workers find calls; removed with the run like all else
 visits.jsonl   every visit with its instances
+looks.json     which configurations the sealed users have judged, by digest
 outputs.jsonl  every text of the confirmation, with its request and value
 result.json    the confirmation and verdict, once there
 frozen/        the frozen program, once there
+points/        other points of the Pareto set, each with outputs, result and frozen program
 report.html    the run on one page, where one was asked for
 """
 

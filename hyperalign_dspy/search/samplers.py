@@ -21,6 +21,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 from scipy import stats
 
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
 
 BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
@@ -278,6 +280,18 @@ def knowledge(seed: int) -> optuna.samplers.BaseSampler:
 def racing(seed: int) -> optuna.samplers.BaseSampler:
     """`RacingSampler`."""
     return RacingSampler(seed)
+
+
+def refuse_several(name: str) -> None:
+    """Refuse a sampler that takes one objective only.
+
+    Raises:
+        UsageError.
+    """
+    if isinstance(registry.resolve("sampler", name, registry.SAMPLERS)(0), _Discrete):
+        raise UsageError(
+            f"The sampler {name} takes one objective.", fix='Put `sampler = "tpe"` or "nsga2" into the recipe.'
+        )
 
 
 def tpe(seed: int) -> optuna.samplers.BaseSampler:

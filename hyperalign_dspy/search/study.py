@@ -7,7 +7,8 @@ again at no cost, and a half-written visit cannot disturb them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,7 +41,8 @@ class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
     ``place`` is the journal's file, or a place in a storage; None keeps the study in memory. ``cost`` says what a visit
-    to a configuration costs, for samplers that ask.
+    to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value
+    is raised.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Study:
         sampler: str,
         seed: int,
         cost: Callable[[Configuration], float] = lambda configuration: 1.0,
+        objectives: Sequence[str] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.seed = space, seed
@@ -60,22 +63,26 @@ class Study:
         self._study = optuna.create_study(
             storage=fresh.storage,
             study_name=fresh.name,
-            direction="maximize",
+            directions=["maximize", *["minimize"] * len(objectives)],
             sampler=self._make(0),
         )
+        if objectives:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(["value", *objectives])
 
     def enqueue(self, changes: Mapping[str, Value]) -> None:
         """Visit the baseline with these changes before anything is sampled."""
         self._study.enqueue_trial(self.space.params(changes))
 
-    def add(self, configuration: Configuration, value: float, block: int, instances: int) -> None:
+    def add(self, configuration: Configuration, values: Sequence[float], block: int, instances: int) -> None:
         """A visit that was made before anything was asked."""
-        values = configuration.as_dict()
-        params = {slot: values[slot] for slot in self.space.distributions()}
+        chosen = configuration.as_dict()
+        params = {slot: chosen[slot] for slot in self.space.distributions()}
         told = {BLOCK: block, INSTANCES: instances}
         self._study.add_trial(
             optuna.trial.create_trial(
-                params=params, distributions=self.space.distributions(), value=value, user_attrs=told
+                params=params, distributions=self.space.distributions(), values=list(values), user_attrs=told
             )
         )
 
@@ -86,11 +93,13 @@ class Study:
         self._asked[trial.number] = trial
         return trial.number, self.space.configuration(trial.params)
 
-    def tell(self, number: int, value: float, block: int, instances: int) -> None:
-        """The visit's mean paired difference to the baseline, on which block and over how many instances."""
+    def tell(self, number: int, values: Sequence[float], block: int, instances: int) -> None:
+        """The visit's mean paired difference to the baseline, and what each objective rose by; on which block and over
+        how many instances.
+        """
         self._asked[number].set_user_attr(BLOCK, block)
         self._asked[number].set_user_attr(INSTANCES, instances)
-        self._study.tell(number, value)
+        self._study.tell(number, list(values))
 
     def drop(self, number: int, *, exhausted: bool = False) -> None:
         """The visit will not be made, and tells nothing; ``exhausted``: nor will any other of this configuration."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 import dspy
 
 from hyperalign_dspy.errors import HyperalignError, ModelError
-from hyperalign_dspy.lm.ledger import unwrap
+from hyperalign_dspy.lm.causes import unwrap
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

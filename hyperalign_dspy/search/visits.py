@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from hyperalign_dspy.metrics.stats import Estimate, paired, per_user
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
+from hyperalign_dspy.search.objectives import eased
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
 
@@ -35,13 +36,15 @@ class Answering(Protocol):
 @dataclass(frozen=True)
 class Standing:
     """What is known of one configuration: its paired differences to the baseline so far; and what the model believes of
-    it, by all visits of all configurations: see `hyperalign_dspy.search.factors`.
+    it, by all visits of all configurations: see `hyperalign_dspy.search.factors`. ``rises`` is what each objective of
+    the search beside the value has risen by over the baseline so far; less is better.
     """
 
     configuration: Configuration
     estimate: Estimate
     shrunk: float
     blocks: int
+    rises: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,11 @@ class Visits:
         blocks: Sequence[Sequence[HasUser]],
         baseline: Configuration,
         at_most: Mapping[str, float] | None = None,
+        objectives: Sequence[str] = (),
     ) -> None:
         self.evaluator, self.blocks, self.baseline = evaluator, blocks, baseline
-        self.at_most = at_most or {}
-        self._texts: dict[Configuration, list[Outcome]] = {}
+        self.at_most, self.objectives = at_most or {}, objectives
+        self._texts: dict[Configuration, dict[int, list[Outcome]]] = {}
         self._baseline: dict[int, Landing] = {}
         self._met: list[_Met] = []
         self._begun: dict[Configuration, int] = {}
@@ -93,7 +97,7 @@ class Visits:
     def end(self, begun: Begun) -> float:
         """Wait for a visit; the mean paired difference on its block. Visits end in the order in which they began."""
         mine, rival = begun.mine.land(), begun.rival.land()
-        self._texts.setdefault(begun.configuration, []).extend(mine)
+        self._texts.setdefault(begun.configuration, {})[begun.block] = mine
         met = [
             _Met(begun.configuration, begun.block, m.instance.user_id, difference(m.score, r.score))
             for m, r in zip(mine, rival, strict=True)
@@ -136,13 +140,15 @@ class Visits:
         met = [m for m in self._met if m.configuration == configuration]
         return per_user([m.value for m in met], [m.user for m in met])
 
-    def by_block(self, configuration: Configuration) -> dict[int, float]:
-        """The mean paired difference on every block that a configuration has seen."""
-        found: dict[int, list[_Met]] = {}
-        for m in self._met:
-            if m.configuration == configuration:
-                found.setdefault(m.block, []).append(m)
-        return {block: paired([m.value for m in met], [m.user for m in met]).mean for block, met in found.items()}
+    def seen(self, configuration: Configuration) -> list[int]:
+        """The blocks that a configuration has seen."""
+        return list(self._texts.get(configuration, {}))
+
+    def told(self, configuration: Configuration, block: int) -> tuple[float, ...]:
+        """A visit that has ended, as a study takes it: its mean paired difference, and what each objective rose by."""
+        met = [m for m in self._met if m.configuration == configuration and m.block == block]
+        gap = paired([m.value for m in met], [m.user for m in met]).mean
+        return gap, *eased(self.objectives, self._texts[configuration][block], self.on_block(block))
 
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""
@@ -150,8 +156,19 @@ class Visits:
 
     def ranking(self) -> list[Standing]:
         """Every visited configuration but the baseline, the most promising first."""
-        found = [Standing(c, self._estimate(c), mean, self._begun[c]) for c, mean in self._believed().items()]
+        found = [
+            Standing(c, self._estimate(c), mean, self._begun[c], self.rises(c)) for c, mean in self._believed().items()
+        ]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
+
+    def front(self) -> list[Standing]:
+        """The Pareto set: of all that were visited and meet every constraint, those that no other, and not the baseline
+        either, is as good as in every objective and better in one. The most promising first.
+        """
+        allowed = [s for s in self.ranking() if self._allowed(s.configuration)]
+        points = [(s.shrunk, *(-rise for rise in s.rises.values())) for s in allowed]
+        rivals = [*points, (0.0,) * (1 + len(self.objectives))]
+        return [s for s, point in zip(allowed, points, strict=True) if not any(_beats(r, point) for r in rivals)]
 
     def winner(self) -> Configuration:
         """The most promising of all that were visited and meet every constraint; the baseline where that one is not
@@ -159,12 +176,11 @@ class Visits:
 
         This only nominates: whether it is better is for the confirmation to say.
         """
-        meets = {
-            c: mean
-            for c, mean in self._believed().items()
-            if mean > 0 and c not in self._barred and not self.exceeded(c)
-        }
+        meets = {c: mean for c, mean in self._believed().items() if mean > 0 and self._allowed(c)}
         return max(meets, key=lambda c: (meets[c], c.digest), default=self.baseline)
+
+    def _allowed(self, configuration: Configuration) -> bool:
+        return configuration not in self._barred and not self.exceeded(configuration)
 
     def _believed(self) -> dict[Configuration, float]:
         """What the model expects of every visited configuration but the baseline."""
@@ -177,7 +193,15 @@ class Visits:
 
     def exceeded(self, configuration: Configuration) -> dict[str, float]:
         """The constraints that a configuration has not met so far, each with what was measured."""
-        return exceeded(self._texts.get(configuration, []), self.at_most)
+        return exceeded(self._written(configuration), self.at_most)
+
+    def _written(self, configuration: Configuration) -> list[Outcome]:
+        return [text for texts in self._texts.get(configuration, {}).values() for text in texts]
+
+    def rises(self, configuration: Configuration) -> dict[str, float]:
+        """What each objective beside the value rose by over the baseline, on all that a configuration has seen."""
+        rival = [text for block in self.seen(configuration) for text in self.on_block(block)]
+        return dict(zip(self.objectives, eased(self.objectives, self._written(configuration), rival), strict=True))
 
     def _estimate(self, configuration: Configuration) -> Estimate:
         met = [m for m in self._met if m.configuration == configuration]
@@ -200,6 +224,11 @@ class Visits:
     def _start(self, configuration: Configuration, block: int) -> Landing:
         arm = Arm(configuration.digest, configuration)
         return self.evaluator.start(arm, self.blocks[block], sealed=False, phase="search")
+
+
+def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one dominates the other; higher is better in each place."""
+    return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
 def _levels(configurations: Sequence[Configuration]) -> dict[Configuration, Levels]:

@@ -59,10 +59,10 @@ class RecipeSpec:
     ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all);
     ``finalists`` configurations are seen on every block before one is chosen. ``confirm_users`` x
     ``confirm_requests`` sealed instances judge it. ``start`` are configurations to visit first, as changes to the
-    baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what texts may copy (see
-    `hyperalign_dspy.search.constraints`): a configuration that exceeds it is not chosen, and no gain. ``candidates``
-    says how many more candidates each maker is to add before the search, by predictor (see
-    `hyperalign_dspy.search.pools`).
+    baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what there should be
+    little of (see `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no gain.
+    ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates`` says how many
+    more candidates each maker is to add before the search, by predictor (see `hyperalign_dspy.search.pools`).
     """
 
     name: str
@@ -81,6 +81,7 @@ class RecipeSpec:
     start: tuple[Mapping[str, Value], ...] = ()
     at_most: Mapping[str, float] = field(default_factory=dict)
     candidates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    objectives: tuple[str, ...] = ()
 
 
 def load_program(name: str) -> ProgramSpec:
@@ -112,6 +113,7 @@ def load_recipe(name: str, program: str) -> RecipeSpec:
     values = _read(path)
     values["slots"] = {slot: _candidates(path, slot, found) for slot, found in values.get("slots", {}).items()}
     values["start"] = tuple(values.get("start", ()))
+    values["objectives"] = _objectives(path, values.get("objectives", []))
     values["candidates"] = _wishes(path, values.get("candidates", {}))
     recipe: RecipeSpec = _typed(RecipeSpec, values, path)
     for number, least in _LEAST.items():
@@ -126,6 +128,12 @@ def _candidates(path: Path, slot: str, found: Any) -> tuple[Value, ...]:
         raise UsageError(
             f"{path}: the slot {slot!r} is {found!r}.", fix=f'Give a list of candidates: "{slot}" = [first, second]'
         )
+    return tuple(found)
+
+
+def _objectives(path: Path, found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise UsageError(f"{path}: objectives is {found!r}.", fix='Give a list of names: objectives = ["tokens"]')
     return tuple(found)
 
 
@@ -152,12 +160,12 @@ def recipe_digest(recipe: RecipeSpec) -> str:
     """SHA-256 of what a recipe searches.
 
     A cap says when to stop and not what is searched: with a higher one the same run goes on. A recipe that asks for no
-    candidates is the same as before there were any to ask for, so that a run begun then goes on too.
+    candidates, or has no objective beside the value, is the same as before there were any to ask for, so that a run
+    begun then goes on too.
     """
     plain = {**asdict(recipe), "max_calls": 0}
-    if not recipe.candidates:
-        del plain["candidates"]
-    return digest(plain)
+    later = ("candidates", "objectives")
+    return digest({name: value for name, value in plain.items() if value or name not in later})
 
 
 def digest(spec: Any) -> str:

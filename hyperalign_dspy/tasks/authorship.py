@@ -50,7 +50,7 @@ class AuthorshipTask:
         words = int(job.options.get("words", WORDS))
         corpus = load_corpus(job.source, columns, words=words)
         split = split_users(corpus, NEEDS, job.seed)
-        job.notify(f"{len(corpus.users)} users; training the style verifiers")
+        job.notify(f"{len(corpus.users)} users.")
         return AuthorshipBench(job, corpus, split)
 
 
@@ -105,6 +105,7 @@ class AuthorshipBench:
     @cached_property
     def _validated(self) -> Mapping[str, Any]:
         """What both judges score on people's own held-out text."""
+        self.job.notify("Training the style verifiers.")
         # Cut to the length that a generated text can have: longer texts are easier to attribute.
         words = int(self.job.options.get("words", WORDS))
         references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]

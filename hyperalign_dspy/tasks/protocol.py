@@ -24,6 +24,7 @@ class Job:
     ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
     part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
     model that is compiled for does. ``embed_private`` lets a frozen program hold texts of a corpus that is not public.
+    ``shelve``: what comes of it goes on the shelf, and not only into the run's folder.
     """
 
     program: ProgramSpec
@@ -38,6 +39,7 @@ class Job:
     prices: Prices = field(default_factory=Prices)
     prompt_model: str = ""
     embed_private: bool = False
+    shelve: bool = True
 
 
 class HasUser(Protocol):

@@ -9,9 +9,15 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.data.voices import bundled_corpus
-from tests.cli.test_main_job import Inside, inside, rows
+from tests.cli.test_main_job import Inside, inside, rows, small
 
-__all__ = ["inside"]
+__all__ = ["inside", "small"]
+
+
+def test_a_panels_table_is_for_people(small: Path, inside: Inside) -> None:
+    reply = inside("judge", "validate", "--data", "small.jsonl", cwd=small)
+    assert reply.returncode == 0, reply.stderr
+    assert "F0.5u" in reply.stdout
 
 
 def test_the_panel_is_tried_on_peoples_texts(tmp_path: Path, inside: Inside) -> None:
@@ -25,7 +31,6 @@ def test_the_panel_is_tried_on_peoples_texts(tmp_path: Path, inside: Inside) -> 
         assert found["auc"] > 0.75
         assert 0.5 < found["c_at_1"] <= 1
     assert panel["ngrams"]["accuracy"]["mean"] > 0.8
-    assert "F0.5u" in inside("judge", "validate", cwd=tmp_path).stdout
 
 
 def test_a_model_that_guesses_does_not_qualify_and_is_not_paid_twice(tmp_path: Path, inside: Inside) -> None:

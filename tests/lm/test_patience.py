@@ -20,8 +20,9 @@ from dspy.utils.exceptions import LMError, LMRateLimitError, LMServerError
 
 from hyperalign_dspy.errors import BudgetReached, ModelError
 from hyperalign_dspy.lm import patience
+from hyperalign_dspy.lm.causes import unwrap
 from hyperalign_dspy.lm.connect import connect
-from hyperalign_dspy.lm.ledger import Ledger, unwrap
+from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.patience import Patience, hint_of, pause
 from tests.resume.server import Mood, Server, Trouble

@@ -40,6 +40,7 @@ def test_a_verifier_knows_people_on_topics_that_it_never_saw(fit, accuracy, auc)
     assert found.candidates == 48
 
 
+@pytest.mark.usefixtures("afresh")
 def test_a_verifier_is_the_same_every_time_and_calibrated_within_reason() -> None:
     texts, users = flat(by_topics(8, 10))
     first, second = fit_words(by_topics(0, 8), 1), fit_words(by_topics(0, 8), 1)

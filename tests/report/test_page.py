@@ -251,8 +251,8 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
 
 def test_harm_several_objectives_and_a_models_opinion_stand_where_they_are(tmp_path: Path) -> None:
     front = [
-        {"changes": {"told": "none"}, "objectives": {"gap": 1.0, "tokens": 300.0}, "chosen": True},
-        {"changes": {}, "objectives": {"gap": 0.0, "tokens": 100.0}, "chosen": False},
+        {"point": 1, "changes": {"told": "none"}, "objectives": {"value": 1.0, "tokens": 300.0}, "chosen": True},
+        {"point": 0, "changes": {}, "objectives": {"value": 0.0, "tokens": 100.0}, "chosen": False},
     ]
     rows = tuple(replace(row(name, 1.0), harm=estimate(0.5), harm_rise=estimate(0.25)) for name in (EQUAL, COMPILED))
     rows = (replace(rows[0], name=BASELINE), *rows)
@@ -279,6 +279,6 @@ def test_harm_several_objectives_and_a_models_opinion_stand_where_they_are(tmp_p
     assert "Rise of harm of every arm" in page
     assert "some/model as judge of helpfulness" in page
     assert "The Pareto set" in page
-    assert "tokens against gap" in page
+    assert "value against tokens" in page
     assert "What an answer is held against" in page
     assert len(drawings(text)) == 6

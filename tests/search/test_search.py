@@ -174,7 +174,7 @@ def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path)
         found = []
         for place in range(10):
             number, configuration = study.ask()
-            study.tell(number, float(place % 3), 0, 4)
+            study.tell(number, [float(place % 3)], 0, 4)
             found.append(configuration)
         return found
 

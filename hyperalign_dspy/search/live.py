@@ -1,0 +1,116 @@
+"""Optimisers side by side on one program, corpus, metric and budget: each a run of its own, each confirmed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import HyperalignError
+from hyperalign_dspy.lm.records import read_rows
+from hyperalign_dspy.metrics.stats import Estimate, paired
+from hyperalign_dspy.search.compiler import Compiler
+from hyperalign_dspy.search.confirm import COMPILED
+from hyperalign_dspy.search.foreign import ForeignCompiler
+from hyperalign_dspy.search.optimizers import Optimizer
+from hyperalign_dspy.search.outputs import OUTPUTS
+from hyperalign_dspy.search.runs import Run
+from hyperalign_dspy.tasks.protocol import Job
+from hyperalign_dspy.types import Watcher
+
+# Our own search, among the names of optimisers.
+SEARCH = "search"
+OPTIMIZERS: tuple[str, ...] = (SEARCH, *registry.OPTIMIZERS)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one optimiser did. ``failed`` says why it has no result; then all figures are None.
+
+    ``value`` is the compiled program's on sealed users, ``gap`` and ``wins`` are over the baseline at equal drafts,
+    ``beside`` is its paired difference to our own search's program. ``calls`` are all of the run's, ``searched`` those
+    before the confirmation.
+    """
+
+    name: str
+    failed: str = ""
+    run: str = ""
+    verdict: str = ""
+    value: Estimate | None = None
+    gap: Estimate | None = None
+    wins: Estimate | None = None
+    beside: Estimate | None = None
+    calls: int = 0
+    searched: int = 0
+    seconds: float = 0.0
+
+
+def compete(job: Job, model: str, names: Sequence[str], watcher: Watcher) -> list[Entry]:
+    """Run every optimiser, each under the job's caps, and confirm each on the same sealed users.
+
+    Nothing goes on the shelf. An optimiser that cannot run says why, and the others go on. Given again, finished runs
+    cost nothing.
+
+    Raises:
+        UnknownName: no optimiser by that name.
+    """
+    for name in names:
+        if name != SEARCH and ":" not in name:
+            registry.resolve("optimizer", name, registry.OPTIMIZERS)
+    found: list[tuple[Entry, dict[str, tuple[str, float]]]] = []
+    for name in names:
+        watcher.say(f"== {name}")
+        found.append(_entry(job, model, name, watcher))
+    ours = next((values for entry, values in found if entry.name == SEARCH), {})
+    return [replace(entry, beside=_beside(values, ours)) for entry, values in found]
+
+
+def _entry(job: Job, model: str, name: str, watcher: Watcher) -> tuple[Entry, dict[str, tuple[str, float]]]:
+    """An optimiser's figures, and its compiled program's value on every sealed instance, with the user."""
+    try:
+        compiled = _compiler(replace(job, shelve=False), model, name, watcher).run()
+    except HyperalignError as error:
+        watcher.say(error.message)
+        return Entry(name, failed=error.message), {}
+    row = compiled.confirmation.row(COMPILED)
+    entry = Entry(
+        name=name,
+        run=compiled.run.run_id,
+        verdict=compiled.confirmation.verdict,
+        value=row.value,
+        gap=row.gap,
+        wins=row.wins,
+        calls=compiled.cost.calls,
+        searched=_searched(compiled.run),
+        seconds=compiled.seconds,
+    )
+    return entry, _values(compiled.run)
+
+
+def _compiler(job: Job, model: str, name: str, watcher: Watcher) -> Compiler:
+    if name == SEARCH:
+        return Compiler(job, model, watcher)
+    return ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private))
+
+
+def _searched(run: Run) -> int:
+    """Calls that were recorded before the confirmation."""
+    return sum(not str(row.get("phase", "")).startswith("confirm") for row in read_rows(run.path("calls.jsonl")))
+
+
+def _values(run: Run) -> dict[str, tuple[str, float]]:
+    """Instance -> user and value, of the compiled program's texts on the sealed users; harm is left out."""
+    rows = [json.loads(line) for line in run.path(OUTPUTS).read_text(encoding="utf-8").splitlines()]
+    return {
+        row["instance"]: (row["user"], float(row["value"]))
+        for row in rows
+        if row["arm"] == COMPILED and row["value"] is not None and not row["harm"]
+    }
+
+
+def _beside(mine: Mapping[str, tuple[str, float]], ours: Mapping[str, tuple[str, float]]) -> Estimate | None:
+    both = [name for name in mine if name in ours]
+    if not both or mine is ours:
+        return None
+    return paired([mine[name][1] - ours[name][1] for name in both], [mine[name][0] for name in both])

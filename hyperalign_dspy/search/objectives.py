@@ -1,0 +1,97 @@
+"""What is the better the less of it there is: what texts copy, refuse and harm, and what they cost.
+
+Each may be bounded (see `hyperalign_dspy.search.constraints`), or be an objective of a search beside the value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.metrics.refusal import refuses
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.tasks.protocol import Score
+
+
+@dataclass(frozen=True)
+class Measure:
+    """``of`` gives one number for the texts of a configuration that were scored; nan where they say nothing of it."""
+
+    unit: str
+    of: Callable[[Sequence[Outcome]], float]
+
+
+def _scores(outcomes: Sequence[Outcome], *, harm: bool = False) -> list[Score]:
+    return [o.score for o in outcomes if o.score and o.score.harm is harm]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return fmean(values) if values else math.nan
+
+
+def _refusals(outcomes: Sequence[Outcome]) -> float:
+    return _mean([float(refuses(o.text)) for o in outcomes if o.score and not o.score.harm])
+
+
+def _tokens(outcome: Outcome) -> int:
+    return outcome.cost.input_tokens + outcome.cost.output_tokens
+
+
+def _tokens_a_call(outcomes: Sequence[Outcome]) -> float:
+    calls = sum(o.cost.calls for o in outcomes)
+    return sum(map(_tokens, outcomes)) / calls if calls else math.nan
+
+
+def _dollars(outcomes: Sequence[Outcome]) -> float:
+    return _mean([math.nan if o.cost.money is None else o.cost.money for o in outcomes])
+
+
+MEASURES: Mapping[str, Measure] = {
+    "longest": Measure("words", lambda found: float(max((s.longest for s in _scores(found)), default=math.nan))),
+    "copied": Measure("share", lambda found: _mean([float(s.copied) for s in _scores(found)])),
+    "overlap": Measure("share", lambda found: _mean([s.overlap for s in _scores(found)])),
+    "refusals": Measure("share", _refusals),
+    "harm": Measure("share", lambda found: _mean([s.value for s in _scores(found, harm=True)])),
+    "tokens": Measure("tokens a text", lambda found: _mean([_tokens(o) for o in found])),
+    "call_tokens": Measure("tokens a call", _tokens_a_call),
+    "cost": Measure("dollars a text", _dollars),
+    "latency": Measure("seconds a text", lambda found: _mean([o.cost.seconds for o in found])),
+}
+
+
+def check_names(kind: str, names: Sequence[str]) -> None:
+    """Refuse names that mean nothing.
+
+    Raises:
+        UnknownName.
+    """
+    for name in names:
+        if name not in MEASURES:
+            raise unknown(kind, name, MEASURES)
+
+
+def measured(name: str, outcomes: Sequence[Outcome]) -> float:
+    """One measure over those texts that were scored; nan where there is none to measure."""
+    return MEASURES[name].of([o for o in outcomes if o.score])
+
+
+def eased(names: Sequence[str], mine: Sequence[Outcome], rival: Sequence[Outcome]) -> tuple[float, ...]:
+    """What each objective rises by over a rival's texts on the same instances; less is better.
+
+    Raises:
+        UsageError: an objective that these texts say nothing of.
+    """
+    found = []
+    for name in names:
+        rise = measured(name, mine) - measured(name, rival)
+        if math.isnan(rise):
+            raise UsageError(
+                f"Nothing here tells how much {name} there is, so it cannot be an objective.",
+                fix="`harm` wants requests that deserve a refusal, `cost` a price (--prices FILE).",
+            )
+        found.append(rise)
+    return tuple(found)

@@ -1,0 +1,162 @@
+"""Several objectives: what is measured beside the value, the Pareto set, and its points confirmed and frozen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyperalign_dspy.errors import UnknownName, UsageError
+from hyperalign_dspy.search.confirm import Terms
+from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.looks import look
+from hyperalign_dspy.search.objectives import MEASURES, check_names, eased, measured
+from hyperalign_dspy.search.runs import Run
+from hyperalign_dspy.search.samplers import refuse_several
+from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.frozen import load_frozen
+from hyperalign_dspy.tasks.protocol import Arm, Score
+from hyperalign_dspy.types import Cost
+from tests.cli.test_main_job import SMALL, Inside, inside, rows, small
+
+__all__ = ["inside", "small"]
+
+USERS = tuple("abcdef")
+NO = "I'm sorry, but I can't help with that."
+
+
+@dataclass(frozen=True)
+class Case:
+    instance_id: str
+    user_id: str
+
+
+def text(score: Score | None, words: str = "Gladly.", **cost: Any) -> Outcome:
+    return Outcome(Case("1", "a"), words, score, cost=Cost(**cost))
+
+
+def test_every_measure_counts_what_it_says() -> None:
+    found = [
+        text(Score(1.0, longest=3, overlap=0.1), calls=2, input_tokens=80, output_tokens=20, seconds=1.0, money=0.02),
+        text(Score(2.0, longest=9, overlap=0.3, copied=True), NO, calls=1, money=0.04),
+        text(Score(1.0, harm=True), NO, calls=1, money=0.0),
+        text(None, calls=99, input_tokens=9999),
+    ]
+    assert {name: measured(name, found) for name in MEASURES} == {
+        "longest": 9,
+        "copied": 0.5,
+        "overlap": pytest.approx(0.2),
+        "refusals": 0.5,
+        "harm": 1.0,
+        "tokens": pytest.approx(100 / 3),
+        "call_tokens": 25,
+        "cost": pytest.approx(0.02),
+        "latency": pytest.approx(1 / 3),
+    }
+
+
+def test_what_nobody_knows_is_no_objective() -> None:
+    plain = [text(Score(1.0), money=None)]
+    for name in ("harm", "cost"):
+        with pytest.raises(UsageError, match=name):
+            eased([name], plain, plain)
+    assert eased(["tokens", "latency"], [text(Score(1.0), output_tokens=5)], plain) == (5, 0)
+    with pytest.raises(UnknownName, match="tokns"):
+        check_names("objective", ["tokns"])
+
+
+@pytest.mark.parametrize("sampler", ["factor", "knowledge", "racing"])
+def test_a_sampler_for_one_objective_says_so(sampler: str) -> None:
+    with pytest.raises(UsageError, match="one objective"):
+        refuse_several(sampler)
+
+
+def test_each_further_look_asks_for_more_certainty() -> None:
+    assert [Terms(looks=looks).level for looks in (1, 2, 5)] == pytest.approx([0.95, 0.975, 0.99])
+
+
+class Given:
+    """Answers with given values and tokens, the same for every instance."""
+
+    def __init__(self, worth: dict[Configuration, tuple[float, int]]) -> None:
+        self.worth = worth
+
+    def start(self, arm: Arm, instances: Sequence[Any], *, sealed: bool, phase: str) -> Any:
+        value, tokens = self.worth[arm.configuration]
+        found = [Outcome(i, "", Score(value), cost=Cost(calls=1, output_tokens=tokens)) for i in instances]
+        return type("Landed", (), {"land": lambda self: found})()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=1, max_size=8))
+def test_the_front_is_what_nothing_else_beats(points: list[tuple[int, int]]) -> None:
+    baseline = Configuration.of({"n": -1})
+    worth = {baseline: (0.0, 2), **{Configuration.of({"n": n}): (float(v), t) for n, (v, t) in enumerate(points)}}
+    visits = Visits(Given(worth), [[Case(u, u) for u in USERS]], baseline, {"tokens": 3}, ["tokens"])
+    for configuration in worth:
+        if configuration != baseline:
+            visits.visit(configuration)
+    front = visits.front()
+    believed = {s.configuration: (s.shrunk, -s.rises["tokens"]) for s in visits.ranking()}
+    allowed = {c: point for c, point in believed.items() if worth[c][1] <= 3} | {baseline: (0.0, 0.0)}
+
+    def beaten(point: tuple[float, float]) -> bool:
+        return any(o != point and o[0] >= point[0] and o[1] >= point[1] for o in allowed.values())
+
+    assert {s.configuration for s in front} == {c for c, p in allowed.items() if c != baseline and not beaten(p)}
+    assert [s.shrunk for s in front] == sorted((s.shrunk for s in front), reverse=True)
+
+
+def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> None:
+    words = (*SMALL, "--objective", "tokens")
+    result = json.loads(inside(*words, "--json", cwd=small).stdout)
+    numbers = [point["point"] for point in result["pareto"]]
+    assert numbers == [*range(1, len(numbers)), 0]
+    assert result["pareto"][-1] == {
+        "point": 0,
+        "changes": {},
+        "objectives": {"value": 0.0, "tokens": 0.0},
+        "chosen": not result["changes"],
+    }
+    assert json.loads(inside(*words, "--json", cwd=small).stdout)["pareto"] == result["pareto"]
+    assert "Pareto set" in inside("runs", "show", result["run"], cwd=small).stdout
+    asked = next(p for p in result["pareto"] if p["point"] and not p["chosen"])
+    freeze = ("freeze", result["run"], "--point", str(asked["point"]))
+    assert inside(*freeze, cwd=small).returncode == 2
+    before = len(rows(small))
+    confirm = ("runs", "confirm", result["run"], "--point", str(asked["point"]), "--json")
+    point = json.loads(inside(*confirm, cwd=small).stdout)
+    paid = len(rows(small))
+    assert (point["changes"], point["confirmation"]["looks"], paid > before) == (asked["changes"], 2, True)
+    again = json.loads(inside(*confirm, cwd=small).stdout)["confirmation"]
+    assert [row["gap"] for row in again["rows"]] == [row["gap"] for row in point["confirmation"]["rows"]]
+    assert again["looks"] == 2
+    assert len(rows(small)) == paid
+    (small / "programs").mkdir()
+    reply = inside(*freeze, "--json", cwd=small)
+    frozen = load_frozen(json.loads(reply.stdout)["path"])
+    assert frozen.manifest["measured"]["looks"] == 2
+    assert frozen.manifest["configuration"].items() >= asked["changes"].items()
+    missing = inside("runs", "confirm", result["run"], "--point", "99", cwd=small)
+    assert (missing.returncode, "numbered from 1" in missing.stderr) == (2, True)
+
+
+def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> None:
+    result = json.loads(inside(*SMALL, "--visits", "1", "--json", cwd=small).stdout)
+    assert result["pareto"] == []
+    reply = inside("runs", "confirm", result["run"], "--point", "1", cwd=small)
+    assert (reply.returncode, "one objective" in reply.stderr) == (2, True)
+    refused = inside(*SMALL, "--optimizer", "copro", "--objective", "tokens", cwd=small)
+    assert (refused.returncode, "--optimizer" in refused.stderr) == (2, True)
+
+
+def test_a_look_counts_once_and_another_configuration_is_another(tmp_path: Path) -> None:
+    run, (one, other) = Run(tmp_path), (Configuration.of({"n": n}) for n in (1, 2))
+    assert [look(run, c) for c in (one, one, other, one, other)] == [1, 1, 2, 1, 2]
