@@ -24,6 +24,7 @@ from hyperalign_dspy.cli.common import (
     quiet,
     ready,
     shelf_option,
+    storage_option,
 )
 from hyperalign_dspy.cli.progress import display_option, following
 from hyperalign_dspy.errors import BudgetReached
@@ -51,6 +52,7 @@ from hyperalign_dspy.errors import BudgetReached
     "--objective", "objectives", multiple=True, metavar="NAME", help="Lessen tokens, cost, latency or harm as well."
 )
 @click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
+@storage_option
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--point", default=0, hidden=True, help="Confirm this point of the run's Pareto set instead.")
@@ -137,7 +139,11 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
             raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
         job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
-        return Compiler(job, model, watcher, command)
+        from hyperalign_dspy.search.storages import whole
+
+        return Compiler(job, model, watcher, command, whole(given["storage"]) if given["storage"] else "")
+    if given["storage"]:
+        raise click.UsageError("--storage is for our own search: an --optimizer calls its models itself.")
     from hyperalign_dspy.search.foreign import ForeignCompiler
     from hyperalign_dspy.search.optimizers import Optimizer
 

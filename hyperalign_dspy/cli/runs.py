@@ -95,7 +95,13 @@ def remove(run: str, as_json: bool) -> None:
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
+    command = list(found.plan.get("command", ()))
     found.remove()
+    if "--storage" in command and not command[command.index("--storage") + 1].startswith("journal:"):
+        say(
+            f"Texts of a run that did not end may still lie in its storage: optuna delete-study --storage URL "
+            f"--study-name '{found.run_id}: calls'"
+        )
     emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
 
 

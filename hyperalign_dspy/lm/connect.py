@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,18 +72,24 @@ class RemoteEngine:
 
 
 def connect(
-    model: str, *, ledger: Ledger | None = None, max_tokens: int = 256, temperature: float | None = None
+    model: str,
+    *,
+    ledger: Ledger | None = None,
+    max_tokens: int = 256,
+    temperature: float | None = None,
+    around: Callable[[Any, str], Any] = lambda engine, model: engine,
 ) -> Any:
     """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:NAME|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
+    ``around`` puts something between the ledger and the engine.
 
     Raises:
         UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
     """
     check_name(model)
     ledger = ledger or Ledger()
-    engine = ledger.wrap(_engine(model, ledger), model)
+    engine = ledger.wrap(around(engine_of(model, ledger), model), model)
     return dspy.LM(model, engine=engine, cache=False, max_tokens=max_tokens, temperature=temperature)
 
 
@@ -147,7 +154,8 @@ def _runtime() -> str:
     return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
 
 
-def _engine(model: str, ledger: Ledger) -> Any:
+def engine_of(model: str, ledger: Ledger) -> Any:
+    """What makes the calls of a model; a provider's patience is the ledger's."""
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
     if model.split(":", maxsplit=1)[0] == SCRIPTED:

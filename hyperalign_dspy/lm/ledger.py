@@ -210,8 +210,14 @@ class Ledger:
                     return response_of(self._records[key])
                 waiting = self._flying.get(key)
                 if waiting is None:
-                    kin = self._reserve(engine, model, request, key)
-                    break
+                    try:
+                        kin = self._reserve(engine, model, request, key)
+                        break
+                    except BudgetReached:
+                        # Those in flight have set aside more than they will use.
+                        waiting = next(iter(self._flying.values()), None)
+                        if waiting is None:
+                            raise
             waiting.wait()
         try:
             return self._call(engine, model, request, kin)
@@ -234,7 +240,7 @@ class Ledger:
     def _call(self, engine: Any, model: str, request: Request, kin: list[str]) -> Response:
         start = self._clock()
         try:
-            response = engine.complete(_honoured(engine, request))
+            response = engine.complete(honoured(engine, request))
         except BudgetReached:
             # Time ran out before the provider took the call: nothing was billed.
             with self._lock:
@@ -360,7 +366,8 @@ class RecordingEngine:
         return self
 
 
-def _honoured(engine: Any, request: Request) -> Request:
+def honoured(engine: Any, request: Request) -> Request:
+    """The request as an engine can take it: without the seed where it has no use for one."""
     if "seed" in getattr(engine, "supported_params", ()):
         return request
     return replace(request, config=replace(request.config, seed=None))

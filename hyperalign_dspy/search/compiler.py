@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,14 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
+from hyperalign_dspy.search.board import Board
 from hyperalign_dspy.search.budget import Budget, Reserve
 from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import forecast, seconds_a_call
+from hyperalign_dspy.search.lead import Lead
 from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.objectives import check_names
@@ -30,9 +32,10 @@ from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.pilot import pilot, pilot_blocks
 from hyperalign_dspy.search.pools import Pools
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
-from hyperalign_dspy.search.runs import Run, open_run, run_id_of
+from hyperalign_dspy.search.runs import BOARD, Run, open_run, run_id_of
 from hyperalign_dspy.search.samplers import refuse_several
 from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.storages import Place, open_storage, reached
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.tried import tried_before
 from hyperalign_dspy.search.visits import Visits
@@ -41,7 +44,7 @@ from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
-from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
+from hyperalign_dspy.shelf.specs import digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
 from hyperalign_dspy.types import Watcher
 
@@ -57,13 +60,15 @@ class Searched:
 
 
 class Compiler:
-    """One compile. Everything up to `run` is free of calls. ``lineage`` says what it takes over, where it does."""
+    """One compile. Everything up to `run` is free of calls. ``storage`` is the URL at which workers join; empty: in the
+    run's folder. ``lineage`` says what it takes over, where it does.
+    """
 
     lineage: Mapping[str, Any] | None = None
 
-    def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = ()) -> None:
+    def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = (), storage: str = "") -> None:
         self.job, self.model, self.watcher = job, model, watcher
-        self.command = list(command)
+        self.command, self.storage = list(command), storage
         self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
@@ -148,9 +153,9 @@ class Compiler:
     def searched(self) -> Iterator[Searched]:
         """Pilot and search, or the same again from the record; what is to be confirmed is asked for within."""
         run = open_run(self.identity, self.command)
-        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
-            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
-            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger, self._lead(run) as lead:
+            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, around=lead.engine)
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
                 recipe = self.job.recipe
                 visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
                 self._pilot(visits, evaluator)
@@ -158,6 +163,11 @@ class Compiler:
                 budget = Budget(ledger, self._reserve, evaluator.concurrency)
                 self._search(run, visits, evaluator, budget)
                 yield Searched(run, visits, evaluator, bool(budget.refused))
+
+    def _lead(self, run: Run) -> Lead:
+        url = self.storage or f"journal:{run.path(BOARD)}"
+        board = Board(url, open_storage(url), run.run_id, private=not self.storage)
+        return Lead(board, self.model, self.watcher.say)
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
@@ -221,10 +231,10 @@ class Compiler:
                 f"out: {describe_changes(configuration.differs(self.space.baseline))}: {error.message}"
             ),
         )
-        study = Study(
-            run.path("study.journal"), self.space, recipe.sampler, self.job.seed, self._calls, recipe.objectives
-        )
-        reason = search(study, visits, orders)
+        with reached(self.storage) if self.storage else nullcontext():
+            place = Place(open_storage(self.storage), run.run_id) if self.storage else run.path("study.journal")
+            study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls, recipe.objectives)
+            reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 
@@ -330,7 +340,7 @@ class Compiler:
     def _reserve(self) -> Reserve:
         """What is kept for the confirmation, told from the costliest program that it could be of."""
         space, prices, judge = self.space, self.job.prices, self.job.judge
-        costliest, sealed = self._costliest(), len(self.bench.sealed)
+        costliest, sealed = self.space.costliest(self._calls), len(self.bench.sealed)
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
         arms = self.arms(costliest)
         return Reserve(
@@ -345,20 +355,7 @@ class Compiler:
 
     def _most(self) -> int:
         """The most calls that an instance can cost."""
-        return max(self._calls(self._costliest()), self._calls(self.space.baseline))
-
-    def _costliest(self) -> Configuration:
-        """Of every slot the candidate with the most calls, and among these the largest number."""
-
-        def cost(slot: str, value: Value) -> tuple[int, float]:
-            size = value if isinstance(value, (int, float)) else 0
-            return self._calls(self.space.configuration({slot: value})), size
-
-        chosen: dict[str, Value] = {}
-        for slot, candidates in self.space.slots.items():
-            costs = [cost(slot, value) for value in candidates]
-            chosen[slot] = candidates[costs.index(max(costs))]
-        return self.space.configuration(chosen)
+        return max(self._calls(self.space.costliest(self._calls)), self._calls(self.space.baseline))
 
     def _check_objectives(self) -> None:
         """Refuse objectives that mean nothing, cannot be known, or are too many for the sampler."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from hyperalign_dspy.errors import ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.search.together import Pool
+from hyperalign_dspy.search.together import Places, Pool
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser, Score
 from hyperalign_dspy.types import Cost
@@ -61,14 +61,14 @@ class Flight:
 
 class Evaluator:
     """Answers and scores. ``tick`` hears of every instance that is done; ``given`` holds modules that are not to be
-    built anew from their configuration.
+    built anew from their configuration. ``places``: see `hyperalign_dspy.search.together.Pool`.
     """
 
-    def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int) -> None:
+    def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int, places: Places | None = None) -> None:
         self.bench, self.ledger, self.concurrency = bench, ledger, concurrency
         self.tick: Callable[[str], None] = lambda name: None
         self.given: dict[Configuration, Any] = {}
-        self._pool = Pool(lm, concurrency)
+        self._pool = Pool(lm, concurrency, places)
 
     def __enter__(self) -> Evaluator:
         return self

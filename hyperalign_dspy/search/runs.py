@@ -5,6 +5,7 @@ calls.jsonl    the ledger: every call that was paid for
 tried.json     instructions of earlier runs, as they were when this one began to have candidates made
 candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
+calls.journal  the board on which workers find calls; removed with the run like all else
 visits.jsonl   every visit with its instances
 looks.json     which configurations the sealed users have judged, by digest
 outputs.jsonl  every text of the confirmation, with its request and value
@@ -28,6 +29,8 @@ from hyperalign_dspy.errors import MissingFolder, RunMismatch
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.files import read_json, write_json
 from hyperalign_dspy.shelf.specs import digest
+
+BOARD = "calls.journal"
 
 
 def home() -> Path:

@@ -17,10 +17,12 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.search.samplers import BLOCK, EXHAUSTED, INSTANCES
+from hyperalign_dspy.search.storages import Place
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
 SamplerMaker = Callable[[int], optuna.samplers.BaseSampler]
+_NAME = "search"
 
 
 class Pool(Protocol):
@@ -39,14 +41,14 @@ class Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or what makes an Optuna
-    sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a visit to a
-    configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
+    ``place`` is the journal's file, or a place in a storage; None keeps the study in memory. ``sampler`` is a name, or
+    what makes an Optuna sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a
+    visit to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
     """
 
     def __init__(
         self,
-        path: Path | None,
+        place: Path | Place | None,
         space: Pool,
         sampler: str | SamplerMaker,
         seed: int,
@@ -60,11 +62,10 @@ class Study:
         )
         self._cost = cost
         self._asked: dict[int, Any] = {}
-        if path:
-            path.unlink(missing_ok=True)
+        fresh = _fresh(place)
         self._study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))) if path else None,
-            study_name="search",
+            storage=fresh.storage,
+            study_name=fresh.name,
             directions=["maximize", *["minimize"] * len(objectives)],
             sampler=self._make(0),
         )
@@ -118,3 +119,13 @@ class Study:
     def _seed_of(self, number: int) -> int:
         digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
+
+
+def _fresh(place: Path | Place | None) -> Place:
+    """The place with nothing in it."""
+    if isinstance(place, Place):
+        return place.cleared()
+    if place is None:
+        return Place(None, _NAME)
+    place.unlink(missing_ok=True)
+    return Place(JournalStorage(JournalFileBackend(str(place))), _NAME)

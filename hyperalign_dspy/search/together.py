@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TypeVar
 
@@ -17,12 +19,44 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class Pool:
-    """Threads that call a model, shared by all that is in flight: what was submitted first is called first."""
+# So many threads at most wait for answers that others make.
+MOST_THREADS = 128
 
-    def __init__(self, lm: object, concurrency: int) -> None:
+
+class Places:
+    """So many may be at work at once; the number may change."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._taken = count, 0
+        self._changed = threading.Condition()
+
+    def limit(self, count: int) -> None:
+        """From now on so many; who is at work already may finish."""
+        with self._changed:
+            self._count = count
+            self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._taken < self._count)
+            self._taken += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify()
+
+
+class Pool:
+    """Threads that call a model, shared by all that is in flight: what was submitted first is called first.
+
+    ``places`` says how many of them are at work at once where that number may change.
+    """
+
+    def __init__(self, lm: object, concurrency: int, places: Places | None = None) -> None:
         self.lm, self.concurrency = lm, concurrency
-        self._threads = ThreadPoolExecutor(concurrency)
+        self._places = places or nullcontext()
+        self._threads = ThreadPoolExecutor(max(concurrency, MOST_THREADS) if places else concurrency)
 
     def submit(
         self, call: Callable[[Item], Answer], items: Sequence[Item], tick: Callable[[], None]
@@ -35,7 +69,7 @@ class Pool:
 
         def one(item: Item) -> Answer | ModelError:
             try:
-                with dspy.context(lm=self.lm, disable_history=True):
+                with self._places, dspy.context(lm=self.lm, disable_history=True):
                     return call(item)
             except Exception as error:
                 cause = unwrap(error)

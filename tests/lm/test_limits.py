@@ -42,30 +42,28 @@ class Provider:
     def __init__(self, seed: int, failing: float, at_once: bool) -> None:
         self.calls, self.tokens, self.money = 0, 0, 0.0
         self._random, self._failing, self._lock = random.Random(seed), failing, threading.Lock()
-        self._made: set[tuple[str, int]] = set()
+        self._made: dict[tuple[str, int], Usage] = {}
         if at_once:
             self.drafts = lambda request: expected()
 
     def complete(self, request: Request) -> Response:
         text, seed = str(request.messages[0].text), int(request.config.seed or 0)
         with self._lock:
-            used = len(text.encode()) + self._random.randrange(8), self._random.randrange(MOST + 1)
             if (text, seed) not in self._made:
                 count = self.drafts(request) if hasattr(self, "drafts") else 1
-                self._bill(count, *used)
+                made = {(text, seed + place): self._bill(text) for place in range(count)}
                 if self._random.random() < self._failing:
                     raise RuntimeError("down")
-                self._made |= {(text, seed + place) for place in range(count)}
-            silent = self._random.random() < 0.2
-        usage = Usage() if silent else Usage(*used)
+                self._made |= made
+            usage = Usage() if self._random.random() < 0.2 else self._made[text, seed]
         return Response(None, "m", Message.assistant("yes"), finish_reason="stop", usage=usage)
 
-    def _bill(self, count: int, given: int, made: int) -> None:
-        # Siblings may each take as much as a call can.
-        given, made = (given, made) if count == 1 else (given + 8, MOST)
-        self.calls += count
-        self.tokens += count * (given + made)
-        self.money += count * Price(3.0, 11.0).of(given, made)
+    def _bill(self, text: str) -> Usage:
+        given, made = len(text.encode()) + self._random.randrange(8), self._random.randrange(MOST + 1)
+        self.calls += 1
+        self.tokens += given + made
+        self.money += Price(3.0, 11.0).of(given, made)
+        return Usage(given, made)
 
 
 def spend(ledger: Ledger, provider: Provider, name: str) -> int:
@@ -116,6 +114,16 @@ def test_what_was_set_aside_and_not_used_is_there_again() -> None:
     for number in range(100):
         ledger.wrap(engine, "m").complete(ask(f"a b {number}"))
     assert ledger.path().tokens == 600
+
+
+def test_who_meets_a_cap_only_for_what_others_set_aside_waits_for_them() -> None:
+    # Two calls at their worst fit under this cap, and sixty as they are.
+    engine = ScriptedEngine(lambda request: "one two three", delay=0.002)
+    ledger = Ledger(limits=Limits(max_tokens=400))
+    shared = ledger.wrap(engine, "m")
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(shared.complete, (ask(f"a b {number}") for number in range(40))))) == 40
+    assert ledger.path().tokens == 240
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,28 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.search import board
 from tests.cli.test_main_job import measured, rows
 from tests.resume.server import Server
 
 COMPILE = ("compile", "--model", "openai/small", "--data", "small.jsonl", "--recipe", "small", "--json")
-PRELOADED = ("litellm", "openai.resources", "hyperalign_dspy.search.compiler", "hyperalign_dspy.tasks.authorship")
+PRELOADED = (
+    "litellm",
+    "openai.resources",
+    "hyperalign_dspy.search.compiler",
+    "hyperalign_dspy.search.worker",
+    "hyperalign_dspy.tasks.authorship",
+)
+# Seconds between signs of life, and of silence until somebody is taken for dead: nobody wants to wait for that here.
+BEAT, LEASE = 0.2, 1.5
 # What a run keeps and no clock has a say in.
 KEPT = ("outputs.jsonl", "visits.jsonl", "frozen/program.json")
 
@@ -30,10 +40,10 @@ def context() -> ForkServerContext:
     return forks
 
 
-def small_project(folder: Path) -> Path:
-    """14 of the bundled users, and a recipe that takes seconds."""
-    users = bundled_corpus().users[:14]
-    lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in users for s in u.samples]
+def small_project(folder: Path, users: int | None = 14) -> Path:
+    """So many of the bundled users, or all, and a recipe that takes seconds."""
+    people = bundled_corpus().users[:users]
+    lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in people for s in u.samples]
     (folder / "optimizers").mkdir(parents=True)
     (folder / "programs").mkdir()
     (folder / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -49,11 +59,21 @@ class Project:
     folder: Path
     server: Server
     forks: ForkServerContext
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *words: str) -> ForkServerProcess:
         """A compile that has begun."""
-        task = (str(self.folder), self.server.environment, ("hyperalign", *COMPILE, *words))
-        process = self.forks.Process(target=_compile, args=task)
+        return self.type("", *COMPILE, *words)
+
+    def worker(self, name: str, *words: str) -> ForkServerProcess:
+        """A worker that joins the run; what it says is in stderr-NAME."""
+        return self.type(f"-{name}", "worker", "authorship", *words)
+
+    def type(self, suffix: str, *words: str) -> ForkServerProcess:
+        """Any command that has begun; what it says is in stdout and stderr with that suffix."""
+        environment = {**self.server.environment, **self.environment}
+        task = (str(self.folder), environment, ("hyperalign", *words), suffix)
+        process = self.forks.Process(target=_typed, args=task)
         process.start()
         return process
 
@@ -66,7 +86,8 @@ class Project:
     @property
     def said(self) -> str:
         """What the last compile said on stderr."""
-        return (self.folder / "stderr").read_text()
+        path = self.folder / "stderr"
+        return path.read_text() if path.is_file() else ""
 
     @property
     def recorded(self) -> list[dict[str, Any]]:
@@ -97,11 +118,12 @@ def undisturbed(folder: Path, forks: ForkServerContext) -> Calm:
         return Calm(project.result(), server.answered)
 
 
-def _compile(folder: str, environment: dict[str, str], words: tuple[str, ...]) -> None:
+def _typed(folder: str, environment: dict[str, str], words: tuple[str, ...], suffix: str) -> None:
     """The child: the command line, as if typed in that folder."""
     os.chdir(folder)
     os.environ.update(environment)
+    board.BEAT, board.LEASE = BEAT, LEASE
     for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = list(words)
     main()

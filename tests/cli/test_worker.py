@@ -1,0 +1,56 @@
+"""`hyperalign worker` and `--storage` from the command line: what is refused, and what is written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hyperalign_dspy.cli.common import _storage
+from tests.cli.test_main_job import Inside, inside
+
+__all__ = ["inside"]
+
+
+def test_a_run_that_is_not_here_is_refused(inside: Inside, tmp_path: Path) -> None:
+    reply = inside("worker", "nothing", cwd=tmp_path)
+    assert (reply.returncode, reply.stdout) == (2, "")
+    assert "There is no run called 'nothing'" in reply.stderr
+
+
+def test_a_run_that_is_not_in_the_storage_is_refused(inside: Inside, tmp_path: Path) -> None:
+    reply = inside("worker", "nothing", "--storage", "journal:shared.journal", cwd=tmp_path)
+    assert reply.returncode == 2
+    assert "There is no run in this storage" in reply.stderr
+
+
+def test_a_run_that_shares_no_calls_is_refused(inside: Inside, tmp_path: Path) -> None:
+    run = tmp_path / ".hyperalign/runs/authorship-1"
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text(json.dumps({"program": "authorship"}))
+    reply = inside("worker", "authorship", cwd=tmp_path)
+    assert reply.returncode == 2
+    assert "authorship-1 shares no calls here" in reply.stderr
+
+
+@pytest.mark.parametrize("storage", ["mysql://me:secret@db/x", "postgresql://me:se/cret@db/x", "grpc://nowhere"])
+def test_a_storage_that_cannot_be_is_refused_without_its_credentials(
+    inside: Inside, tmp_path: Path, storage: str
+) -> None:
+    reply = inside("worker", "nothing", "--storage", storage, cwd=tmp_path)
+    assert reply.returncode == 2
+    assert "cret" not in reply.stderr
+    assert "Traceback" not in reply.stderr
+
+
+def test_an_optimizer_takes_no_workers(inside: Inside, tmp_path: Path) -> None:
+    words = ("compile", "--model", "scripted", "--optimizer", "miprov2", "--storage", "shared.journal", "--plan")
+    reply = inside(*words, cwd=tmp_path)
+    assert reply.returncode == 2
+    assert "--storage is for our own search" in reply.stderr
+
+
+def test_the_command_that_is_written_down_holds_no_credentials() -> None:
+    assert _storage("postgresql://me:secret@db:5432/x?password=other") == ["--storage", "postgresql://db:5432/x"]
+    assert _storage("") == []

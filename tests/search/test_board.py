@@ -1,0 +1,368 @@
+"""The board, its journal and its storages; and a lead and its workers in one process."""
+
+from __future__ import annotations
+
+import json
+import string
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from dspy.lm15 import Config, ContextLengthError, InvalidRequestError, Message, Request, ServerError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.storages.journal import JournalStorage
+from optuna.trial import TrialState
+
+from hyperalign_dspy.errors import MissingStorage, ModelError, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.messages import key_of
+from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.lm.siblings import expected, siblings
+from hyperalign_dspy.lm.wire import answers_of, call_of, failed_of, requests_of, responses_of
+from hyperalign_dspy.search import board as boards
+from hyperalign_dspy.search.board import LEAD, Board, find_board
+from hyperalign_dspy.search.lead import Lead
+from hyperalign_dspy.search.storages import Journal, bare, open_storage, reached, whole
+from hyperalign_dspy.search.worker import Helped, Worker
+from hyperalign_dspy.types import Cost
+
+MODEL = "scripted"
+TEXTS = st.text(st.characters(codec=None, exclude_categories=[]), max_size=40)
+SECRETS = st.text(string.ascii_letters + string.digits + "!$&'*+,;=_~-@:/?#[]% é", min_size=6, max_size=20)
+
+
+class Quiet:
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signs of life come often, and nobody is waited for."""
+    monkeypatch.setattr(boards, "BEAT", 0.05)
+    monkeypatch.setattr(boards, "LEASE", 0.6)
+    monkeypatch.setattr("hyperalign_dspy.search.lead._IDLE", 0.05)
+
+
+def ask(text: str, seed: int = 0) -> Request:
+    return Request(MODEL, (Message.user(text),), config=Config(max_tokens=8, seed=seed))
+
+
+def board(folder: Path, *, private: bool = True) -> Board:
+    url = f"journal:{folder / 'calls.journal'}"
+    return Board(url, open_storage(url), "run-1", private=private)
+
+
+def joined(folder: Path, watcher: Quiet | None = None) -> Worker:
+    return Worker(board(folder), watcher or Quiet())
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@given(
+    st.lists(TEXTS.filter(bool), min_size=1, max_size=3), TEXTS, st.integers(0, 2**31), st.lists(st.text(max_size=3))
+)
+@settings(deadline=None)
+def test_a_request_arrives_as_it_was_asked(texts: list[str], system: str, seed: int, stop: list[str]) -> None:
+    turns = [Message.user(t) if n % 2 == 0 else Message.assistant(t) for n, t in enumerate(texts)]
+    shape = {"type": "json_schema", "schema": {"type": "object", "properties": {"a": {"type": "array"}}}}
+    config = Config(max_tokens=3, temperature=0.7, seed=seed, stop=tuple(filter(None, stop)), response_format=shape)
+    request = Request(MODEL, tuple(turns), system=system or None, config=config)
+    there = requests_of(json.loads(json.dumps(call_of(MODEL, request, 3))))
+    assert key_of(MODEL, there[0]) == key_of(MODEL, request)
+    assert [r.config.seed for r in there] == [seed, seed + 1, seed + 2]
+
+
+def test_what_was_changed_on_its_way_is_not_called() -> None:
+    call = call_of(MODEL, ask("a"), 1)
+    with pytest.raises(ModelError):
+        requests_of({**call, "messages": [{"role": "user", "content": "b"}]})
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ServerError("busy"), ServerError),
+        (ContextLengthError("long"), ContextLengthError),
+        (InvalidRequestError("no"), InvalidRequestError),
+        (ModelError("refused"), InvalidRequestError),
+        (UsageError("the worker's own fault"), ServerError),
+        (ZeroDivisionError(), InvalidRequestError),
+    ],
+)
+def test_a_failure_fails_in_the_same_way_where_it_was_asked(error: Exception, raised: type[Exception]) -> None:
+    with pytest.raises(raised):
+        responses_of(json.loads(json.dumps(failed_of(error))))
+
+
+def test_a_call_is_claimed_once(tmp_path: Path) -> None:
+    places = [board(tmp_path).post({"key": str(n)}) for n in range(30)]
+    several = [board(tmp_path) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda b: [p for p in places if b.claim(p, "somebody")], several))
+    assert sorted(place for places in got for place in places) == sorted(places)
+
+
+def test_an_answer_to_what_was_taken_back_changes_nothing(tmp_path: Path) -> None:
+    one, other = board(tmp_path), board(tmp_path)
+    place = one.post({"key": "k"})
+    assert other.claim(place, "other")
+    one.drop(place)
+    assert not other.answer(place, {"answers": []})
+    assert not other.claim(place, "other")
+    assert [work.state for work in one.works()] == [TrialState.FAIL]
+
+
+@given(st.integers(1, 60))
+@settings(deadline=None, max_examples=20)
+def test_half_a_line_of_a_killed_process_does_no_harm(cut: int) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "calls.journal"
+        place = board(path.parent).post({"key": "whole"})
+        whole_lines = path.read_bytes()
+        board(path.parent).post({"key": "torn"})
+        torn = path.read_bytes()[: len(whole_lines) + cut]
+        path.write_bytes(torn)
+        assert [work.place for work in board(path.parent).works()] == [place]
+        board(path.parent).post({"key": "next"})
+        # Any of Optuna's tools reads it.
+        found = JournalStorage(Journal(path)).get_all_trials(0)
+        assert [trial.user_attrs["call"]["key"] for trial in found] == ["whole", "next"]
+
+
+@given(SECRETS, SECRETS, st.sampled_from(["db", "10.0.0.7", "[::1]"]), st.sampled_from(["", ":5433"]))
+@settings(deadline=None, max_examples=50)
+def test_credentials_are_shown_nowhere(name: str, secret: str, host: str, port: str) -> None:
+    quoted = quote(secret, safe="")
+    url = f"postgresql://{quote(name, safe='')}:{quoted}@{host}{port}/studies?password={quoted}&sslpassword={quoted}"
+    assert bare(url) == f"postgresql://{host}{port}/studies"
+    with pytest.raises(MissingStorage) as caught, reached(url):
+        raise OSError(f"cannot log '{name}' in to {url}, whatever '{secret}' is")
+    assert not [word for word in (name, secret, quoted) if word in str(caught.value)]
+
+
+@given(SECRETS)
+@settings(deadline=None, max_examples=50)
+def test_a_password_that_was_not_quoted_is_never_taken_for_something_else(secret: str) -> None:
+    found = ""
+    with suppress(UsageError):
+        found = bare(f"postgresql://somebody:{secret}@db/studies")
+    assert found in ("", "postgresql://db/studies")
+
+
+def test_credentials_come_back_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = "postgresql://me:secret@db:5432/studies"
+    monkeypatch.setenv("HYPERALIGN_STORAGE", full)
+    assert whole(bare(full)) == full
+    assert whole("postgresql://other:5432/studies") == "postgresql://other:5432/studies"
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@db/x", "redis://:secret@db", "postgresql://me:secret@db:port/x", "grpc://db"]
+)
+def test_a_storage_of_no_kind_is_refused_without_its_credentials(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        bare(url) if "port/" in url else open_storage(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_runs_are_found_by_the_beginning_of_their_names(tmp_path: Path) -> None:
+    first = board(tmp_path)
+    assert find_board(first.url, "run").run_id == "run-1"
+    with pytest.raises(UnknownName, match="run-1"):
+        find_board(first.url, "walk")
+
+
+def lead_and_workers(folder: Path, count: int, engine: Any, asked: list[Request]) -> tuple[list[str], list[Helped]]:
+    """Ask all at once, with so many workers; the answers, and what the workers did."""
+    ledger = Ledger()
+    with Lead(board(folder), MODEL, print) as lead:
+        engine = ledger.wrap(lead.engine(engine, MODEL), MODEL)
+        workers = [joined(folder) for _ in range(count)]
+        pool = ThreadPoolExecutor(count + len(asked))
+        helping = [pool.submit(worker.run) for worker in workers]
+        eventually(lambda: len(lead._workers) == count)
+        texts = list(pool.map(lambda request: engine.complete(request).message.text, asked))
+    return texts, [future.result() for future in helping]
+
+
+def test_workers_answer_as_the_lead_would(tmp_path: Path, hurried: None) -> None:
+    asked = [ask(f"{number}") for number in range(40)]
+    slow = ScriptedEngine(delay=0.05)
+    slow.concurrency = 1
+    texts, helped = lead_and_workers(tmp_path, 2, slow, asked)
+    assert texts == [ScriptedEngine().complete(request).message.text for request in asked]
+    assert slow.calls + sum(h.calls for h in helped) == len(asked)
+    assert all(h.calls > 5 and not h.left for h in helped)
+
+
+class Drafting(ScriptedEngine):
+    """Makes siblings at once, as the engine in this process does."""
+
+    def drafts(self, request: Request) -> int:
+        return expected()
+
+
+def test_siblings_are_made_where_the_first_was(tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Drafting()
+    monkeypatch.setattr("hyperalign_dspy.search.worker.engine_of", lambda model, ledger: there)
+    here = Drafting()
+    here.concurrency = 0
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = Ledger().wrap(lead.engine(here, MODEL), MODEL)
+        lead._free = 0
+        helping = ThreadPoolExecutor(1).submit(joined(tmp_path).run)
+        with siblings(3):
+            texts = [engine.complete(ask("a", seed)).message.text for seed in (5, 6, 7)]
+        assert len([work for work in lead.board.works() if work.answer]) == 1
+    assert texts == [ScriptedEngine().complete(ask("a", seed)).message.text for seed in (5, 6, 7)]
+    assert (here.calls, there.calls, helping.result().calls) == (0, 3, 1)
+
+
+def claimed_by_nobody_alive(folder: Path, lead: Lead) -> None:
+    """A worker that signs on, claims what comes first, and is never heard of again."""
+    dead = board(folder)
+    session = dead.told()[LEAD]["session"]
+    dead.tell("worker dead", {"session": session, "beat": 1, "slots": 2, "state": "here"})
+    eventually(lambda: lead._room > 0)
+    eventually(lambda: any(dead.claim(work.place, "worker dead") for work in dead.works(TrialState.WAITING)))
+
+
+def test_a_call_of_a_dead_worker_fails_as_one_that_may_be_tried_again(tmp_path: Path, hurried: None) -> None:
+    ledger = Ledger()
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+        lead._free = 0
+        death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+        death.start()
+        with pytest.raises(ServerError, match="worker dead left before it answered"):
+            engine.complete(ask("a"))
+        death.join()
+        lead.rise()
+        assert engine.complete(ask("a")).message.text
+    # It may have been billed.
+    assert (ledger.failures, ledger.cost().calls) == (1, 1)
+
+
+def test_an_answer_that_comes_as_its_worker_is_given_up_is_used(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = answers_of([ScriptedEngine(lambda _: "at last").complete(ask("a"))], 0.1)
+    drop = Board.drop
+
+    def too_late(self: Board, place: int) -> None:
+        self.storage.set_trial_user_attr(place, "answer", answer)
+        drop(self, place)
+
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = lead.engine(ScriptedEngine(), MODEL)
+        lead._free = 0
+        monkeypatch.setattr(Board, "drop", too_late)
+        death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+        death.start()
+        assert engine.complete(ask("a")).message.text == "at last"
+        death.join()
+
+
+def test_an_answer_that_a_dead_lead_did_not_record_is_not_paid_again(tmp_path: Path, hurried: None) -> None:
+    earlier, request = board(tmp_path), ask("a")
+    place = earlier.post(call_of(MODEL, request, 1))
+    earlier.post(call_of(MODEL, ask("b"), 1))
+    earlier.claim(place, "worker x")
+    earlier.answer(place, answers_of([ScriptedEngine(lambda _: "recorded").complete(request)], 0.1))
+    engine = ScriptedEngine()
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        shared = lead.engine(engine, MODEL)
+        assert shared.complete(request).message.text == "recorded"
+        assert engine.calls == 0
+        # What nobody had claimed is taken down: whether it is still wanted is for this session to say.
+        assert not earlier.works(TrialState.WAITING)
+
+
+def test_another_lead_is_refused_while_the_first_lives(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path, private=False), MODEL, print), pytest.raises(UsageError, match="in use"):
+        Lead(board(tmp_path, private=False), MODEL, print).__enter__()
+    # The first has ended and removed its board.
+    with Lead(board(tmp_path, private=False), MODEL, print):
+        pass
+
+
+def test_a_worker_with_another_version_or_model_is_refused_with_the_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingStorage):
+        joined(tmp_path)
+    with Lead(board(tmp_path), "openai/small", print):
+        monkeypatch.setenv("OPENAI_API_BASE", "http://elsewhere")
+        monkeypatch.setattr("hyperalign_dspy.search.lead.__version__", "0.0.1")
+        with pytest.raises(RunMismatch) as caught:
+            joined(tmp_path)
+    assert "  server: there None, here " in str(caught.value)
+    assert "  version: there " in str(caught.value)
+    assert "elsewhere" not in str(caught.value)
+
+
+def test_a_worker_claims_nothing_where_nobody_leads(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        place = lead.board.post(call_of(MODEL, ask("a"), 1))
+        lead._over.set()
+    board(tmp_path).tell(LEAD, {"session": "dead", "beat": 7, "state": "here"})
+    monkeypatch.setattr("hyperalign_dspy.search.worker.PATIENCE", 1.5)
+    watcher = Quiet()
+    with pytest.raises(MissingStorage, match="Nobody leads run-1 any more"):
+        joined(tmp_path, watcher).run()
+    assert [work.state for work in board(tmp_path).works() if work.place == place] == [TrialState.WAITING]
+    assert len([line for line in watcher.said if "waiting" in line]) == 1
+
+
+def test_a_worker_whose_model_is_out_of_reach_leaves_and_says_why(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(request: Request) -> Any:
+        raise ServerError("no route")
+
+    there = SimpleNamespace(complete=down, concurrency=2, supported_params={"seed"})
+    monkeypatch.setattr("hyperalign_dspy.search.worker.engine_of", lambda model, ledger: there)
+    monkeypatch.setattr("hyperalign_dspy.search.worker._MOST_FAILURES", 2)
+    slow = ScriptedEngine(delay=0.1)
+    slow.concurrency = 1
+    with Lead(board(tmp_path), MODEL, print) as lead, ThreadPoolExecutor(9) as pool:
+        engine = lead.engine(slow, MODEL)
+        helping = pool.submit(joined(tmp_path).run)
+        eventually(lambda: bool(lead._workers))
+
+        def persistent(number: int) -> str:
+            for _ in range(30):
+                try:
+                    return str(engine.complete(ask(f"{number}")).message.text)
+                except ServerError:
+                    time.sleep(0.05)
+            raise AssertionError
+
+        assert all(pool.map(persistent, range(8)))
+        with pytest.raises(ModelError, match="cannot be called from here"):
+            helping.result()
