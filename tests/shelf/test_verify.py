@@ -113,8 +113,8 @@ def test_a_changed_figure_is_named(tmp_path: Path) -> None:
     path = folder / "manifest.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"no gain"', '"gain"'), encoding="utf-8")
     about = verify(folder)[0][0].about
-    assert "Verdict: **no gain**" in about
-    assert "Verdict: **gain**" in about
+    assert "NO GAIN could be shown" in about
+    assert "GAIN: the compiled program does better" in about
 
 
 def test_a_manifest_without_a_part_is_refused_by_the_parts_name(tmp_path: Path) -> None:
