@@ -70,7 +70,7 @@ class RemoteEngine:
 def connect(
     model: str, *, ledger: Ledger | None = None, max_tokens: int = 256, temperature: float | None = None
 ) -> Any:
-    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:NAME|:delay=MS]``, or ``provider/name``.
+    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
 
@@ -154,9 +154,9 @@ def _engine(model: str, ledger: Ledger) -> Any:
 
 
 def _script(model: str) -> tuple[str, float]:
-    """Which scripted model it is, and how many seconds it takes: other names have other answers."""
+    """Which scripted model it is, and how many seconds it takes: other letters have other answers."""
     option = model.partition(":")[2]
-    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]\w*))?", option)
+    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]))?", option)
     if not match:
         raise UsageError(
             f"{model!r} is no scripted model.", fix="scripted, scripted:NAME or scripted:delay=MILLISECONDS"
