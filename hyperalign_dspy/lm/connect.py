@@ -159,6 +159,6 @@ def _script(model: str) -> tuple[str, float]:
     match = re.fullmatch(r"(?:delay=(\d+)|([a-z]))?", option)
     if not match:
         raise UsageError(
-            f"{model!r} is no scripted model.", fix="scripted, scripted:NAME or scripted:delay=MILLISECONDS"
+            f"{model!r} is no scripted model.", fix="scripted, scripted:LETTER or scripted:delay=MILLISECONDS"
         )
     return match[2] or SCRIPTED, int(match[1] or 0) / 1000
