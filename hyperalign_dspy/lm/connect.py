@@ -79,7 +79,7 @@ def connect(
     temperature: float | None = None,
     around: Callable[[Any, str], Any] = lambda engine, model: engine,
 ) -> Any:
-    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:NAME|:delay=MS]``, or ``provider/name``.
+    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
     ``around`` puts something between the ledger and the engine.
@@ -189,11 +189,11 @@ def _told(lm: Any, request: Request, tell: Tell) -> Response:
 
 
 def _script(model: str) -> tuple[str, float]:
-    """Which scripted model it is, and how many seconds it takes: other names have other answers."""
+    """Which scripted model it is, and how many seconds it takes: other letters have other answers."""
     option = model.partition(":")[2]
-    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]\w*))?", option)
+    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]))?", option)
     if not match:
         raise UsageError(
-            f"{model!r} is no scripted model.", fix="scripted, scripted:NAME or scripted:delay=MILLISECONDS"
+            f"{model!r} is no scripted model.", fix="scripted, scripted:LETTER or scripted:delay=MILLISECONDS"
         )
     return match[2] or SCRIPTED, int(match[1] or 0) / 1000

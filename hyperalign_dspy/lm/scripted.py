@@ -69,7 +69,7 @@ class ScriptedEngine:
         return cls(delay=float(state.get("delay", 0.0)), name=state.get("name", SCRIPTED))
 
 
-def _scripted(request: Request, name: str) -> str:
+def _scripted(request: Request, name: str = SCRIPTED) -> str:
     digest = hashlib.sha256(key_of(name, request).encode()).digest()
     rng = random.Random(int.from_bytes(digest[:8], "big"))
     config = config_of(request)

@@ -109,9 +109,8 @@ class Matrix:
         with Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger:
             progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.bench.sealed))
             for model in models:
-                if not capped:
-                    _same_as_before(run, model)
-                found = {} if capped else self._column(model, ledger, progress)
+                _same_as_before(run, model)
+                found = self._column(model, ledger, progress)
                 capped = capped or len(found) < len(every)
                 cells += self._cells(model, found, ledger)
             cost = ledger.cost()
@@ -137,8 +136,8 @@ class Matrix:
                 except TooManyFailures as error:
                     found[line.name] = error.message
                 except BudgetReached as error:
-                    self.watcher.say(error.message)
-                    break
+                    # Other lines may be on record, and are shown then.
+                    self.watcher.say(f"{public_name(line.name)} on {public_name(model)}: {error.message}")
         return found
 
     def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[Cell]:

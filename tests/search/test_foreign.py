@@ -330,7 +330,7 @@ def test_a_model_that_fails_in_a_strangers_hands_is_no_score_of_0(monkeypatch: p
             raise ValueError("no voice")
         return json.dumps({name: [f"Says {heard}."] for name in ("style", "personality", "communication")})
 
-    monkeypatch.setattr(connecting, "ScriptedEngine", lambda delay: ScriptedEngine(answer))
+    monkeypatch.setattr(connecting, "ScriptedEngine", lambda **_: ScriptedEngine(answer))
     with pytest.raises(TooManyFailures, match="no voice"):
         compiler(asked("mine:Rewrite")).run()
 
