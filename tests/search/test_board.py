@@ -222,7 +222,7 @@ def test_workers_answer_as_the_lead_would(tmp_path: Path, hurried: None) -> None
 def test_workers_and_a_dead_one_never_pass_a_cap(
     tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    provider = ScriptedEngine(delay=0.01)
+    provider = ScriptedEngine(delay=0.05)
     monkeypatch.setattr("hyperalign_dspy.search.worker.engine_of", lambda model, ledger: provider)
     ledger = Ledger(limits=Limits(max_calls=25))
     with ThreadPoolExecutor(40) as pool, Lead(board(tmp_path), MODEL, print) as lead:
@@ -232,7 +232,9 @@ def test_workers_and_a_dead_one_never_pass_a_cap(
         death.start()
         first = pool.submit(engine.complete, ask("lost"))
         death.join()
-        helping = [pool.submit(joined(tmp_path).run) for _ in range(2)]
+        workers = [joined(tmp_path) for _ in range(2)]
+        helping = [pool.submit(worker.run) for worker in workers]
+        eventually(lambda: {worker.name for worker in workers} <= {*lead._workers})
         lead.rise()
 
         def refused(number: int) -> bool:
