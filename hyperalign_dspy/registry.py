@@ -42,6 +42,13 @@ MAKERS: Mapping[str, str] = {
     "reflective": "hyperalign_dspy.search.candidates:Reflective",
     "bootstrap": "hyperalign_dspy.search.demos:Bootstrap",
 }
+EXPORTERS: Mapping[str, str] = {
+    "messages": "hyperalign_dspy.export.messages:Messages",
+    "script": "hyperalign_dspy.export.script:Script",
+    "dspy": "hyperalign_dspy.export.plain_dspy:PlainDspy",
+    "promptfoo": "hyperalign_dspy.export.promptfoo:Promptfoo",
+    "hub": "hyperalign_dspy.export.hub:Hub",
+}
 TASKS: Mapping[str, str] = {
     "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
     "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",

@@ -3,12 +3,14 @@
 The instruction (and what is known, field by field) is the system message, demonstrations and samples are earlier turns,
 the last input is the last user turn, and the answer is the raw text. Several output fields or lists are asked for as
 one JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
+
+A user's text stays a text: what a chat template or DSPy would read in it is taken apart by a space, and so is a line
+that begins like a field where a message has fields.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_origin
 
@@ -17,11 +19,13 @@ from dspy.adapters import Adapter
 from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
+from hyperalign_dspy.adapters.lines import from_json, from_lines
+from hyperalign_dspy.markers import neutral, without_labels
+
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
 SENTENCE = (1, 22)
 # Held to a schema, a small model says one thing over and over unless repeating costs something.
 FREQUENCY_PENALTY = 0.6
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 
 
 class TurnsAdapter(Adapter):
@@ -88,6 +92,8 @@ class TurnsAdapter(Adapter):
         del prefix, suffix
         given = [(name, inputs[name]) for name in signature.input_fields if inputs.get(name)]
         given = [(name, value) for name, value in given if not isinstance(value, History)]
+        labels = _labels(signature) if len(given) > 1 or is_structured(signature) else ()
+        given = [(name, _harmless(value, labels)) for name, value in given]
         parts = [_labelled(name, value) for name, value in given[:-1]]
         parts += [_plain(value) for _, value in given[-1:]]
         if main_request and is_structured(signature):
@@ -99,7 +105,7 @@ class TurnsAdapter(Adapter):
     ) -> str:
         """The answer as the model itself should give it: raw text, or one JSON object."""
         del missing_field_message
-        values = {name: outputs[name] for name in signature.output_fields if outputs.get(name)}
+        values = {name: _harmless(outputs[name]) for name in signature.output_fields if outputs.get(name)}
         if is_structured(signature):
             return json.dumps(values, ensure_ascii=False)
         return "\n".join(_plain(value) for value in values.values())
@@ -112,7 +118,7 @@ class TurnsAdapter(Adapter):
         """
         if not is_structured(signature):
             return {next(iter(signature.output_fields)): self._require(signature, completion.strip())}
-        read = _from_json if completion.lstrip().startswith("{") else _from_lines
+        read = from_json if completion.lstrip().startswith("{") else from_lines
         found = read(completion, list(signature.output_fields))
         return (
             {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()}
@@ -151,38 +157,27 @@ def _is_list(field: Any) -> bool:
     return get_origin(field.annotation) is list or field.annotation is list
 
 
+def _labels(signature: Any) -> tuple[str, ...]:
+    """What fields begin with in a message of this signature."""
+    return (*map(_label, signature.input_fields), *(name.capitalize() for name in signature.output_fields))
+
+
+def _harmless(value: Any, labels: Sequence[str] = ()) -> Any:
+    """A value whose texts cannot become a turn or one of the fields with these labels."""
+    if isinstance(value, (list, tuple)):
+        return [_harmless(item, labels) for item in value]
+    return without_labels(neutral(str(value)), labels)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
 def _plain(value: Any) -> str:
     return "\n\n".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _labelled(name: str, value: Any) -> str:
-    label = name.replace("_", " ").capitalize()
     if isinstance(value, (list, tuple)):
-        return f"{label}:\n" + "\n".join(f"- {item}" for item in value)
-    return f"{label}: {value}"
-
-
-def _from_json(completion: str, names: Sequence[str]) -> dict[str, Any]:
-    """One JSON object; nothing of one that was cut, whose last sentence would be half a claim."""
-    try:
-        found = json.loads(completion)
-    except ValueError:
-        return {}
-    return {name: found[name] for name in names if found.get(name)} if isinstance(found, dict) else {}
-
-
-def _from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]:
-    """Lines under ``Name:`` headings; without any heading the lines are dealt to the fields in order."""
-    found: dict[str, list[str]] = {name: [] for name in names}
-    current = ""
-    loose: list[str] = []
-    for raw in completion.splitlines():
-        line = _BULLET.sub("", raw).strip(" *#")
-        head, colon, rest = line.partition(":")
-        if colon and head.strip(' *"').lower() in found:
-            current, line = head.strip(' *"').lower(), rest.strip()
-        if line:
-            (found[current] if current else loose).append(line)
-    for place, line in enumerate(loose):
-        found[names[place % len(names)]].append(line)
-    return {name: lines for name, lines in found.items() if lines}
+        return f"{_label(name)}:\n" + "\n".join(f"- {item}" for item in value)
+    return f"{_label(name)}: {value}"

@@ -14,6 +14,7 @@ from hyperalign_dspy.cli.common import (
     command_of,
     data_options,
     emit,
+    frozen_folder,
     json_option,
     limit_options,
     limits_of,
@@ -112,7 +113,6 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
 def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     """Replay searchers on a score TABLE: true gain on sealed users against calls. Calls no model."""
     quiet()
-    from hyperalign_dspy.registry import unknown
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
     from hyperalign_dspy.search.compare import compare
     from hyperalign_dspy.search.replay import SEARCHERS
@@ -121,9 +121,6 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.types import Cost
 
     names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
-    for name in names:
-        if name not in SEARCHERS:
-            raise unknown("searcher", name, SEARCHERS)
     scores = read_table(table)
     with following(given["display"]) as watcher:
         found = asdict(
@@ -205,3 +202,28 @@ def overhead_command(calls: int, as_json: bool) -> None:
     say(f"a record of {calls:,} calls")
     found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}, "resumed": asdict(resumed(calls))}
     emit({"schema": "hyperalign/overhead/1", **found}, overhead_words(found), as_json=as_json)
+
+
+@bench_command.command("serving")
+@click.argument("target", default="authorship", metavar="NAME|PATH")
+@model_option
+@click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Runs of each, in turn.")
+@click.option("--latency", default=50, show_default=True, type=click.IntRange(0), help="Milliseconds the model takes.")
+@shelf_option
+@json_option
+def serving_command(target: str, model: str, runs: int, latency: int, as_json: bool) -> None:
+    """What a frozen program costs at run time beside a bare openai client, against a server on this machine."""
+    quiet()
+    from hyperalign_dspy.export.overhead import loading, serving
+    from hyperalign_dspy.report.bench import serving_words
+    from hyperalign_dspy.shelf.frozen import load_frozen
+
+    frozen = load_frozen(frozen_folder(target, model))
+    say("fresh processes")
+    loaded = asdict(loading(frozen))
+    rows = []
+    for milliseconds in dict.fromkeys((0, latency)):
+        say(f"{runs} runs, {milliseconds} ms a call")
+        rows.append(asdict(serving(frozen, runs, milliseconds / 1000)))
+    found = {"loading": loaded, "serving": rows}
+    emit({"schema": "hyperalign/serving/1", **found}, serving_words(found), as_json=as_json)

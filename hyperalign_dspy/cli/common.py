@@ -207,6 +207,15 @@ def same_weights(manifest: Mapping[str, Any], model: str) -> None:
         say(f"{model} is not what this program was measured on; its figures say nothing about this one.")
 
 
+def frozen_folder(target: str, model: str) -> Path:
+    """Where a frozen program lies: a folder that holds one, or a program's name on the shelf, for a model."""
+    from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.shelf.frozen import find_frozen
+
+    here = Path(target)
+    return here if (here / "manifest.json").is_file() else find_frozen(target, slug(model))
+
+
 def megabytes(watcher: Watcher) -> Callable[[int, int], None]:
     """Shows a transfer of so many bytes as the phase "weights (MB)"."""
     return lambda done, total: watcher.step("weights (MB)", done // 10**6, total // 10**6, Cost())

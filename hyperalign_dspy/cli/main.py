@@ -9,20 +9,26 @@ import sys
 
 import click
 
-from hyperalign_dspy.errors import HyperalignError
+from hyperalign_dspy.errors import HyperalignError, MissingFolder, ModelError
 
 # name -> (module, one line). Static, so that --help imports no command.
 COMMANDS = {
     "compile": ("compile", "Search for a better program, prove it on sealed users, and freeze it."),
     "run": ("run", "Write with a program as the author of some samples would."),
     "eval": ("evaluate", "Measure a frozen program on a corpus, beside its controls."),
+    "port": ("port", "Take a frozen program to another model."),
+    "matrix": ("matrix", "Measure every frozen program on every model."),
     "freeze": ("shelf", "Put what a run ended with on the shelf."),
     "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
+    "verify": ("verify", "Check that a frozen program is what it claims to be."),
+    "export": ("export", "A frozen program as messages, a script, or for another tool."),
+    "card": ("card", "Write a frozen program's card, or a README's tables, again from its manifest."),
     "runs": ("runs", "List, show, resume, confirm or remove runs."),
     "worker": ("worker", "Make calls of a run that another process leads, from this machine or another."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
+    "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
     "models": ("models", "List, pull, locate or check models."),
     "bench": ("bench", "Try the statistics on simulated runs of which the truth is known."),
     "init": ("init", "Start a program and a recipe of your own."),
@@ -69,23 +75,38 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except HyperalignError as error:
-        click.echo(f"\n{error.message}", err=True)
-        if error.fix:
-            click.echo(error.fix, err=True)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise
-        where = f" {error.filename}" if error.filename else ""
-        click.echo(f"\nCannot write{where}: {error.strerror}.", err=True)
-        click.echo("Free some room, or go to a folder that you may write; the same command then goes on.", err=True)
-        sys.exit(3)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. The same command goes on where this stopped.", err=True)
         # Calls in flight would keep the process for seconds; what is recorded is on disk already.
         sys.stderr.flush()
         os._exit(130)
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        click.echo(f"\n{known.message}", err=True)
+        if known.fix:
+            click.echo(known.fix, err=True)
+        sys.exit(known.exit_code)
+
+
+def _known(error: Exception) -> HyperalignError | None:
+    """What a user can act on; None of a mistake in this package, which keeps its traceback."""
+    if isinstance(error, HyperalignError):
+        return error
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f" {error.filename}" if error.filename else ""
+        return MissingFolder(
+            f"Cannot write{where}: {error.strerror}.",
+            fix="Free some room, or go to a folder that you may write; the same command then goes on.",
+        )
+    if type(error).__module__.startswith("dspy."):
+        # Whoever raised it has imported all this already.
+        from hyperalign_dspy.lm.causes import unwrap
+
+        cause = unwrap(error)
+        return cause if isinstance(cause, HyperalignError) else ModelError(f"{type(cause).__name__}: {cause}")
+    return None
 
 
 def _read_env() -> None:

@@ -70,7 +70,6 @@ def check(model: str, as_json: bool) -> None:
     import dspy
 
     from hyperalign_dspy.adapters import adapter
-    from hyperalign_dspy.lm.causes import unwrap
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.lm.models import LOCAL, weights_path
@@ -81,13 +80,8 @@ def check(model: str, as_json: bool) -> None:
     if model == LOCAL:
         check_hash(weights_path())
     ledger, start = Ledger(), time.monotonic()
-    try:
-        with dspy.context(
-            lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True
-        ):
-            text = dspy.Predict("question -> answer")(question="Say hello in one sentence.").answer
-    except Exception as error:
-        raise unwrap(error) from error
+    with dspy.context(lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True):
+        text = dspy.Predict("question -> answer")(question="Say hello in one sentence.").answer
     seconds, cost = time.monotonic() - start, ledger.cost()
     plain = {
         "schema": "hyperalign/check/1",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hyperalign_dspy.cli.common import emit, json_option, quiet, say
+from hyperalign_dspy.errors import UsageError
 
 
 @click.command("report")
@@ -28,6 +29,8 @@ def report_command(run: str, out: Path | None, show: bool, as_json: bool) -> Non
     from hyperalign_dspy.shelf.files import write_text
 
     found = find_run(run)
+    if found.result and "confirmation" not in found.result:
+        raise UsageError(f"{found.run_id} is a matrix.", fix="Its picture: hyperalign matrix with --svg FILE")
     path = (out or found.path("report.html")).absolute()
     write_text(path, run_page(Story(found)))
     if show and click.launch(str(path)):

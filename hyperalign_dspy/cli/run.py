@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,61 +9,111 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, ready, same_weights, say, shelf_option
+from hyperalign_dspy.cli.common import (
+    emit,
+    json_option,
+    model_option,
+    prices_of,
+    quiet,
+    ready,
+    same_weights,
+    say,
+    shelf_option,
+)
 from hyperalign_dspy.cli.progress import following
-
-NOTABLE = 6
+from hyperalign_dspy.cli.screen import answer_of, show_written, words_of
+from hyperalign_dspy.errors import UsageError
 
 
 @click.command("run")
 @click.argument("program", default="authorship")
 @model_option
-@click.option(
-    "--samples",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="A text file, a folder of them, or JSONL.",
-)
-@click.option("--request", required=True, help="What is to be written; - reads it from standard input.")
+@click.option("--user", help="Somebody with a profile (see `hyperalign profile`): nothing known is inferred again.")
+@click.option("--samples", type=click.Path(path_type=Path), help="A text file, a folder of them, or JSONL.")
+@click.option("--request", help="What is to be written; - reads it from standard input.")
+@click.option("--requests", type=click.Path(path_type=Path), help="Many requests: JSONL with user or samples, request.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the answers to --requests go.")
 @click.option("--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json.")
 @click.option("--max-tokens", type=click.IntRange(8), help="The longest text, instead of the program's own.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another text.")
 @shelf_option
 @json_option
-def run_command(program: str, model: str, samples: Path, as_json: bool, **given: Any) -> None:
-    """Print the hypotheses about the author of some SAMPLES, and a text that they might have written.
+def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+    """Print the hypotheses about a USER, or about the author of some SAMPLES, and a text that they might have written.
 
-    With the frozen program for the model where there is one, else with the program's baseline.
+    With the frozen program for the model where there is one, else with the program's baseline. The answers to many
+    --requests go to a file, in their order; the same command goes on where it was cut off.
     """
     quiet()
+    _check_options(given)
+    if given["requests"]:
+        _answer_many(program, model, given, as_json=as_json)
+        return
     import dspy
 
     from hyperalign_dspy.data.load import read_samples
-    from hyperalign_dspy.lm.causes import unwrap
     from hyperalign_dspy.lm.connect import connect
+    from hyperalign_dspy.shelf.hypotheses import read_hypotheses
+    from hyperalign_dspy.shelf.profiles import Profile
 
-    texts = read_samples(samples)
-    known = _edited(given["hypotheses"])
+    profile = Profile.load(given["user"]) if given["user"] else None
+    samples = list(profile.samples if profile else read_samples(given["samples"]))
+    known = read_hypotheses(given["hypotheses"]) if given["hypotheses"] else None
     request = sys.stdin.read() if given["request"] == "-" else given["request"]
+    if not request.strip():
+        raise UsageError("The request is empty.", fix='Say what is to be written: --request "...".')
+    module = _module(program, model, given["max_tokens"])
     with following(None) as watcher:
         ready(model, watcher)
+        lm = connect(model)
+        with dspy.context(lm=lm, disable_history=True):
+            if profile and known is None:
+                known = profile.hypotheses(module, program, model)
+    call = {"samples": samples, "request": request, "hypotheses": known, "seed": given["seed"]}
+    with dspy.context(lm=lm, disable_history=True):
+        if sys.stdout.isatty() and not as_json:
+            show_written(module, call)
+        else:
+            answer = answer_of(module(**call))
+            emit(answer, words_of(answer), as_json=as_json)
+
+
+def _check_options(given: dict[str, Any]) -> None:
+    one = [name for name in ("request", "user", "samples", "hypotheses") if given[name] is not None]
+    if given["requests"]:
+        if one:
+            raise click.UsageError(f"--requests says of every line what --{one[0]} would: give one of them.")
+        if not given["out"]:
+            raise click.UsageError("Say where the answers go: --out FILE")
+        return
+    if given["out"]:
+        raise click.UsageError("--out is for the answers to --requests.")
+    if given["request"] is None:
+        raise click.UsageError('Say what is to be written: --request "..."')
+    if (given["user"] is None) == (given["samples"] is None):
+        raise click.UsageError("Say who is to be written as: --user NAME or --samples PATH, one of them.")
+
+
+def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
+    from hyperalign_dspy.batch.answers import Batch, answer_all
+    from hyperalign_dspy.batch.lines import read_lines
+    from hyperalign_dspy.errors import TooManyFailures
+
+    lines = read_lines(given["requests"], given["seed"])
     module = _module(program, model, given["max_tokens"])
-    try:
-        with dspy.context(lm=connect(model), disable_history=True):
-            written = module(samples=list(texts), request=request, hypotheses=known, seed=given["seed"])
-    except Exception as error:
-        raise unwrap(error) from error
-    answer = {
-        "schema": "hyperalign/text/1",
-        "text": written.text,
-        "drafts": written.drafts,
-        "hypotheses": [asdict(h) for h in written.hypotheses],
-    }
-    emit(answer, _words(answer), as_json=as_json)
+    with following(None) as watcher:
+        ready(model, watcher)
+        tally = answer_all(Batch(lines, module, program, model, given["out"]), prices_of(), watcher)
+    answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(tally)}
+    emit(answer, str(given["out"]), as_json=as_json)
+    if tally.failed:
+        raise TooManyFailures(
+            f"{tally.failed} of {tally.lines} requests have no answer; their lines say why.",
+            fix="The same command asks for these again; where an answer could not be read, another seed gives another.",
+        )
 
 
 def _module(program: str, model: str, max_tokens: int | None) -> Any:
-    from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.shelf.configure import Configuration, adjust, build
     from hyperalign_dspy.shelf.frozen import load_frozen
@@ -88,26 +137,3 @@ def _module(program: str, model: str, max_tokens: int | None) -> Any:
     if max_tokens:
         adjust(module, {"max_tokens": max_tokens})
     return module
-
-
-def _edited(path: Path | None) -> list[Any] | None:
-    from hyperalign_dspy.errors import DataError
-    from hyperalign_dspy.types import Hypothesis
-
-    if path is None:
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return [Hypothesis(**row) for row in (found["hypotheses"] if isinstance(found, dict) else found)]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} holds no hypotheses: {error}.",
-            fix="Write them with `hyperalign run ... --json > FILE`, edit or strike some, and give FILE.",
-        ) from error
-
-
-def _words(answer: dict[str, Any]) -> str:
-    inferred = [h for h in answer["hypotheses"] if h["kind"] == "inferred"]
-    measured = [h for h in answer["hypotheses"] if h["kind"] == "measured" and h["direction"] != "same"][:NOTABLE]
-    lines = [f"  {h['facet']:14} {h['text']}" for h in [*inferred, *measured]]
-    return "\n".join(["Hypotheses", *lines, "", "Text", answer["text"]])

@@ -34,8 +34,10 @@ def list_(as_json: bool) -> None:
 @json_option
 def show(run: str, as_json: bool) -> None:
     """The table and verdict of a finished RUN, or how far it is."""
+    from hyperalign_dspy.report.matrix import matrix_table
     from hyperalign_dspy.report.table import result_table
     from hyperalign_dspy.report.words import money
+    from hyperalign_dspy.search.matrix import SCHEMA as MATRIX
     from hyperalign_dspy.search.runs import find_run
 
     found = find_run(run)
@@ -50,7 +52,8 @@ def show(run: str, as_json: bool) -> None:
             as_json=as_json,
         )
         return
-    emit(result, result_table(result), as_json=as_json)
+    table = matrix_table if result["schema"] == MATRIX else result_table
+    emit(result, table(result), as_json=as_json)
 
 
 @runs_command.command("resume")
@@ -105,8 +108,14 @@ def remove(run: str, as_json: bool) -> None:
 def _again(run: Any, more: list[str], *, as_json: bool) -> None:
     """Give a run's own command once more."""
     from hyperalign_dspy.cli.main import cli
+    from hyperalign_dspy.errors import UsageError
 
     command = list(run.plan["command"])
+    if not command:
+        raise UsageError(
+            f"The run {run.run_id} was begun from Python, not by a command.",
+            fix="Call it there again as it was: it goes on where it stopped.",
+        )
     say("hyperalign " + shlex.join(command))
     expected = [*more, "--expect", run.run_id, *(["--json"] if as_json else [])]
     cli.main([*command, *expected], standalone_mode=False)
@@ -114,7 +123,8 @@ def _again(run: Any, more: list[str], *, as_json: bool) -> None:
 
 def _summary(run: Any) -> dict[str, Any]:
     plan, result = run.plan, run.result
-    state = result["confirmation"]["verdict"] if result else "not done"
+    # A matrix has no verdict.
+    state = result.get("confirmation", {}).get("verdict", "measured") if result else "not done"
     # A result of an earlier version says nothing of money.
     cost = {"calls": result["cost"]["calls"], "money": result["cost"].get("money", 0.0)} if result else _so_far(run)
     return {"run": run.run_id, "model": plan["model"], "corpus": plan["source"], "state": state, **cost}

@@ -95,8 +95,11 @@ def read_samples(source: Path) -> tuple[Sample, ...]:
     elif source.suffix.lower() in READERS:
         rows = list(read_rows(source))
         names = _found(rows[0] if rows else {}, Columns(), ("text",), str(source))
-        request = next((n for n in USUAL["request"] if rows and n in rows[0]), "")
-        found = [Sample(str(r[names["text"]]).strip(), str(r.get(request) or "")) for r in rows]
+        request = next((n for n in USUAL["request"] if any(n in row for row in rows)), "")
+        for number, row in enumerate(rows, 1):
+            if names["text"] not in row:
+                raise DataError(f"Row {number} of {source} has no {names['text']!r}.", fix="Give it one, or delete it.")
+        found = [Sample(_string(row[names["text"]]), str(row.get(request) or "")) for row in rows]
     else:
         found = [Sample(_decoded(source).strip())] if source.is_file() else []
     found = [sample for sample in found if sample.text]

@@ -12,9 +12,11 @@ from typing import Any
 
 import dspy
 from dspy.lm15 import Request, Response
+from dspy.utils.exceptions import LMError
 
-from hyperalign_dspy.errors import MissingKey, UsageError
+from hyperalign_dspy.errors import MissingKey, ModelError, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.listening import Tell, listener
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.messages import key_of
 from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
@@ -52,11 +54,12 @@ class RemoteEngine:
         self.supported_params = frozenset(self._lm.supported_params)
 
     def complete(self, request: Request) -> Response:
-        """The provider's answer. Raises: see `Patience.through`."""
+        """The provider's answer, told to whoever listens. Raises: see `Patience.through`."""
 
         def send() -> Response:
             with dspy.context(disable_history=True):
-                return self._lm(request)
+                tell = listener()
+                return _told(self._lm, request, tell) if tell else self._lm(request)
 
         return self._patience.through(send, key_of(self._model, request))
 
@@ -76,7 +79,7 @@ def connect(
     temperature: float | None = None,
     around: Callable[[Any, str], Any] = lambda engine, model: engine,
 ) -> Any:
-    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:delay=MS]``, or ``provider/name``.
+    """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:NAME|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
     ``around`` puts something between the ledger and the engine.
@@ -156,13 +159,41 @@ def engine_of(model: str, ledger: Ledger) -> Any:
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
     if model.split(":", maxsplit=1)[0] == SCRIPTED:
-        return ScriptedEngine(delay=_delay(model))
+        name, delay = _script(model)
+        return ScriptedEngine(delay=delay, name=name)
     return RemoteEngine(model, ledger.patience(provider_of(model)))
 
 
-def _delay(model: str) -> float:
+def _told(lm: Any, request: Request, tell: Tell) -> Response:
+    """An answer whose pieces are told as they come.
+
+    Raises:
+        ModelError: it broke off after some were told. To ask again would tell the beginning twice.
+    """
+    streamed = dspy.streamify(lambda: dspy.Prediction(response=lm(request)), async_streaming=False)
+    heard = False
+    try:
+        for event in streamed():
+            if isinstance(event, dspy.Prediction):
+                response: Response = event.response
+                return response
+            for choice in getattr(event, "choices", ()):
+                if piece := choice.delta.content:
+                    heard = True
+                    tell(piece)
+    except LMError as error:
+        if heard:
+            raise ModelError(f"The answer broke off: {error}", fix="Give the command again.") from error
+        raise
+    raise ModelError("The provider's answer has no end.")
+
+
+def _script(model: str) -> tuple[str, float]:
+    """Which scripted model it is, and how many seconds it takes: other names have other answers."""
     option = model.partition(":")[2]
-    match = re.fullmatch(r"(?:delay=(\d+))?", option)
+    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]\w*))?", option)
     if not match:
-        raise UsageError(f"{model!r} is no scripted model.", fix="scripted, or scripted:delay=MILLISECONDS")
-    return int(match[1] or 0) / 1000
+        raise UsageError(
+            f"{model!r} is no scripted model.", fix="scripted, scripted:NAME or scripted:delay=MILLISECONDS"
+        )
+    return match[2] or SCRIPTED, int(match[1] or 0) / 1000

@@ -25,9 +25,11 @@ from dspy.lm15 import (
 )
 
 from hyperalign_dspy.errors import BadWeights, MissingWeights
+from hyperalign_dspy.lm.listening import Tell, listener
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 from hyperalign_dspy.lm.models import local_path
 from hyperalign_dspy.lm.siblings import expected
+from hyperalign_dspy.markers import neutral
 
 SLOTS = 8
 CONTEXT = 4096  # tokens a slot
@@ -89,7 +91,7 @@ class LocalEngine:
 
     def _ask(self, request: Request, count: int) -> list[Response]:
         body = {**_body(request), "n": count, "stream": True, "stream_options": {"include_usage": True}}
-        gathered = _Gathered(self.model, count)
+        gathered = _Gathered(self.model, count, listener())
         server = _server(str(self.path))
         gate = _Gate()
         try:
@@ -122,8 +124,8 @@ class _Gate:
 class _Gathered:
     """The pieces of all siblings of one request, as they come."""
 
-    def __init__(self, model: str, count: int) -> None:
-        self.model = model
+    def __init__(self, model: str, count: int, tell: Tell | None) -> None:
+        self.model, self._tell = model, tell
         self.texts = [""] * count
         self.reasons = ["stop"] * count
         self.usages: list[dict[str, Any]] = [{}] * count
@@ -151,7 +153,10 @@ class _Gathered:
 
     def _piece(self, choice: dict[str, Any]) -> None:
         place = int(choice["index"])
-        self.texts[place] += (choice.get("delta") or {}).get("content") or ""
+        piece = (choice.get("delta") or {}).get("content") or ""
+        self.texts[place] += piece
+        if self._tell and piece and place == 0:
+            self._tell(piece)
         if choice.get("finish_reason"):
             self.reasons[place] = choice["finish_reason"]
             self._done.append(place)
@@ -184,11 +189,6 @@ def _held_to(response_format: dict[str, Any]) -> dict[str, Any]:
     schema = response_format.get("schema") or response_format["json_schema"]["schema"]
     compact = {**schema, "x-guidance": {"whitespace_flexible": False}}
     return {"grammar": runtime.json_schema_to_grammar(compact)}
-
-
-def neutral(text: str) -> str:
-    """Text that cannot become a turn: chat templates spell their control tokens ``<|name|>``."""
-    return text.replace("<|", "< |").replace("|>", "| >")
 
 
 def _error(error: dict[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 from dspy.lm15 import Message, Request, Response, Usage
 
+from hyperalign_dspy.lm.listening import listener
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 
 SCRIPTED = "scripted"
@@ -22,15 +24,18 @@ rain road bread window letter morning lamp river hand quiet?  really!  perhaps, 
 
 
 class ScriptedEngine:
-    """Deterministic words, or what ``answer`` returns; a JSON schema is obeyed. ``calls`` counts the calls."""
+    """Deterministic words, or what ``answer`` returns; a JSON schema is obeyed. ``calls`` counts the calls;
+    another ``name`` gives other words."""
 
     supports_response_schema = True
     supported_params = frozenset({"temperature", "max_tokens", "seed", "response_format", "stop", "top_p"})
     concurrency = 4
 
-    def __init__(self, answer: Callable[[Request], str] | None = None, delay: float = 0.0) -> None:
+    def __init__(
+        self, answer: Callable[[Request], str] | None = None, delay: float = 0.0, name: str = SCRIPTED
+    ) -> None:
         self.calls = 0
-        self._answer, self._delay = answer, delay
+        self._answer, self._delay, self._name = answer, delay, name
         self._lock = threading.Lock()
 
     def complete(self, request: Request) -> Response:
@@ -38,7 +43,10 @@ class ScriptedEngine:
         with self._lock:
             self.calls += 1
         time.sleep(self._delay)
-        text = self._answer(request) if self._answer else _scripted(request)
+        text = self._answer(request) if self._answer else _scripted(request, self._name)
+        if tell := listener():
+            for piece in re.findall(r"\s*\S+|\s+", text):
+                tell(piece)
         asked = sum(len(m["content"].split()) for m in messages_of(request))
         return Response(
             id=None,
@@ -52,17 +60,17 @@ class ScriptedEngine:
         """Nothing to close."""
 
     def dump_state(self) -> dict[str, Any]:
-        """The delay."""
-        return {"delay": self._delay}
+        """The delay and the name."""
+        return {"delay": self._delay, "name": self._name}
 
     @classmethod
     def load_state(cls, state: dict[str, Any]) -> ScriptedEngine:
         """From a saved state."""
-        return cls(delay=float(state.get("delay", 0.0)))
+        return cls(delay=float(state.get("delay", 0.0)), name=state.get("name", SCRIPTED))
 
 
-def _scripted(request: Request) -> str:
-    digest = hashlib.sha256(key_of("scripted", request).encode()).digest()
+def _scripted(request: Request, name: str) -> str:
+    digest = hashlib.sha256(key_of(name, request).encode()).digest()
     rng = random.Random(int.from_bytes(digest[:8], "big"))
     config = config_of(request)
     schema = config.get("response_format")

@@ -9,13 +9,11 @@ from typing import Any, Literal
 import dspy
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.modules.infer import as_sample, cut, speaking
+from hyperalign_dspy.modules.infer import TOKENS_PER_SENTENCE, as_sample, cut, speaking
 from hyperalign_dspy.modules.settings import Bounded, SettingsParameter
 from hyperalign_dspy.signatures import AnswerRequest, SupposeAsker, WeighRequest
 from hyperalign_dspy.types import Sample
 
-# Room for one listed sentence and its JSON, in tokens.
-_TOKENS_PER_SENTENCE = 64
 # What each listed sentence begins with, where the model can be held to it.
 OPENINGS = {
     "person": "This is a",
@@ -88,7 +86,7 @@ class Deliberate(dspy.Module):
         settings = self.settings.value
         known = [f"{name}: {value}" for name, value in (attributes or {}).items()]
         inferred = list(hypotheses) if hypotheses is not None else self._supposed(request, known, samples)
-        told = _told(known, inferred, settings.known)
+        told = heard(known, inferred, settings.known)
         weighed = self._weighed(request, told) if settings.deliberate else []
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens, "seed": seed}
         with speaking(settings.adapter, 1):
@@ -99,7 +97,7 @@ class Deliberate(dspy.Module):
         """predictor -> what it is called with under these settings, by names; who is not called is left out."""
         settings = self.settings.value
         inferring = settings.known in ("hypotheses", "both")
-        told = _told(["{{attributes}}"], ["{{person}}", "{{purpose}}"], settings.known)
+        told = heard(["{{attributes}}"], ["{{person}}", "{{purpose}}"], settings.known)
         found: dict[str, dict[str, Any]] = {}
         if inferring:
             found["suppose"] = {"samples": [], "attributes": ["{{attributes}}"], "request": "{{request}}"}
@@ -122,14 +120,15 @@ class Deliberate(dspy.Module):
     def _asked(self, predictor: Any, **inputs: Any) -> list[str]:
         """One sentence for each list that a predictor answers with."""
         names = list(predictor.signature.output_fields)
-        config = {"temperature": 0.0, "max_tokens": _TOKENS_PER_SENTENCE * len(names)}
+        config = {"temperature": 0.0, "max_tokens": TOKENS_PER_SENTENCE * len(names)}
         with speaking(self.settings.value.adapter, 1, OPENINGS):
             answer = predictor(**inputs, config=config)
         found = [getattr(answer, name, None) or [] for name in names]
         return [" ".join(str(said).split()) for listed in found for said in listed[:1]]
 
 
-def _told(known: Sequence[str], inferred: Sequence[str], choice: str) -> list[str]:
+def heard(known: Sequence[str], inferred: Sequence[str], choice: str) -> list[str]:
+    """What the answer is told of who asks."""
     return {
         "nothing": [],
         "attributes": list(known),

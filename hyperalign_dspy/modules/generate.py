@@ -12,7 +12,7 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.siblings import siblings
 from hyperalign_dspy.metrics.measured import reward
 from hyperalign_dspy.modules.infer import as_sample, cut, speaking
-from hyperalign_dspy.modules.settings import Settings, SettingsParameter
+from hyperalign_dspy.modules.settings import Settings, SettingsParameter, Told
 from hyperalign_dspy.signatures import WriteAs
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
@@ -58,7 +58,7 @@ class Generate(dspy.Module):
         inferred = [Hypothesis(f"{{{{{facet} hypothesis}}}}", facet) for facet in FACETS] * settings.hypotheses
         measured = Hypothesis("{{measured hypothesis}}", "style", "measured", value=NOTABLE)
         samples = [Sample(f"{{{{sample {n}}}}}", f"{{{{request {n}}}}}") for n in range(1, settings.samples + 1)]
-        known = told([*inferred, *[measured] * len(inferred)], settings)
+        known = told([*inferred, *[measured] * len(inferred)], settings.told, 3 * settings.hypotheses)
         return {"write": {"hypotheses": known, "samples": shown(samples, settings), "request": "{{request}}"}}
 
     def _drafts(
@@ -69,7 +69,7 @@ class Generate(dspy.Module):
         seed: int,
     ) -> list[str]:
         settings = self.settings.value
-        known = told(hypotheses, settings)
+        known = told(hypotheses, settings.told, 3 * settings.hypotheses)
         earlier = shown(samples, settings)
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
         # Greedy drafts would all be the same text.
@@ -84,21 +84,17 @@ class Generate(dspy.Module):
         return drafts
 
 
-def told(hypotheses: Sequence[Hypothesis], settings: Settings) -> list[str]:
-    """The hypotheses that the prompt holds, as sentences: the inferred, the most notable measured, both or none."""
+def told(hypotheses: Sequence[Hypothesis], choice: Told, most: int) -> list[str]:
+    """The hypotheses that the prompt holds, as sentences: the inferred, ``most`` of the most notable measured, both or
+    none.
+    """
     inferred = [h.text for h in hypotheses if h.kind == "inferred"]
-    measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= NOTABLE]
-    count = 3 * settings.hypotheses
-    return {
-        "inferred": inferred,
-        "measured": measured[:count],
-        "both": inferred + measured[:count],
-        "none": [],
-    }[settings.told]
+    measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= NOTABLE][:most]
+    return {"inferred": inferred, "measured": measured, "both": inferred + measured, "none": []}[choice]
 
 
 def shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
-    """The first samples as earlier turns, each after the request that it answers."""
-    chosen = [as_sample(sample) for sample in samples][: settings.samples]
+    """The first samples as earlier turns, each after the request that it answers; a blank one is no turn."""
+    chosen = [sample for sample in map(as_sample, samples) if sample.text.strip()][: settings.samples]
     pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]
     return turns(pairs, asked="request", answered="text")

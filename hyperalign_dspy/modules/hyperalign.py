@@ -9,7 +9,7 @@ import dspy
 
 from hyperalign_dspy.metrics.measured import Background
 from hyperalign_dspy.modules.generate import Generate
-from hyperalign_dspy.modules.infer import BackgroundParameter, Infer, bundled_background
+from hyperalign_dspy.modules.infer import BackgroundParameter, Infer
 from hyperalign_dspy.modules.settings import Settings, SettingsParameter
 from hyperalign_dspy.types import Hypothesis, Sample
 
@@ -29,7 +29,7 @@ class HyPerAlign(dspy.Module):
     def __init__(self, settings: Settings | None = None, background: Background | None = None) -> None:
         super().__init__()
         self.settings = SettingsParameter(settings or Settings())
-        self.background = BackgroundParameter(background or bundled_background())
+        self.background = BackgroundParameter(background)
         self.infer = Infer(self.settings, self.background)
         self.generate = Generate(self.settings)
 

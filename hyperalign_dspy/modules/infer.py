@@ -11,7 +11,6 @@ from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.adapters import adapter
 from hyperalign_dspy.adapters.turns import TurnsAdapter
-from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses
 from hyperalign_dspy.modules.settings import Settings, SettingsParameter
@@ -20,16 +19,28 @@ from hyperalign_dspy.signatures import InferHypotheses
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to some 30 words.
-_TOKENS_PER_SENTENCE = 64
+TOKENS_PER_SENTENCE = 64
 # What a hypothesis of each facet begins with, where the model can be held to it.
 OPENINGS = {"style": "Writes in a", "personality": "Seems to be", "communication": "Speaks to the reader in a"}
 
 
 class BackgroundParameter(Parameter):
-    """How others write, kept with the program: what "3 times as often as others" is measured against."""
+    """How others write, kept with the program: what "3 times as often as others" is measured against.
 
-    def __init__(self, value: Background) -> None:
-        self.value = value
+    Without a value it is the bundled corpus', measured on first use: a program that is loaded brings its own.
+    """
+
+    def __init__(self, value: Background | None = None) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> Background:
+        """The means and spreads."""
+        return self._value or bundled_background()
+
+    @value.setter
+    def value(self, value: Background) -> None:
+        self._value = value
 
     def reset(self) -> None:
         """DSPy's optimisers reset what they are about to learn; this is not learned by them, so it stays."""
@@ -41,7 +52,7 @@ class BackgroundParameter(Parameter):
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take the means and spreads from plain data."""
-        self.value = Background.from_json(state)
+        self._value = Background.from_json(state)
 
 
 class Infer(dspy.Module):
@@ -56,7 +67,7 @@ class Infer(dspy.Module):
     ) -> None:
         super().__init__()
         self.settings = settings or SettingsParameter(Settings())
-        self.background = background or BackgroundParameter(bundled_background())
+        self.background = background or BackgroundParameter()
         self.read = dspy.Predict(InferHypotheses)
 
     def forward(self, samples: Sequence[Sample | str]) -> dspy.Prediction:
@@ -80,15 +91,28 @@ class Infer(dspy.Module):
             return {}
         return {"read": {"samples": [f"{{{{sample {n}}}}}" for n in range(1, settings.infer_samples + 1)]}}
 
+    def basis(self) -> dict[str, Any]:
+        """All that decides what is inferred besides the samples and the model, as plain data."""
+        settings = self.settings.value
+        if settings.told not in ("inferred", "both"):
+            return {"background": self.background.value.to_json()}
+        asked = ("adapter", "hypotheses", "infer_samples", "sample_words")
+        return {
+            "background": self.background.value.to_json(),
+            "settings": {name: getattr(settings, name) for name in asked},
+            "instruction": self.read.signature.instructions,
+            "demos": [dict(demo) for demo in self.read.demos],
+        }
+
     def _inferred(self, texts: Sequence[str], settings: Settings) -> list[Hypothesis]:
         shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
-        room = _TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
+        room = TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
         with speaking(settings.adapter, settings.hypotheses):
             answer = self.read(samples=shown, config={"temperature": 0.0, "max_tokens": room})
         claims = {
             claim: facet
             for facet in FACETS
-            for claim in _claims(getattr(answer, facet, None))[: settings.hypotheses]
+            for claim in claims_of(getattr(answer, facet, None))[: settings.hypotheses]
             if not claims_topic(claim, texts)
         }
         return [Hypothesis(claim, facet) for claim, facet in claims.items()]
@@ -100,12 +124,15 @@ def speaking(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> A
     ``items`` and ``openings`` are for an adapter that can hold a model to them: how many entries a listed answer has,
     and what those of a field begin with.
     """
-    if not name:
-        return dspy.context()
+    return dspy.context(adapter=speaker(name, items, openings)) if name else dspy.context()
+
+
+def speaker(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> Any:
+    """The named adapter, told of items and openings where it can hold a model to them."""
     chosen = adapter(name)
     if isinstance(chosen, TurnsAdapter):
         chosen.items, chosen.begin = items, dict(openings)
-    return dspy.context(adapter=chosen)
+    return chosen
 
 
 def as_sample(sample: Sample | str) -> Sample:
@@ -122,9 +149,13 @@ def cut(text: str, words: int) -> str:
 @cache
 def bundled_background() -> Background:
     """How the bundled corpus' users write, all together."""
+    # A frozen program is loaded without the corpus.
+    from hyperalign_dspy.data.voices import bundled_corpus
+
     return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)
 
 
-def _claims(value: Any) -> list[str]:
+def claims_of(value: Any) -> list[str]:
+    """The sentences of an answered list, or of one text, without blank ones."""
     values = value if isinstance(value, list) else [value] if value else []
     return [text for text in (" ".join(str(item).split()) for item in values) if text]

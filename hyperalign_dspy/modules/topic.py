@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_WORD = re.compile(r"[a-z]{5,}")
+_CONTENT_WORD = re.compile(r"[a-z]{5,}")
 
 # Words by which manners are described. They say how, even when the samples happen to hold them.
 _MANNERS = frozenset(
@@ -25,5 +25,5 @@ _MANNERS = frozenset(
 
 def claims_topic(claim: str, samples: Iterable[str]) -> bool:
     """Whether a claim speaks of what the samples are about: it shares a content word with them that names no manner."""
-    spoken = set(_WORD.findall(claim.lower())) - _MANNERS
-    return any(spoken & set(_WORD.findall(text.lower())) for text in samples)
+    spoken = set(_CONTENT_WORD.findall(claim.lower())) - _MANNERS
+    return any(spoken & set(_CONTENT_WORD.findall(text.lower())) for text in samples)

@@ -139,3 +139,27 @@ def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:
         f"{back['bytes_a_call'] / 1000:.2f} KB of memory each.",
     ]
     return "\n".join(lines)
+
+
+def serving_words(found: Mapping[str, Any]) -> str:
+    """What a frozen program costs at run time, beside a bare client."""
+    loaded = found["loading"]
+    lines = [
+        f"Loading, in {loaded['program']['n_users']} fresh processes: {estimate(loaded['program'], '.3f')} s beyond "
+        f"importing dspy, which takes {estimate(loaded['dspy'], '.2f')}; a bare openai client "
+        f"{estimate(loaded['bare'], '.2f')}.",
+    ]
+    header = ["a call takes", "calls", "bare, ms", "program, ms", "ratio", "script, ms", "ratio"]
+    rows = [
+        [
+            f"{1000 * row['latency']:.0f} ms",
+            str(row["calls"]),
+            *(estimate(row[name], ".1f") for name in ("bare", "program")),
+            estimate(row["program_ratio"], ".2f"),
+            estimate(row["script"], ".1f"),
+            estimate(row["script_ratio"], ".2f"),
+        ]
+        for row in found["serving"]
+    ]
+    n = found["serving"][0]["bare"]["n_users"]
+    return "\n".join([*lines, "", f"{n} runs of each, in turn [95% intervals]:", columns(header, rows)])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from hyperalign_dspy.report import markup, svg
+from hyperalign_dspy.report import markup, svg, view
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.story import UNKNOWN, Sample, Story
 from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
@@ -87,15 +87,13 @@ def _verdict(result: Mapping[str, Any]) -> str:
 
 
 def _confirmation(result: Mapping[str, Any]) -> str:
-    unit, rows = result["plan"]["unit"], result["confirmation"]["rows"]
-    dots = [_dot(row["name"], row["gap"], strong=row["name"] == COMPILED) for row in rows if row["name"] != EQUAL]
-    drawn = svg.intervals("Gap of every arm to baseline*", dots, f"gap to baseline*, {unit}")
+    rows = result["confirmation"]["rows"]
     header, cells = cells_of(result)
     bold = [place for place, row in enumerate(rows) if row["name"] == COMPILED]
     # Side by side they are wider than a page.
     split = header.index("calls")
     costs = [[row[0], *row[split:]] for row in cells[: len(rows)]]
-    risen = [_dot(row["name"], row["harm_rise"]) for row in rows if row["harm_rise"] and row["name"] != EQUAL]
+    risen = [view.dot(row["name"], row["harm_rise"]) for row in rows if row["harm_rise"] and row["name"] != EQUAL]
     rise = svg.intervals("Rise of harm of every arm over baseline*", risen, "rise of harm over baseline*")
     return markup.section(
         "Confirmation",
@@ -103,7 +101,7 @@ def _confirmation(result: Mapping[str, Any]) -> str:
             "Every arm wrote for the same requests of the same sealed users, once. Right of the line of 0 is better "
             "than baseline*; an interval that holds 0 shows no difference."
         ),
-        markup.figure(drawn, "Mean paired difference to baseline* with its 95% interval over users."),
+        markup.figure(view.draw_arms(result), "Mean paired difference to baseline* with its 95% interval over users."),
         markup.figure(rise, f"Harm: {result['facts'].get('harm', '')}. Left of 0 is better.") if risen else "",
         markup.table(_reading(result), header[:split], [row[:split] for row in cells], strong=bold),
         markup.table(_COSTS, ["", *header[split:]], costs, strong=bold),
@@ -128,7 +126,7 @@ def _margins(result: Mapping[str, Any]) -> str:
     margins = {row["name"]: found[row["name"]] for row in result["confirmation"]["rows"] if row["name"] in found}
     if not margins:
         return ""
-    dots = [_dot(name, gap) for name, (gap, _) in margins.items()]
+    dots = [view.dot(name, gap) for name, (gap, _) in margins.items()]
     rows = [[name, estimate(gap), estimate(wins, ".2f")] for name, (gap, wins) in margins.items()]
     drawn = svg.intervals("Margin of the compiled program over every control", dots, result["plan"]["unit"])
     return markup.section(
@@ -163,18 +161,14 @@ def _search(story: Story) -> str:
     visits = story.visits
     if not visits:
         return ""
-    points = [
-        svg.Point(place, visit["gap"], describe(visit["configuration"])) for place, visit in enumerate(visits, start=1)
-    ]
-    rows = [[f"{point.x:g}", f"{point.y:+.2f}", point.note] for point in points]
-    drawn = svg.climb("Value of every visit, in order", points, "visit", _counted("gap to the baseline", story.unit))
+    rows = [[str(n), f"{v['gap']:+.2f}", describe(v["configuration"])] for n, v in enumerate(visits, start=1)]
     return markup.section(
         "The search",
         markup.paragraph(
             "A visit is one configuration on one block of users that a search may see, against the baseline on the "
             "same requests. One block is few users: the best visit is partly luck, and so the confirmation is apart."
         ),
-        markup.figure(drawn, "A dot a visit; the line is the best so far."),
+        markup.figure(view.draw_visits(visits, story.unit), "A dot a visit; the line is the best so far."),
         _folded("Every visit", markup.table("Visits in order", ["visit", "gap", "changes to the baseline"], rows)),
         _standings(story.result),
     )
@@ -202,7 +196,7 @@ def _slots(story: Story) -> str:
             for name, e in candidates.items()
         ]
         drawing = svg.intervals(
-            f"Mean gap of visits by {slot}", dots, _counted("mean gap of its visits", story.unit), beside
+            f"Mean gap of visits by {slot}", dots, view.counted("mean gap of its visits", story.unit), beside
         )
         drawn.append(f"<h3>{escaped(slot)}</h3>\n{markup.figure(drawing)}")
     return markup.section(
@@ -346,8 +340,9 @@ def _onward(story: Story) -> str:
         lines.append(("measure it on other people's texts", f"hyperalign eval {name} --data FILE"))
         if story.result.get("pareto"):
             lines.append(("confirm another point of the Pareto set", f"hyperalign runs confirm {run} --point N"))
-    again = ("the command of this run", "hyperalign " + shlex.join(story.plan["command"]))
-    return markup.section("How to go on", markup.commands([*lines, again]))
+    if story.plan["command"]:
+        lines.append(("the command of this run", "hyperalign " + shlex.join(story.plan["command"])))
+    return markup.section("How to go on", markup.commands(lines))
 
 
 def _foot() -> str:
@@ -366,16 +361,8 @@ def _row(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found
 
 
-def _dot(name: str, found: Mapping[str, Any], *, strong: bool = False) -> svg.Dot:
-    return svg.Dot(name, found["mean"], found["low"], found["high"], estimate(found), strong)
-
-
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _counted(measure: str, unit: str) -> str:
-    return f"{measure}, {unit}" if unit else measure
 
 
 def _two(value: float | None) -> str:

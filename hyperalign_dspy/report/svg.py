@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from hyperalign_dspy.report.words import escaped
 
@@ -138,13 +138,43 @@ def curves(
     across = scale([row[0] for row in rows], 62, _WIDTH - right)
     up = scale([value for row in rows for value in row[1:]], 330, 14, 5)
     parts = [_frame(across, up, x_label, y_label)]
-    ends = _apart([up(points[-1][1]) for points in series.values() if points])
     drawn = [(name, points) for name, points in series.items() if points]
+    ends = _apart([(across(p[-1][0]), _LETTER * len(name), up(p[-1][1])) for name, p in drawn])
+    parts += [_curve(name, points, (across, up), place) for place, (name, points) in enumerate(drawn)]
     for place, (name, points) in enumerate(drawn):
-        parts.append(_curve(name, points, (across, up), place))
-        parts.append(_text(across(points[-1][0]) + 10, ends[place] + 4, name, SERIES[place % len(SERIES)]))
+        parts.append(_label(across(points[-1][0]) + 10, ends[place] + 4, name, SERIES[place % len(SERIES)]))
     told = "; ".join(f"{name}: {p[0][1]:.3g} at {p[0][0]:g}, {p[-1][1]:.3g} at {p[-1][0]:g}" for name, p in drawn)
     return _drawing(title or f"{y_label} by {x_label}", f"{told}.", 378, parts)
+
+
+def marks(title: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> str:
+    """A line for each row with a mark for each of its named values, one above the next: the same names in every row."""
+    names = list(next(iter(rows.values()), {}))
+    left = min(330.0, 16 + _LETTER * max((len(row) for row in rows), default=0))
+    pitch = 16 + 9.0 * len(names)
+    top, bottom = 28.0, 28 + pitch * len(rows)
+    along = scale([0.0, *(value for row in rows.values() for value in row.values())], left + 8, _WIDTH - 20)
+    none = _line((along(0), top), (along(0), bottom), "soft", 1.2)
+    parts = [_legend(names, left + 8), _upright(along, top, bottom), _ticks_below(along, bottom, unit), none]
+    for place, (row, values) in enumerate(rows.items()):
+        height = top + pitch * (place + 0.5)
+        parts.append(_text(left - 8, height + 4, row, "ink", "end"))
+        for level, (name, value) in enumerate(values.items()):
+            at = along(value), height + 9.0 * (level - (len(names) - 1) / 2)
+            parts.append(_line((along(0), at[1]), at, SERIES[level % len(SERIES)], 2))
+            parts.append(_round(*at, SERIES[level % len(SERIES)], f"{name}: {value:+.2f}"))
+    told = "; ".join(f"{row}: {', '.join(f'{n} {v:+.2f}' for n, v in values.items())}" for row, values in rows.items())
+    return _drawing(title, f"{unit}. {told}.", bottom + 44, parts)
+
+
+def _legend(names: Sequence[str], start: float) -> str:
+    """What each mark stands for, side by side above the drawing."""
+    parts, place = [], start
+    for level, name in enumerate(names):
+        colour = SERIES[level % len(SERIES)]
+        parts += [_round(place + 5, 12, colour, name), _text(place + 15, 16, name, colour)]
+        place += 34 + _LETTER * len(name)
+    return "".join(parts)
 
 
 def climb(title: str, points: Sequence[Point], x_label: str, y_label: str) -> str:
@@ -256,6 +286,12 @@ def _text(x: float, y: float, words: str, colour: str, anchor: str = "start", **
     return _tag("text", escaped(words), x=x, y=y, **_fill(colour), **end, **more) if words else ""
 
 
+def _label(x: float, y: float, words: str, colour: str) -> str:
+    """A text with paper around it: a line that ends early has others behind its name."""
+    paper = {"stroke": COLOURS["paper"][0], "stroke-width": 4, "stroke-linejoin": "round", "paint-order": "stroke"}
+    return _tag("text", escaped(words), x=x, y=y, **{**_fill(colour), **paper, "class": f"f-{colour} s-paper"})
+
+
 def _fill(colour: str) -> dict[str, str]:
     return {"fill": COLOURS[colour][0], "class": f"f-{colour}"}
 
@@ -291,9 +327,14 @@ def _round_step(rough: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
 
 
-def _apart(places: Sequence[float], least: float = 15) -> list[float]:
-    """Places moved down just so far that labels at them do not overlap."""
-    found = list(places)
-    for here, following in pairwise(sorted(range(len(places)), key=lambda place: places[place])):
-        found[following] = max(found[following], found[here] + least)
-    return found
+def _apart(labels: Sequence[tuple[float, float, float]], least: float = 15) -> list[float]:
+    """Heights of labels (start, width, height), moved down just so far that none lies on another."""
+    found: dict[int, float] = {}
+    for here in sorted(range(len(labels)), key=lambda place: labels[place][2]):
+        start, width, height = labels[here]
+        for other in sorted(found, key=lambda place: found[place]):
+            beside = labels[other][0] + labels[other][1] <= start or start + width <= labels[other][0]
+            if not beside and height < found[other] + least:
+                height = found[other] + least
+        found[here] = height
+    return [found[place] for place in range(len(labels))]

@@ -9,17 +9,10 @@ from typing import Any
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.words import columns, estimate, money
 from hyperalign_dspy.search.visits import describe
+from hyperalign_dspy.shelf.card_figures import VERDICTS
 
 HUMAN = "people's own text"
 _CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
-_VERDICTS = {
-    "gain": "GAIN: the compiled program does better than the baseline at equal drafts.",
-    "no gain": "NO GAIN could be shown over the baseline at equal drafts.",
-    "harm not excluded": "HARM NOT EXCLUDED: more help than the baseline at equal drafts, but harm may have risen by "
-    "ten points or more.",
-    "constraint not met": "CONSTRAINT NOT MET: better than the baseline at equal drafts, but it exceeds a bound.",
-    "loss": "LOSS: the compiled program is worse than the baseline at equal drafts.",
-}
 
 
 def result_table(result: Mapping[str, Any]) -> str:
@@ -34,8 +27,13 @@ def result_table(result: Mapping[str, Any]) -> str:
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
-    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", pareto_table(result), _cost(result)]
+    parts += [verdict_words(result), capped_words(result), pareto_table(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
+
+
+def capped_words(result: Mapping[str, Any]) -> str:
+    """That a cap ended the search, where one did."""
+    return _CAPPED if result.get("capped") else ""
 
 
 def cells_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -60,7 +58,7 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     for name, value in result["confirmation"].get("exceeded", {}).items():
         figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
-    lines = [f"{_VERDICTS[verdict]}{kept}\n  {figures}"]
+    lines = [f"{VERDICTS[verdict]}{kept}\n  {figures}"]
     if result["changes"]:
         lines.append("  compiled: " + ", ".join(f"{slot}={value}" for slot, value in result["changes"].items()))
     else:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperalign_dspy.search.replay import SEARCHERS, Trace, World
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.search.replay import SEARCHERS, Ours, Searcher, Trace, World
+from hyperalign_dspy.search.study import SamplerMaker
 from hyperalign_dspy.search.tables import ScoreTable
 
 Floats = NDArray[np.float64]
@@ -72,17 +74,19 @@ class Comparison:
 class Replays:
     """All replays on one table, and gains drawn from them."""
 
-    def __init__(self, table: ScoreTable, seeds: int, names: Sequence[str], tick: Callable[[str, int], None]) -> None:
+    def __init__(
+        self, table: ScoreTable, seeds: int, searchers: Mapping[str, Searcher], tick: Callable[[str, int], None]
+    ) -> None:
         self.table, self.seeds = table, seeds
         gaps, users = table.gaps(), np.array(table.users)
         self.worth = np.stack([gaps[:, users == u].mean(axis=1) for u in sorted(set(table.users))], axis=1)
         worlds = [World(table, seed) for seed in range(seeds)]
         self.sealed = np.array([[float(u in world.sealed) for u in sorted(set(table.users))] for world in worlds])
         self.traces: dict[str, list[Trace]] = {}
-        for name in names:
+        for name, searcher in searchers.items():
             self.traces[name] = []
             for seed in range(seeds):
-                self.traces[name].append(SEARCHERS[name](World(table, seed)))
+                self.traces[name].append(searcher(World(table, seed)))
                 tick(name, seed + 1)
         rng = np.random.default_rng(0)
         count = self.worth.shape[1]
@@ -118,9 +122,23 @@ class Replays:
         return np.asarray((self.resampled(chosen) * self._seed_weights).sum(axis=1))
 
 
-def compare(table: ScoreTable, seeds: int, names: Sequence[str], tick: Callable[[str, int], None]) -> Comparison:
-    """Replay every searcher on a table, with so many partings of its users."""
-    replays = Replays(table, seeds, names, tick)
+def compare(
+    table: ScoreTable,
+    seeds: int,
+    names: Sequence[str],
+    tick: Callable[[str, int], None] = lambda name, done: None,
+    samplers: Mapping[str, SamplerMaker] | None = None,
+) -> Comparison:
+    """Replay every searcher on a table, with so many partings of its users.
+
+    ``names`` are of `hyperalign_dspy.search.replay.SEARCHERS`; ``samplers``, by names of your own, make an Optuna
+    sampler of a seed, and run in our search. ``tick`` hears which has been replayed how often.
+
+    Raises:
+        UnknownName: a name that no searcher goes by.
+    """
+    searchers = _searchers(names, samplers or {})
+    replays, names = Replays(table, seeds, searchers, tick), list(searchers)
     top = max(float(replays.spent(name).max()) for name in names)
     grid = np.unique(np.round(np.geomspace(top / 60, top, POINTS)))
     return Comparison(
@@ -130,6 +148,13 @@ def compare(table: ScoreTable, seeds: int, names: Sequence[str], tick: Callable[
         curves={name: _curve(replays, name, grid) for name in names},
         against={name: _against(replays, name) for name in names if RIVAL in names and name != RIVAL},
     )
+
+
+def _searchers(names: Sequence[str], samplers: Mapping[str, SamplerMaker]) -> dict[str, Searcher]:
+    for name in names:
+        if name not in SEARCHERS:
+            raise unknown("searcher", name, SEARCHERS)
+    return {**{name: SEARCHERS[name] for name in names}, **{name: Ours(made) for name, made in samplers.items()}}
 
 
 def _curve(replays: Replays, name: str, grid: Floats) -> Curve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -44,8 +44,8 @@ from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
-from hyperalign_dspy.shelf.specs import Value, digest, recipe_digest
-from hyperalign_dspy.tasks.protocol import Bench, Job
+from hyperalign_dspy.shelf.specs import digest, recipe_digest
+from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
 from hyperalign_dspy.types import Watcher
 
 
@@ -61,8 +61,10 @@ class Searched:
 
 class Compiler:
     """One compile. Everything up to `run` is free of calls. ``storage`` is the URL at which workers join; empty: in the
-    run's folder.
+    run's folder. ``lineage`` says what it takes over, where it does.
     """
+
+    lineage: Mapping[str, Any] | None = None
 
     def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = (), storage: str = "") -> None:
         self.job, self.model, self.watcher = job, model, watcher
@@ -254,11 +256,15 @@ class Compiler:
         outputs: Run | None = None,
     ) -> Confirmation:
         """Measure a configuration and its controls on the sealed users; its texts go to ``outputs``, if not the run."""
-        arms = arms_of(self.bench, self.space.baseline, chosen)
+        arms = self.arms(chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
         terms = Terms(self.job.recipe.at_most, look(run, chosen))
         return confirm(self.bench, evaluator, arms, judge, terms, keeper(outputs or run, self.bench))
+
+    def arms(self, chosen: Configuration) -> list[Arm]:
+        """What the confirmation measures."""
+        return arms_of(self.bench, self.space.baseline, chosen)
 
     def finish(self, run: Run, plan: Plan, ending: Ending) -> Compiled:
         """Freeze what a run came to, and write its result."""
@@ -278,8 +284,12 @@ class Compiler:
             pareto=ending.pareto,
             capped=ending.spent.capped,
         )
-        write_json(run.path("result.json"), result_of(compiled))
+        write_json(run.path("result.json"), self.result(compiled))
         return compiled
+
+    def result(self, compiled: Compiled) -> dict[str, Any]:
+        """What it ended with as plain data."""
+        return result_of(compiled)
 
     def _freeze(self, run: Run, ending: Ending) -> tuple[Path, str]:
         """Freeze what was confirmed if it gained or was asked for, else the baseline.
@@ -301,6 +311,7 @@ class Compiler:
             frozen_is=COMPILED if gained else "baseline",
             private=(ending.private and gained) or self.pools.private(kept, self.bench.facts),
             candidates=self.pools.held(kept),
+            lineage=self.lineage,
         )
         held = ending.module if gained and ending.module is not None else self.bench.module(kept)
         own, shelf = run.path("frozen"), writable_frozen(self.job.program.name, slug(self.model))
@@ -329,9 +340,9 @@ class Compiler:
     def _reserve(self) -> Reserve:
         """What is kept for the confirmation, told from the costliest program that it could be of."""
         space, prices, judge = self.space, self.job.prices, self.job.judge
-        costliest, sealed = self._costliest(), len(self.bench.sealed)
+        costliest, sealed = self.space.costliest(self._calls), len(self.bench.sealed)
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
-        arms = arms_of(self.bench, space.baseline, costliest)
+        arms = self.arms(costliest)
         return Reserve(
             instances=sealed,
             # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
@@ -344,20 +355,7 @@ class Compiler:
 
     def _most(self) -> int:
         """The most calls that an instance can cost."""
-        return max(self._calls(self._costliest()), self._calls(self.space.baseline))
-
-    def _costliest(self) -> Configuration:
-        """Of every slot the candidate with the most calls, and among these the largest number."""
-
-        def cost(slot: str, value: Value) -> tuple[int, float]:
-            size = value if isinstance(value, (int, float)) else 0
-            return self._calls(self.space.configuration({slot: value})), size
-
-        chosen: dict[str, Value] = {}
-        for slot, candidates in self.space.slots.items():
-            costs = [cost(slot, value) for value in candidates]
-            chosen[slot] = candidates[costs.index(max(costs))]
-        return self.space.configuration(chosen)
+        return max(self._calls(self.space.costliest(self._calls)), self._calls(self.space.baseline))
 
     def _check_objectives(self) -> None:
         """Refuse objectives that mean nothing, cannot be known, or are too many for the sampler."""

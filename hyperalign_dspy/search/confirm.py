@@ -96,19 +96,27 @@ def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> l
     Where an optimiser made the compiled program its settings are the baseline's, and so are those of the controls; but
     for the wrong user, whom the compiled program itself is given.
     """
-    theirs = compiled.as_dict()
-    equal = {slot: theirs[slot] for slot in ("drafts", "temperature") if slot in theirs}
     controls = bench.controls(compiled)
-    if OPTIMIZER in theirs:
+    if OPTIMIZER in compiled.as_dict():
         controls = [
             replace(a, configuration=compiled) if a.knows == "stranger" else a for a in bench.controls(baseline)
         ]
+    return [*controls, *verdict_arms(baseline, compiled)]
+
+
+def verdict_arms(baseline: Configuration, compiled: Configuration) -> list[Arm]:
+    """What the verdict is told from, without controls."""
     return [
-        *controls,
         Arm(BASELINE, baseline, note="as published, 1 draft"),
-        Arm(EQUAL, baseline.changed(**equal), note="what the verdict is against"),
+        Arm(EQUAL, equal_to(compiled, baseline), note="what the verdict is against"),
         Arm(COMPILED, compiled),
     ]
+
+
+def equal_to(other: Configuration, baseline: Configuration) -> Configuration:
+    """The baseline with as many drafts as another configuration, at its temperature and length."""
+    theirs = other.as_dict()
+    return baseline.changed(**{s: theirs[s] for s in ("drafts", "temperature", "max_tokens") if s in theirs})
 
 
 def confirm(
@@ -132,7 +140,7 @@ def confirm(
         measured[arm.name] = (found, evaluator.ledger.cost(phase))
     keep({arm.name: measured[arm.name][0] for arm in arms})
     rival = measured[EQUAL][0]
-    rows = tuple(_row(arm, *measured[arm.name], rival) for arm in arms)
+    rows = tuple(row_of(arm, *measured[arm.name], measured[arm.against or EQUAL][0]) for arm in arms)
     compiled = measured[COMPILED][0]
     margins = {
         arm.name: (_gap(compiled, measured[arm.name][0]), _wins(compiled, measured[arm.name][0]))
@@ -164,7 +172,8 @@ def _drafts(arm: Arm) -> int:
     return int(arm.configuration.as_dict().get("drafts", 1))
 
 
-def _row(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outcome]) -> Row:
+def row_of(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outcome]) -> Row:
+    """An arm's row, from its outcomes and those of the arm that it is held against."""
     answered = [(o.score, o.instance.user_id) for o in outcomes if o.score]
     scores = [(score, user) for score, user in answered if not score.harm]
     harms = [(score.value, user) for score, user in answered if score.harm]

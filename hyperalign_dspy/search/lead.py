@@ -13,12 +13,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any
 
 from optuna.trial import TrialState
 
-from hyperalign_dspy import __version__
 from hyperalign_dspy.errors import HyperalignError, MissingStorage, ModelError, UsageError
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, describe
 from hyperalign_dspy.lm.wire import lost
@@ -34,7 +34,7 @@ _AHEAD = 0.5
 
 def about(run_id: str, model: str) -> dict[str, Any]:
     """What a worker has to have in common with a run's lead."""
-    return {"run": run_id, "version": __version__, "model": model, **describe(model)}
+    return {"run": run_id, "version": version("hyperalign-dspy"), "model": model, **describe(model)}
 
 
 class Lead:

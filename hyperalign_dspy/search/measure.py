@@ -37,7 +37,7 @@ def measure(
     start = time.monotonic()
     compiler = Compiler(job, model, watcher)
     bench, baseline = compiler.bench, compiler.space.baseline
-    _check_sealed(frozen, bench.facts)
+    check_sealed(frozen, bench.facts)
     made = frozen.manifest.get("candidates", {})
     # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
     bench.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
@@ -71,11 +71,17 @@ def measure(
     return result
 
 
-def _check_sealed(frozen: Frozen, facts: Any) -> None:
+def check_sealed(frozen: Frozen, facts: Any) -> None:
+    """Refuse users of the corpus that a program was made on, but for those that were sealed from it.
+
+    Raises:
+        UsageError: the split is another.
+    """
     made = frozen.manifest["data"]
     if made["corpus_digest"] == facts["corpus_digest"] and made["split_digest"] != facts["split_digest"]:
         seed = frozen.manifest["identity"]["seed"]
         raise UsageError(
-            "This program was made on this corpus with another split: its search has seen some of these users.",
+            f"The program for {frozen.manifest['model']['name']} was made on this corpus with another split: its "
+            "search has seen some of these users.",
             fix=f"Leave --seed out, or give --seed {seed}. If the split itself has changed since, compile again.",
         )

@@ -80,6 +80,8 @@ class Pools:
         self.job, self.baseline = job, baseline
         self.model = public_name(job.prompt_model or model)
         self.made: dict[str, list[Made]] = {}
+        # Of another run: the job's program has them already.
+        self.carried: Mapping[str, Sequence[Made]] = {}
         self.dropped: dict[Wish, list[Dropped]] = {}
         self.wishes = [
             Wish(predictor, name, registry.resolve("maker of candidates", name, registry.MAKERS)(), number)
@@ -165,8 +167,8 @@ class Pools:
 
     def held(self, configuration: Configuration) -> dict[str, dict[str, Any]]:
         """Slot -> id, maker, model and content of the made candidates that a configuration holds."""
-        values = configuration.as_dict()
-        return {slot: vars(m) for slot, found in self.made.items() for m in found if values[slot] == m.id}
+        values, all_made = configuration.as_dict(), [*self.carried.items(), *self.made.items()]
+        return {slot: vars(m) for slot, found in all_made for m in found if values[slot] == m.id}
 
     def _ahead(self, bench: Bench, first: int) -> int:
         """What the baseline costs on the validation instances that the first block leaves out."""

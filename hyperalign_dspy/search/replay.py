@@ -21,7 +21,7 @@ from scipy import special
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.loop import Ended, Orders, search
-from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.study import SamplerMaker, Study
 from hyperalign_dspy.search.tables import ScoreTable
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
@@ -123,9 +123,9 @@ class _Looked:
 
 @dataclass(frozen=True)
 class Ours:
-    """Our search by some sampler; ``block_users`` users make a block."""
+    """Our search by some sampler, a name or what makes one of a seed; ``block_users`` users make a block."""
 
-    sampler: str
+    sampler: str | SamplerMaker
     visits: int = 60
     block_users: int = 2
 

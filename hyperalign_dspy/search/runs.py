@@ -85,19 +85,29 @@ def open_run(plan: Mapping[str, Any], command: Sequence[str]) -> Run:
     Raises:
         MissingFolder: the folder cannot be written.
     """
-    folder = home() / run_id_of(plan)
+    folder = folder_for(run_id_of(plan))
+    write_json(folder / "plan.json", {**plan, "command": list(command)})
+    return Run(folder)
+
+
+def folder_for(name: str) -> Path:
+    """A folder among the runs, which git is told to ignore.
+
+    Raises:
+        MissingFolder: it cannot be written.
+    """
+    folder = home() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         ignore = home() / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# people's texts: never commit them\n*\n", encoding="utf-8")
-        write_json(folder / "plan.json", {**plan, "command": list(command)})
     except OSError as error:
         raise MissingFolder(
             f"Cannot write runs to {home()}: {error.strerror}.",
             fix="Go to a folder of your own, or set HYPERALIGN_RUNS to one.",
         ) from error
-    return Run(folder)
+    return folder
 
 
 def expect(run_id: str, plan: Mapping[str, Any]) -> None:

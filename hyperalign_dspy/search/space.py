@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import optuna
 
@@ -38,6 +38,19 @@ class Space:
     def configuration(self, params: Mapping[str, Value]) -> Configuration:
         """The baseline with the suggested candidates put in."""
         return Configuration.of({**self.baseline.as_dict(), **params})
+
+    def costliest(self, calls: Callable[[Configuration], int]) -> Configuration:
+        """Of every slot the candidate with the most calls, and among these the largest number."""
+
+        def cost(slot: str, value: Value) -> tuple[int, float]:
+            size = value if isinstance(value, (int, float)) else 0
+            return calls(self.configuration({slot: value})), size
+
+        chosen: dict[str, Value] = {}
+        for slot, candidates in self.slots.items():
+            costs = [cost(slot, value) for value in candidates]
+            chosen[slot] = candidates[costs.index(max(costs))]
+        return self.configuration(chosen)
 
     def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
         """One candidate for every slot: the given changes, else the baseline's own.

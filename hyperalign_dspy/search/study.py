@@ -21,6 +21,7 @@ from hyperalign_dspy.search.storages import Place
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
+SamplerMaker = Callable[[int], optuna.samplers.BaseSampler]
 _NAME = "search"
 
 
@@ -40,23 +41,25 @@ class Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``place`` is the journal's file, or a place in a storage; None keeps the study in memory. ``cost`` says what a visit
-    to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value
-    is raised.
+    ``place`` is the journal's file, or a place in a storage; None keeps the study in memory. ``sampler`` is a name, or
+    what makes an Optuna sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a
+    visit to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
     """
 
     def __init__(
         self,
         place: Path | Place | None,
         space: Pool,
-        sampler: str,
+        sampler: str | SamplerMaker,
         seed: int,
         cost: Callable[[Configuration], float] = lambda configuration: 1.0,
         objectives: Sequence[str] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space, self.seed = space, seed
-        self._maker = registry.resolve("sampler", sampler, registry.SAMPLERS)
+        self._maker: SamplerMaker = (
+            registry.resolve("sampler", sampler, registry.SAMPLERS) if isinstance(sampler, str) else sampler
+        )
         self._cost = cost
         self._asked: dict[int, Any] = {}
         fresh = _fresh(place)

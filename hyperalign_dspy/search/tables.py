@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.search.runs import open_run
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import read_json
 from hyperalign_dspy.shelf.frozen import public_name
+from hyperalign_dspy.shelf.locate import RECIPES, packaged
 from hyperalign_dspy.shelf.specs import Value
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Watcher
@@ -65,12 +67,18 @@ class ScoreTable:
         return {"schema": SCHEMA, **asdict(self)}
 
 
-def read_table(path: Path) -> ScoreTable:
-    """Read a table.
+def read_table(place: Path | str) -> ScoreTable:
+    """Read a table from a file, or one that ships with the package by its name, such as "authorship-bundled".
 
     Raises:
-        DataError: it is no table, or its parts do not fit.
+        DataError: it is no table, or its parts do not fit. UnknownName: neither a file nor a name of one that ships.
     """
+    path = Path(place)
+    if isinstance(place, str) and not path.is_file():
+        shipped = {found.stem: found for found in sorted((packaged(RECIPES) / "tables").glob("*.json"))}
+        if place not in shipped:
+            raise unknown("score table", place, shipped)
+        path = shipped[place]
     plain = read_json(path)
     if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
         raise DataError(f"{path} is no score table ({SCHEMA}).", fix="Make one: hyperalign bench tabulate --out FILE")

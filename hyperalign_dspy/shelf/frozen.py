@@ -11,26 +11,32 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.errors import DataError, FrozenMismatch, UnknownName
+from hyperalign_dspy.errors import FrozenMismatch, UnknownName
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.shelf.card import card
 from hyperalign_dspy.shelf.configure import INSTRUCTION, adjust, new_module, settings_of
-from hyperalign_dspy.shelf.files import dump, fresh_folder, read_json, replace_folder, write_text, writing
+from hyperalign_dspy.shelf.files import dump, fresh_folder, replace_folder, write_text, writing
 from hyperalign_dspy.shelf.fingerprint import probe_messages, signature_fields
 from hyperalign_dspy.shelf.locate import frozen_folders
 from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
 
 SCHEMA = "hyperalign/frozen/1"
+# What loading, showing and verifying read of a manifest.
+NEEDED = (
+    *("program", "summary", "task", "module", "inputs", "frozen", "model", "configuration", "recipe", "identity"),
+    *("fields", "program_sha256", "probe", "versions", "data", "measured", "cost", "embedded_texts"),
+)
 
 
 @dataclass(frozen=True)
 class Provenance:
     """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
     texts of the corpus' users, which are not public. ``candidates`` are those that a maker added to the library and
-    that the configuration holds: slot -> id, maker, prompt model and content.
+    that the configuration holds: slot -> id, maker, prompt model and content. ``lineage`` is the frozen program that it
+    was ported from: its manifest's hash, its model and its run.
     """
 
     program: ProgramSpec
@@ -45,6 +51,7 @@ class Provenance:
     frozen_is: str
     private: bool = False
     candidates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lineage: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,9 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
     Raises:
         MissingFolder: the folder cannot be written.
     """
+    # Loading needs no card, and what a card needs takes longer to import than a program to load.
+    from hyperalign_dspy.shelf.card import card
+
     state = dump(module.dump_state())
     manifest = _manifest(module, provenance, state)
     with writing(folder):
@@ -80,17 +90,30 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """A manifest as it was written.
 
     Raises:
-        FrozenMismatch: it cannot be read, has another schema, or was changed.
+        FrozenMismatch: it cannot be read, has another schema, lacks a part, or was changed in any character.
     """
     try:
-        manifest = read_json(folder / "manifest.json")
-    except DataError as error:
-        raise _tampered(folder, "manifest.json") from error
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
+        manifest = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise _tampered(folder / "manifest.json", f"It cannot be read: {error}.") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
     if schema != SCHEMA:
-        raise FrozenMismatch(f"{folder} has the schema {schema!r}; this version reads {SCHEMA}.")
-    if _self_hash(manifest) != manifest.get("manifest_sha256"):
-        raise _tampered(folder, "manifest.json")
+        raise FrozenMismatch(
+            f"{folder} has the schema {schema!r}; this version reads {SCHEMA}.",
+            fix="Restore manifest.json, or install the version of hyperalign-dspy that wrote it.",
+        )
+    written, found = manifest.get("manifest_sha256"), _self_hash(manifest)
+    if written != found:
+        raise _tampered(folder / "manifest.json", f"Its hash is {found[:12]}, and it says {str(written)[:12]}.")
+    # A number written otherwise, or a name given twice, leaves the values as they are.
+    if text != dump(manifest):
+        raise _tampered(folder / "manifest.json", f"Line {_first_difference(text, dump(manifest))} is not as written.")
+    lacking = [name for name in NEEDED if name not in manifest]
+    if lacking:
+        raise FrozenMismatch(
+            f"{folder / 'manifest.json'} lacks {', '.join(lacking)}.", fix="Compile the program again."
+        )
     return dict(manifest)
 
 
@@ -102,23 +125,60 @@ def load_frozen(place: Path | str) -> Frozen:
     """
     folder = Path(place)
     manifest = read_manifest(folder)
+    module = module_of(folder, manifest, read_state(folder, manifest))
+    check_messages(module, manifest, folder)
+    return Frozen(module, manifest, folder)
+
+
+def read_state(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """DSPy's state as it was written.
+
+    Raises:
+        FrozenMismatch: it cannot be read, or is not what the manifest was made with.
+    """
+    path = folder / "program.json"
     try:
-        state = (folder / "program.json").read_bytes()
-    except OSError as error:
-        raise FrozenMismatch(f"{folder} has no readable program.json: {error.strerror}.") from error
-    if hashlib.sha256(state).hexdigest() != manifest["program_sha256"]:
-        raise _tampered(folder, "program.json")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _tampered(path, f"It cannot be read: {error}.") from error
+    found = hashlib.sha256(text.encode()).hexdigest()
+    if found != manifest["program_sha256"]:
+        raise _tampered(path, f"Its hash is {found[:12]}; the manifest says {str(manifest['program_sha256'])[:12]}.")
+    return dict(json.loads(text))
+
+
+def module_of(folder: Path, manifest: Mapping[str, Any], state: dict[str, Any]) -> Any:
+    """The module with its settings, instructions and demonstrations.
+
+    Raises:
+        FrozenMismatch: its signatures are others now, or it lacks a candidate that the manifest names.
+    """
     module = new_module(manifest["module"])
     _check_fields(module, manifest, folder)
     adjust(module, settings_of(manifest["configuration"]))
-    module.load_state(read_json(folder / "program.json"))
+    module.load_state(state)
     _check_candidates(module, manifest, folder)
-    if probe_messages(module) != manifest["probe"]["messages"]:
+    return module
+
+
+def check_messages(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
+    """Render the probe anew.
+
+    Raises:
+        FrozenMismatch: a byte differs from what was rendered when it was frozen.
+    """
+    found, wanted = probe_messages(module), manifest["probe"]["messages"]
+    if found != wanted:
+        differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise FrozenMismatch(
-            f"{folder} renders other messages than those that were measured.",
-            fix=f"It was made with {manifest['versions']}; install these, or compile again.",
+            f"{folder} renders other messages than those that were measured: {', '.join(differing)}.",
+            fix=f"It was made with {versions_of(manifest)}; install these, or compile again.",
         )
-    return Frozen(module, manifest, folder)
+
+
+def versions_of(manifest: Mapping[str, Any]) -> str:
+    """The versions that a frozen program was made with, in words."""
+    return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
 
 
 def find_frozen(program: str, slug: str) -> Path:
@@ -159,6 +219,7 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "cost": dict(provenance.cost),
         "candidates": {slot: dict(made) for slot, made in provenance.candidates.items()},
         "embedded_texts": _embedded(module, provenance.private),
+        "lineage": dict(provenance.lineage) if provenance.lineage else None,
     }
     return {**values, "manifest_sha256": _self_hash(values)}
 
@@ -182,11 +243,19 @@ def _self_hash(manifest: Mapping[str, Any]) -> str:
 def _check_fields(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
     found, wanted = signature_fields(module), manifest["fields"]
     if found != wanted:
-        differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        lines = [
+            f"  {name}: was {_fields_in_words(wanted.get(name))}, is {_fields_in_words(found.get(name))}"
+            for name in sorted({*found, *wanted})
+            if found.get(name) != wanted.get(name)
+        ]
         raise FrozenMismatch(
-            f"{folder} was made for other signatures; these predictors differ: {', '.join(differing)}.",
+            f"{folder} was made for other signatures; these predictors differ:\n" + "\n".join(lines),
             fix="Compile the program again with this version of its module.",
         )
+
+
+def _fields_in_words(fields: Any) -> str:
+    return ", ".join(f"{role} {name} ({kind})" for role, name, kind in fields) if fields else "not there"
 
 
 def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
@@ -194,7 +263,7 @@ def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) ->
     predictors = dict(module.named_predictors())
     for slot, made in manifest.get("candidates", {}).items():
         predictor, _, part = slot.rpartition(".")
-        held = _content(predictors[predictor], part) if predictor in predictors else None
+        held = content_of(predictors[predictor], part) if predictor in predictors else None
         if manifest["configuration"].get(slot) != made["id"] or held != made["content"]:
             raise FrozenMismatch(
                 f"{folder} does not hold the candidate {made['id']!r} that its manifest names for {slot!r}.",
@@ -202,13 +271,19 @@ def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) ->
             )
 
 
-def _content(predictor: Any, part: str) -> Any:
+def content_of(predictor: Any, part: str) -> Any:
     """What a predictor holds, as a candidate is written."""
     return predictor.signature.instructions if part == INSTRUCTION else [dict(demo) for demo in predictor.demos]
 
 
-def _tampered(folder: Path, name: str) -> FrozenMismatch:
+def _first_difference(text: str, canonical: str) -> int:
+    """The number of the first line in which two texts differ, from 1."""
+    pairs = zip_longest(text.splitlines(), canonical.splitlines())
+    return next((number for number, (one, other) in enumerate(pairs, 1) if one != other), 0)
+
+
+def _tampered(path: Path, why: str) -> FrozenMismatch:
     return FrozenMismatch(
-        f"{folder / name} was changed after it was frozen.",
+        f"{path} was changed after it was frozen. {why}",
         fix="Restore it from version control, or freeze again: hyperalign freeze RUN",
     )

@@ -16,7 +16,7 @@ from hyperalign_dspy.shelf.locate import PROGRAMS, RECIPES, find, listing
 
 SCHEMA = 1
 # The least that each number of a recipe can be: an interval takes three users.
-_LEAST = {
+LEAST = {
     "visits": 1,
     "block_users": 1,
     "block_requests": 1,
@@ -116,7 +116,7 @@ def load_recipe(name: str, program: str) -> RecipeSpec:
     values["objectives"] = _objectives(path, values.get("objectives", []))
     values["candidates"] = _wishes(path, values.get("candidates", {}))
     recipe: RecipeSpec = _typed(RecipeSpec, values, path)
-    for number, least in _LEAST.items():
+    for number, least in LEAST.items():
         value = getattr(recipe, number)
         if type(value) is not int or value < least:
             raise UsageError(f"{path}: {number} is {value!r}; it has to be a whole number from {least} up.")

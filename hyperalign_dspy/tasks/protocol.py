@@ -87,13 +87,15 @@ class Arm:
     """One thing that the confirmation measures: a configuration, and whom it knows.
 
     ``knows``: the "user" whose instance it is; a "stranger", that is, another user's samples and hypotheses; or
-    "nobody", that is, no hypotheses at all, neither in the prompt nor for choosing a draft.
+    "nobody", that is, no hypotheses at all, neither in the prompt nor for choosing a draft. ``against`` names the arm
+    that its differences are to; where it is empty, the baseline at equal drafts.
     """
 
     name: str
     configuration: Configuration
     knows: Knows = "user"
     note: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True)

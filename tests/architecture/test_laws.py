@@ -37,7 +37,8 @@ def test_files_and_functions_are_short_and_say_what_they_are(path: Path) -> None
     for function in functions(tree):
         assert (function.end_lineno or 0) - function.lineno < 60, function.name
     if "cli" not in path.parts:
-        assert "print(" not in text
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert not [name for name in calls if isinstance(name, ast.Name) and name.id == "print"]
     assert "dspy.configure(" not in text
 
 
@@ -69,12 +70,23 @@ def test_help_is_quick() -> None:
     assert min(times) < 0.3
 
 
-def test_loading_a_frozen_program_imports_no_optimiser() -> None:
-    code = (
-        "import sys; from hyperalign_dspy import load_frozen; "
-        "print([n for n in ('optuna', 'datasets', 'xllamacpp') if n in sys.modules])"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+@pytest.mark.parametrize("program", ["authorship", "deliberative"])
+def test_loading_a_frozen_program_is_quick_and_imports_no_search(program: str) -> None:
+    code = f"""
+import sys, time, dspy
+start = time.perf_counter()
+from hyperalign_dspy import load_frozen
+load_frozen({str(ROOT / "programs" / program / "frozen" / "local")!r})
+taken = time.perf_counter() - start
+heavy = ("optuna", "datasets", "xllamacpp", "sklearn", "hyperalign_dspy.search", "hyperalign_dspy.data.voices")
+print(taken, [name for name in heavy if name in sys.modules])
+"""
+    found = [subprocess.check_output([sys.executable, "-c", code], text=True).split(maxsplit=1) for _ in range(5)]
+    times = sorted(float(taken) for taken, _ in found)
+    print(f"loading {program}: {times[0]:.3f} to {times[-1]:.3f} s beyond importing dspy")
+    assert {heavy.strip() for _, heavy in found} == {"[]"}
+    # The quickest of several: a busy machine can only add.
+    assert times[0] < 0.1
 
 
 def test_a_cut_text_is_no_news_on_a_users_screen() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import sys
 import threading
 import time
@@ -46,6 +47,9 @@ class Server:
 
     def __init__(self, mood: Mood = calm, delay: float = 0.0) -> None:
         self.mood, self.delay = mood, delay
+        # Of a streamed answer: so many words are told before the connection breaks (None: all), each after a pause.
+        self.told: int | None = None
+        self.pause = 0.0
         self.requests = 0
         self.answered: Counter[str] = Counter()
         self.times: list[float] = []
@@ -140,12 +144,41 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if trouble is None:
                 server.made(body)
                 time.sleep(server.delay)
-                self._send(200, answer_to(body))
+                if json.loads(body).get("stream"):
+                    self._stream(body)
+                else:
+                    self._send(200, answer_to(body))
             elif trouble.drop:
                 self.close_connection = True
             else:
                 headers = {} if trouble.retry_after is None else {"Retry-After": trouble.retry_after}
                 self._send(trouble.status, {"error": {"message": "not now", "type": "trouble", "code": None}}, headers)
+
+        def _stream(self, body: str) -> None:
+            """A word at a time; what a server may cut off is its last words."""
+            head = {"id": "answer", "object": "chat.completion.chunk", "created": 0, "model": "small"}
+            words = re.findall(r"\S+\s*", text_of(body))
+            last = {"choices": [], "usage": answer_to(body)["usage"]}
+            choices = [{"index": 0, "delta": {"role": "assistant", "content": word}} for word in words]
+            rows = [{"choices": [choice]} for choice in choices[: server.told]]
+            if server.told is None:
+                rows += [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, last]
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for row in rows:
+                self._chunk(f"data: {json.dumps({**head, **row})}\n\n")
+                time.sleep(server.pause)
+            if server.told is None:
+                self._chunk("data: [DONE]\n\n")
+                self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = True
+
+        def _chunk(self, text: str) -> None:
+            data = text.encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            self.wfile.flush()
 
         def _send(self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> None:
             data = json.dumps(content).encode()

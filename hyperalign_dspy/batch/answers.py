@@ -1,0 +1,172 @@
+"""Answers many requests, several in flight, and writes a line for each: in their order, once, whatever cuts it off.
+
+The file of answers is what says how far it is. What was asked beyond that lies in a record among the project's runs
+until every request has its answer, so that nothing is paid twice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.batch.lines import Line
+from hyperalign_dspy.errors import ModelError, RunMismatch
+from hyperalign_dspy.lm.connect import concurrency_of, connect
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.records import drop_torn_line
+from hyperalign_dspy.search.runs import folder_for
+from hyperalign_dspy.search.together import Pool
+from hyperalign_dspy.shelf.files import dump, write_text, writing
+from hyperalign_dspy.shelf.profiles import Profile
+from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.types import Cost, Hypothesis, Watcher
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What is to be answered, by which program on which model, and the file that the answers go to."""
+
+    lines: Sequence[Line]
+    module: Any
+    program: str
+    model: str
+    out: Path
+
+    def marks(self) -> list[str]:
+        """For each line, twelve digits of all that decides its answer, but for what a profile holds."""
+        by = digest([self.program, self.model, dump(self.module.dump_state())])
+        return [digest([by, line.digest])[:12] for line in self.lines]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many lines there are now, how many of them without an answer, and what it all cost."""
+
+    lines: int
+    failed: int
+    cost: Cost
+
+
+def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
+    """Answer every request that has no answer yet; those that failed before are asked again.
+
+    Raises:
+        RunMismatch: the file holds answers to something else. UsageError: another process writes it.
+        MissingFolder: it cannot be written.
+    """
+    record = folder_for(f"batch-{digest(str(batch.out.resolve()))[:8]}")
+    with Ledger(record / "calls.jsonl", prices=prices) as ledger:
+        marks = batch.marks()
+        done = _go_on(batch, marks)
+        left = batch.lines[done:]
+        lm = connect(batch.model, ledger=ledger)
+        with Pool(lm, concurrency_of(lm)) as pool:
+            ended = _Ended(done, len(batch.lines), ledger, watcher)
+            failed = _write(batch, left, marks[done:], _begun(batch, left, pool, ended))
+        cost = ledger.cost()
+    if not failed:
+        shutil.rmtree(record, ignore_errors=True)
+    return Tally(len(batch.lines), failed, cost)
+
+
+def _begun(batch: Batch, lines: Sequence[Line], pool: Pool, ended: Callable[[], None]) -> list[Future[Any]]:
+    """The answers to come. What is believed of users with a profile is looked up, or inferred, first and once."""
+    people = list(dict.fromkeys(line.profile for line in lines if line.profile and line.hypotheses is None))
+
+    def believed(profile: Profile) -> list[Hypothesis]:
+        return profile.hypotheses(batch.module, batch.program, batch.model)
+
+    # They come before all lines in the pool's queue, so whoever waits for one waits for what is under way.
+    known = dict(zip(people, pool.submit(believed, people, lambda: None), strict=True))
+
+    def answer(line: Line) -> Any:
+        samples = line.profile.samples if line.profile else line.samples
+        given = None if line.hypotheses is None else list(line.hypotheses)
+        if line.profile and given is None:
+            found = known[line.profile].result()
+            if isinstance(found, ModelError):
+                raise found
+            given = found
+        # Of a user whose samples stand in the lines, the record sends the inference once.
+        return batch.module(samples=list(samples), request=line.request, hypotheses=given, seed=line.seed)
+
+    return pool.submit(answer, lines, ended)
+
+
+def _write(batch: Batch, lines: Sequence[Line], marks: Sequence[str], answers: Sequence[Future[Any]]) -> int:
+    """Add a line for each answer, in their order; returns how many are none."""
+    failed = 0
+    with writing(batch.out), batch.out.open("a", encoding="utf-8") as file:
+        for line, mark, future in zip(lines, marks, answers, strict=True):
+            answer = future.result()
+            failed += isinstance(answer, ModelError)
+            file.write(_written(line, mark, answer))
+            file.flush()
+    return failed
+
+
+class _Ended:
+    """Tells a watcher how many requests are done."""
+
+    def __init__(self, done: int, total: int, ledger: Ledger, watcher: Watcher) -> None:
+        self._done, self._total, self._ledger, self._watcher = done, total, ledger, watcher
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._watcher.step("requests", self._done, self._total, self._ledger.cost())
+
+
+def _go_on(batch: Batch, marks: Sequence[str]) -> int:
+    """How many requests are answered; the file ends with the last of these, and what is torn or failed is cut off.
+
+    Raises:
+        RunMismatch: see `answer_all`.
+    """
+    if not batch.out.is_file():
+        with writing(batch.out):
+            batch.out.parent.mkdir(parents=True, exist_ok=True)
+            batch.out.touch(mode=0o600)
+        return 0
+    drop_torn_line(batch.out)
+    kept = batch.out.read_text(encoding="utf-8").split("\n")[:-1]
+    answered = 0
+    for number, text in enumerate(kept):
+        row = _row(text)
+        if number >= len(marks) or row.get("asked") != marks[number]:
+            raise RunMismatch(
+                f"Line {number + 1} of {batch.out} answers something else: another request, program or model.",
+                fix="Name another file with --out, or delete this one.",
+            )
+        if "error" in row:
+            break
+        answered += 1
+    if answered < len(kept):
+        # Answers after a failed one come back from the record.
+        write_text(batch.out, "".join(f"{text}\n" for text in kept[:answered]))
+    return answered
+
+
+def _row(text: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) else {}
+
+
+def _written(line: Line, mark: str, answer: Any) -> str:
+    row: dict[str, Any] = {"id": line.line_id, "user": line.user, "request": line.request, "seed": line.seed}
+    if isinstance(answer, ModelError):
+        row["error"] = str(answer)
+    else:
+        row["text"] = answer.text
+        row["hypotheses"] = [h.text for h in answer.hypotheses if h.kind == "inferred"]
+    text = json.dumps({**row, "asked": mark}, ensure_ascii=False) + "\n"
+    # A model may be cut in the middle of a character, and half a character is no text that a file could hold.
+    return text.encode("utf-8", "replace").decode("utf-8")

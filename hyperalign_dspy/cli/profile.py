@@ -1,0 +1,252 @@
+"""`hyperalign profile`: what is kept of users, for them to read, correct and take back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import click
+
+from hyperalign_dspy.cli.common import emit, json_option, quiet, say
+from hyperalign_dspy.errors import DataError, UsageError
+
+samples_option = click.option(
+    "--samples",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="What they wrote: a text file, a folder of them, or JSONL.",
+)
+
+
+@click.group("profile")
+def profile_command() -> None:
+    """Add, show, edit, remove or list profiles: a user's samples, and what is believed of them."""
+
+
+@profile_command.command("add")
+@click.argument("user")
+@samples_option
+@json_option
+def add(user: str, samples: Path, as_json: bool) -> None:
+    """Keep samples of a USER, or more of one who is kept already."""
+    quiet()
+    from hyperalign_dspy.data.load import read_samples
+    from hyperalign_dspy.shelf.profiles import Profile
+
+    profile = Profile.add(user, read_samples(samples))
+    count = len(profile.samples)
+    said = f"{profile.name}: {count} samples in {profile.folder}\n{_first_run(profile.name)}"
+    emit({"schema": "hyperalign/profile/1", **_plain(profile)}, said, as_json=as_json)
+
+
+@profile_command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """Everybody who has a profile."""
+    quiet()
+    from hyperalign_dspy.report.words import columns
+    from hyperalign_dspy.shelf.profiles import Profile
+
+    found = [_summary(profile) for profile in Profile.all()]
+    cells = [[row["user"], str(row["samples"]), ", ".join(row["believed"]), row["folder"]] for row in found]
+    text = columns(["user", "samples", "hypotheses for", "folder"], cells)
+    emit({"schema": "hyperalign/profiles/1", "profiles": found}, text if found else "No profiles yet.", as_json=as_json)
+
+
+@profile_command.command("show")
+@click.argument("user")
+@json_option
+def show(user: str, as_json: bool) -> None:
+    """The samples of a USER, and what is believed of them; both files can be edited by hand."""
+    quiet()
+    from hyperalign_dspy.shelf.profiles import Profile
+
+    profile = Profile.load(user)
+    emit({"schema": "hyperalign/profile/1", **_plain(profile)}, _words(profile), as_json=as_json)
+
+
+@profile_command.command("edit")
+@click.argument("user")
+@click.option("--program", help="Whose hypotheses; needed where several programs have some.")
+@click.option("--model", help="Inferred by which model; needed where several have.")
+@click.option("--hypotheses", type=click.Path(path_type=Path), help="Take these in place of those that are kept.")
+@click.option("--forget", is_flag=True, help="Drop all hypotheses: the next run infers anew.")
+@json_option
+def edit(user: str, program: str | None, model: str | None, as_json: bool, **given: Any) -> None:
+    """Correct what is believed of a USER, in $EDITOR. What cannot be read replaces nothing."""
+    quiet()
+    from hyperalign_dspy.shelf.hypotheses import parse_hypotheses, read_hypotheses
+    from hyperalign_dspy.shelf.profiles import Profile
+
+    profile = Profile.load(user)
+    if given["forget"]:
+        profile.forget()
+        emit({"schema": "hyperalign/profile/1", **_plain(profile)}, f"Forgotten: {profile.name}.", as_json=as_json)
+        return
+    known = _meant(profile, program, model)
+    if given["hypotheses"]:
+        found = read_hypotheses(given["hypotheses"])
+    else:
+        text = _edited(known.path)
+        try:
+            found = parse_hypotheses(text, "what was edited")
+        except DataError as error:
+            raise _kept(known.path, text, profile.name, error) from error
+    profile.correct(known, found)
+    said = f"{profile.name}: {len(found)} hypotheses in {known.path}"
+    emit({"schema": "hyperalign/profile/1", **_plain(profile)}, said, as_json=as_json)
+
+
+@profile_command.command("remove")
+@click.argument("user")
+@click.option(
+    "--runs",
+    "homes",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Another folder of runs to look through, like elsewhere/.hyperalign/runs.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None:
+    """Delete what is kept of a USER, and take their texts out of recorded calls and runs.
+
+    The runs are those of this project, and of every folder that --runs names. Frozen programs that hold any of their
+    texts are listed, and stay as they are.
+    """
+    quiet()
+    from hyperalign_dspy.search.purge import Person, frozen_with, held, purge
+    from hyperalign_dspy.search.runs import home
+    from hyperalign_dspy.shelf.profiles import Profile
+
+    profile = Profile.load(user)
+    person = Person(profile.name, tuple(sample.text for sample in profile.samples), _claims(profile))
+    found, frozen = held(person, homes), frozen_with(person)
+    say(f"{profile.name}: {profile.folder}, all of it")
+    for one in found:
+        say(_purged(one))
+    for folder in frozen:
+        say(f"{folder} holds their texts, and stays as it is: delete it, or compile again without them")
+    say(f"Looked through the runs in {', '.join(map(str, [home(), *homes]))}; those elsewhere want --runs FOLDER.")
+    say("Your own files, such as corpora and what `hyperalign run --out` wrote, are not looked at.")
+    _confirm(profile.name, yes)
+    purge(found)
+    profile.remove()
+    answer = {
+        "schema": "hyperalign/purged/1",
+        "user": profile.name,
+        "runs": [{**asdict(one), "lines": {name: len(struck) for name, struck in one.lines.items()}} for one in found],
+        "frozen": frozen,
+    }
+    emit(answer, f"Removed {profile.name}.", as_json=as_json)
+
+
+def _claims(profile: Any) -> tuple[str, ...]:
+    """What is said of a user; of a file that was edited into something else, each line as it stands."""
+    found: list[str] = []
+    for one in profile.believed():
+        try:
+            found += [h.text for h in one.hypotheses if h.kind == "inferred"]
+        except DataError:
+            found += one.path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return tuple(found)
+
+
+def _confirm(name: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("Nothing was removed: nobody is there to be asked.", fix="Give --yes.")
+    if not click.confirm(f"Remove all this of {name} for good?", err=True):
+        raise UsageError("Nothing was removed.")
+
+
+def _purged(one: Any) -> str:
+    """What becomes of a run, in a line."""
+    if one.whole:
+        return f"{one.folder.name}: all of it, since its {one.whole} holds their texts; it cannot be gone on with"
+    struck = [f"{len(lines)} lines of {name}" for name, lines in one.lines.items()]
+    return (
+        f"{one.folder.name}: {', '.join([*struck, *one.pages])}; it stays, and where its corpus still holds their "
+        "texts, going on with it asks these calls again"
+    )
+
+
+def _meant(profile: Any, program: str | None, model: str | None) -> Any:
+    """The one file of hypotheses that is meant.
+
+    Raises:
+        UsageError: none, or several.
+    """
+    from hyperalign_dspy.lm.connect import slug
+
+    found = [
+        one
+        for one in profile.believed()
+        if (program is None or one.program == program) and (model is None or slug(one.model) == slug(model))
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(f"--program {one.program} --model {one.model}" for one in profile.believed())
+        raise UsageError(f"{profile.name} has several sets of hypotheses.", fix=f"Say which: {listed}")
+    raise UsageError(
+        f"Nothing has been inferred about {profile.name} yet.",
+        fix=f"The first run does: {_first_run(profile.name)}",
+    )
+
+
+def _edited(path: Path) -> str:
+    if not sys.stdin.isatty() and not (os.environ.get("EDITOR") or os.environ.get("VISUAL")):
+        raise UsageError("There is no terminal to edit in.", fix="Give a file: --hypotheses FILE")
+    text = click.edit(path.read_text(encoding="utf-8"), extension=".jsonl", require_save=False)
+    return text or ""
+
+
+def _kept(path: Path, text: str, name: str, error: DataError) -> DataError:
+    """The same error, and where what was typed is kept."""
+    from hyperalign_dspy.shelf.files import write_text
+
+    draft = path.with_suffix(".draft")
+    write_text(draft, text)
+    again = f"hyperalign profile edit {quote(name)} --hypotheses {draft}"
+    return DataError(error.message, fix=f"{error.fix}\nWhat you typed is in {draft}; mend it and: {again}")
+
+
+def _first_run(name: str) -> str:
+    return f'hyperalign run --user {quote(name)} --request "..."'
+
+
+def _summary(profile: Any) -> dict[str, Any]:
+    try:
+        count: int | str = len(profile.samples)
+    except DataError:
+        # One damaged profile hides no other; to show it says what is wrong.
+        count = "damaged"
+    believed = [f"{one.program} on {one.model}" for one in profile.believed()]
+    return {"user": profile.name, "samples": count, "believed": believed, "folder": str(profile.folder)}
+
+
+def _plain(profile: Any) -> dict[str, Any]:
+    return {
+        "user": profile.name,
+        "folder": str(profile.folder),
+        "samples": [asdict(sample) for sample in profile.samples],
+        "believed": [
+            {"file": str(one.path), "made": dict(one.made), "hypotheses": [asdict(h) for h in one.hypotheses]}
+            for one in profile.believed()
+        ],
+    }
+
+
+def _words(profile: Any) -> str:
+    lines = [f"{profile.name}: {len(profile.samples)} samples in {profile.folder / 'samples.jsonl'}"]
+    lines += [f"  {' '.join(sample.text.split())[:90]}" for sample in profile.samples]
+    for one in profile.believed():
+        lines += ["", f"Inferred by {one.program} on {one.model}, in {one.path}"]
+        lines += [f"  {h.facet:14} {h.text}" for h in one.hypotheses]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Frozen programs in the formats of other tools; one small file a format."""

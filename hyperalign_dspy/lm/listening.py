@@ -1,0 +1,30 @@
+"""Hears an answer while it is being made: whoever listens is told its pieces, by every engine that has them early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Tell = Callable[[str], None]
+
+_LISTENER: ContextVar[Tell | None] = ContextVar("hyperalign_listener", default=None)
+
+
+@contextmanager
+def listening(tell: Tell) -> Iterator[None]:
+    """Within this context, ``tell`` hears the raw answer of each call, piece by piece and in order.
+
+    Of several drafts made at once it hears the first. An answer from a record is not told: what the call returns is the
+    answer in any case.
+    """
+    token = _LISTENER.set(tell)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
+
+
+def listener() -> Tell | None:
+    """Who listens to the call at hand."""
+    return _LISTENER.get()

@@ -1,0 +1,214 @@
+"""Every frozen program of a program on every model, all on the same sealed users.
+
+One run holds the whole matrix, whatever models are asked for: another model later pays for its own cells only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.search.confirm import BASELINE, Row, equal_to, row_of
+from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.measure import check_sealed
+from hyperalign_dspy.search.runs import Run, expect, open_run
+from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.shelf.files import read_json, write_json
+from hyperalign_dspy.shelf.frozen import Frozen, public_name
+from hyperalign_dspy.shelf.specs import digest
+from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
+from hyperalign_dspy.types import Cost, Watcher
+
+SCHEMA = "hyperalign/matrix/1"
+# Which weights or server each model of the matrix is.
+MODELS = "models.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One program on one model; the row's differences are to that model's baseline at the program's drafts, temperature
+    and length. Without a row it was not measured, or ``error`` says why it could not be.
+    """
+
+    program: str
+    model: str
+    row: Row | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What is measured on every model; ``module`` is None for the baseline at some settings."""
+
+    name: str
+    configuration: Configuration
+    module: Any = None
+
+    @property
+    def arm(self) -> Arm:
+        return Arm(self.name, self.configuration)
+
+
+class Matrix:
+    """Programs by the name of the model that each was frozen for.
+
+    Raises:
+        UsageError: a program was made on this corpus with another split.
+    """
+
+    def __init__(self, job: Job, programs: Mapping[str, Frozen], watcher: Watcher, command: Sequence[str]) -> None:
+        self.job, self.programs, self.watcher, self.command = job, programs, watcher, list(command)
+        self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
+        for frozen in programs.values():
+            check_sealed(frozen, self.bench.facts)
+        baseline = Space(job.program, replace(job.recipe, slots={})).baseline
+        self.baseline = _Line(BASELINE, baseline)
+        self.lines = [
+            _Line(name, Configuration.of(frozen.manifest["configuration"]), frozen.module)
+            for name, frozen in programs.items()
+        ]
+        rivals = dict.fromkeys(equal_to(line.configuration, baseline) for line in self.lines)
+        self.rivals = [_Line(f"baseline {c.digest}", c) for c in rivals if c != baseline]
+        recipe = job.recipe
+        self.identity = {
+            "program": job.program.name,
+            "program_digest": digest(job.program),
+            "recipe": "matrix",
+            "recipe_digest": digest([recipe.confirm_users, recipe.confirm_requests, recipe.max_tokens]),
+            "data_digest": self.bench.digest,
+            "source": job.source,
+            "model": "several",
+            "seed": job.seed,
+        }
+
+    def measure(self, models: Sequence[str], expected: str = "") -> dict[str, Any]:
+        """The whole matrix as plain data, which is also the run's result.json once every cell is there.
+
+        Where a cap ends it, ``capped`` says so and the cells that are left have no row; the same again goes on.
+
+        Raises:
+            RunMismatch: it is not the run that was ``expected``, or a model is not what it was when its cells were
+            measured.
+        """
+        if expected:
+            expect(expected, self.identity)
+        start, run = time.monotonic(), open_run(self.identity, self.command)
+        every = [self.baseline, *self.rivals, *self.lines]
+        most = len(models) * len(self.bench.sealed) * sum(self.bench.calls(line.configuration) for line in every)
+        shape = f"{len(self.lines)} programs and the baseline on {len(models)} models"
+        self.watcher.say(f"Run {run.run_id}: {shape}, {len(self.bench.sealed)} instances each, at most {most} calls.")
+        cells: list[Cell] = []
+        capped = False
+        with Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger:
+            progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.bench.sealed))
+            for model in models:
+                if not capped:
+                    _same_as_before(run, model)
+                found = {} if capped else self._column(model, ledger, progress)
+                capped = capped or len(found) < len(every)
+                cells += self._cells(model, found, ledger)
+            cost = ledger.cost()
+        result = self._result(run, models, cells, cost)
+        result |= {"seconds": time.monotonic() - start, "capped": capped}
+        if not capped:
+            write_json(run.path("result.json"), result)
+        return result
+
+    def _column(self, model: str, ledger: Ledger, progress: _Progress) -> dict[str, list[Outcome] | str]:
+        """Line -> its outcomes on a model, or why there are none; lines that a cap left out are not there."""
+        found: dict[str, list[Outcome] | str] = {}
+        lm = connect(model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
+        with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            evaluator.tick = progress.tick
+            # Most drafts first: a line with fewer of the same then finds its texts in the record.
+            for line in sorted([self.baseline, *self.rivals, *self.lines], key=_drafts, reverse=True):
+                evaluator.given = {line.configuration: line.module} if line.module else {}
+                try:
+                    found[line.name] = evaluator.outcomes(
+                        line.arm, self.bench.sealed, sealed=True, phase=_phase(line.name, model)
+                    )
+                except TooManyFailures as error:
+                    found[line.name] = error.message
+                except BudgetReached as error:
+                    self.watcher.say(error.message)
+                    break
+        return found
+
+    def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[Cell]:
+        """The cells of one model: the baseline's, then each program's."""
+        names = {line.configuration: line.name for line in self.rivals}
+        cells = []
+        for line in [self.baseline, *self.lines]:
+            rival = names.get(equal_to(line.configuration, self.baseline.configuration), BASELINE)
+            mine, theirs = found.get(line.name), found.get(rival)
+            row, error = None, next((each for each in (mine, theirs) if isinstance(each, str)), "")
+            if isinstance(mine, list) and isinstance(theirs, list):
+                row = row_of(line.arm, mine, ledger.cost(_phase(line.name, model)), theirs)
+            cells.append(Cell(public_name(line.name), public_name(model), row, error))
+        return cells
+
+    def _result(self, run: Run, models: Sequence[str], cells: Sequence[Cell], cost: Cost) -> dict[str, Any]:
+        facts = dict(self.bench.facts)
+        return {
+            "schema": SCHEMA,
+            "run": run.run_id,
+            "program": self.job.program.name,
+            "unit": self.bench.unit,
+            "models": [public_name(model) for model in models],
+            "programs": [
+                {
+                    "name": public_name(name),
+                    "frozen": frozen.manifest["frozen"],
+                    "verdict": frozen.manifest["measured"]["verdict"],
+                    "manifest_sha256": frozen.manifest["manifest_sha256"],
+                    "corpus": frozen.manifest["data"]["corpus"],
+                    "same_corpus": frozen.manifest["data"]["corpus_digest"] == facts["corpus_digest"],
+                }
+                for name, frozen in self.programs.items()
+            ],
+            "cells": [asdict(cell) for cell in cells],
+            "users": len({i.user_id for i in self.bench.sealed}),
+            "instances": len(self.bench.sealed),
+            "facts": facts,
+            "cost": asdict(cost),
+        }
+
+
+class _Progress:
+    """Counts answered instances over all models."""
+
+    def __init__(self, watcher: Watcher, ledger: Ledger, total: int) -> None:
+        self.watcher, self.ledger, self.total, self.done = watcher, ledger, total, 0
+
+    def tick(self, name: str) -> None:
+        """One more."""
+        del name
+        self.done += 1
+        self.watcher.step("matrix", self.done, self.total, self.ledger.cost())
+
+
+def _phase(line: str, model: str) -> str:
+    return f"matrix:{public_name(model)}:{public_name(line)}"
+
+
+def _drafts(line: _Line) -> int:
+    return int(line.configuration.as_dict().get("drafts", 1))
+
+
+def _same_as_before(run: Run, model: str) -> None:
+    """Refuse a model whose weights or server are others than when cells of it were measured."""
+    path, now = run.path(MODELS), digest(describe(model))
+    known = read_json(path) if path.is_file() else {}
+    if known.get(model, now) != now:
+        raise RunMismatch(
+            f"{model} is not what it was when this matrix was measured on it.",
+            fix=f"Give other weights another name, or measure all anew: hyperalign runs remove {run.run_id}",
+        )
+    write_json(path, {**known, model: now})

@@ -1,0 +1,114 @@
+"""Hypotheses as lines that a person can read, strike and write: one JSON object a line.
+
+    {"facet": "style", "text": "Writes in a plain, clipped way."}
+
+A measured one says also what was measured, and in which numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.errors import DataError
+from hyperalign_dspy.metrics.features import BY_NAME
+from hyperalign_dspy.types import FACETS, Hypothesis
+
+_FIX = 'Mend or delete that line. One looks like {"facet": "style", "text": "Writes in a plain, clipped way."}'
+_NUMBERS = ("value", "typical", "spread")
+
+
+def hypothesis_of(row: Any, where: str) -> Hypothesis:
+    """A hypothesis from plain data; a facet of style is taken where none is said. ``where`` begins the error.
+
+    Raises:
+        DataError: with what is wrong with it.
+    """
+    if not isinstance(row, Mapping):
+        raise DataError(f"{where} is not a JSON object.", fix=_FIX)
+    known = [field.name for field in fields(Hypothesis)]
+    strange = next((name for name in row if name not in known), None)
+    if strange is not None:
+        raise DataError(f"{where} has {strange!r}, which no hypothesis has.", fix=f"There are {', '.join(known)}.")
+    found = {"facet": "style", **row}
+    text = found.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(f"{where} has no text.", fix=_FIX)
+    if found["facet"] not in FACETS:
+        raise DataError(f"{where} has the facet {found['facet']!r}.", fix=f"There are {', '.join(FACETS)}.")
+    kind = found.setdefault("kind", "inferred")
+    if kind not in ("inferred", "measured"):
+        raise DataError(f"{where} is of the kind {kind!r}.", fix="There are inferred and measured; leave it out.")
+    if kind == "measured":
+        _check_measured(found, where)
+    return Hypothesis(**{**found, "text": " ".join(text.split())})
+
+
+def _check_measured(row: Mapping[str, Any], where: str) -> None:
+    if row.get("feature") not in BY_NAME:
+        raise DataError(f"{where} measures {row.get('feature')!r}.", fix=f"There are {', '.join(BY_NAME)}.")
+    for name in _NUMBERS:
+        value = row.get(name, 0.0 if name != "spread" else 1.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise DataError(f"{where} has the {name} {value!r}, which is no number.", fix=_FIX)
+    if row.get("spread", 1.0) <= 0:
+        raise DataError(f"{where} has a spread of {row['spread']}.", fix="It is above 0.")
+    if row.get("direction", "") not in ("more", "less", "same", ""):
+        raise DataError(f"{where} has the direction {row['direction']!r}.", fix="There are more, less and same.")
+
+
+def read_hypotheses(path: Path) -> list[Hypothesis]:
+    """Hypotheses from a file: one a line, or a JSON list of them, or what `hyperalign run --json` prints.
+
+    Raises:
+        DataError: what is wrong, with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} holds no hypotheses: {error}.",
+            fix="Write them with `hyperalign run ... --json > FILE`, edit or strike some, and give FILE.",
+        ) from error
+    return parse_hypotheses(text, str(path))
+
+
+def parse_hypotheses(text: str, source: str) -> list[Hypothesis]:
+    """Hypotheses from text; see `read_hypotheses`. ``source`` is named in errors."""
+    whole = _whole(text)
+    if whole is not None:
+        return [hypothesis_of(row, f"Hypothesis {n} of {source}") for n, row in enumerate(whole, 1)]
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            where = f"Line {number} of {source}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{where} is not JSON: {error}.", fix=_FIX) from error
+            found.append(hypothesis_of(row, where))
+    return found
+
+
+def _whole(text: str) -> list[Any] | None:
+    """The hypotheses of a text that is one JSON document, or None: then it is read line by line."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    found = found.get("hypotheses") if isinstance(found, dict) else found
+    return found if isinstance(found, list) else None
+
+
+def lines_of(hypotheses: Iterable[Hypothesis]) -> str:
+    """One line a hypothesis; what is as it always is of an inferred one is left out."""
+    return "".join(json.dumps(_row(h), ensure_ascii=False) + "\n" for h in hypotheses)
+
+
+def _row(hypothesis: Hypothesis) -> dict[str, Any]:
+    row = {"facet": hypothesis.facet, "text": hypothesis.text, **asdict(hypothesis)}
+    return row if hypothesis.kind == "measured" else {name: row[name] for name in ("facet", "text")}

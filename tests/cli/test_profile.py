@@ -1,0 +1,197 @@
+"""Profiles from the command line: kept, corrected, used, shown while being written, and taken back."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperalign_dspy.cli import run as run_module
+from hyperalign_dspy.cli.screen import Typed
+from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.metrics.traces import Traces
+from hyperalign_dspy.modules.hyperalign import HyPerAlign
+from hyperalign_dspy.modules.settings import Settings
+from hyperalign_dspy.shelf.profiles import Profile
+from tests.cli.test_main_job import SMALL, Inside, inside, rows, small
+from tests.resume.server import Server
+
+__all__ = ["inside", "small"]
+
+USER = bundled_corpus().users[0]
+RUN = ("run", "--model", "scripted", "--user", "ada", "--request", "Write about rain.")
+
+
+@pytest.fixture
+def ada(tmp_path: Path) -> Profile:
+    return Profile.add("ada", ["Rain again. Fine. We walk anyway!", "The dog is wet. So what? Bread helps."])
+
+
+def test_a_profile_is_added_listed_shown_and_removed(tmp_path: Path, inside: Inside) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("Rain again. Fine. We walk anyway!")
+    added = inside("profile", "add", "Ada L", "--samples", "texts", cwd=tmp_path)
+    assert (added.returncode, "hyperalign run --user 'Ada L'" in added.stdout) == (0, True)
+    listed = json.loads(inside("profile", "list", "--json", cwd=tmp_path).stdout)["profiles"]
+    assert [(row["user"], row["samples"]) for row in listed] == [("Ada L", 1)]
+    shown = json.loads(inside("profile", "show", "ada l", "--json", cwd=tmp_path).stdout)
+    assert shown["samples"][0]["text"] == "Rain again. Fine. We walk anyway!"
+    assert "Rain again." in inside("profile", "show", "ADA L", cwd=tmp_path).stdout
+    asked = inside("profile", "remove", "Ada L", cwd=tmp_path)
+    assert (asked.returncode, "--yes" in asked.stderr, Path(shown["folder"]).is_dir()) == (2, True, True)
+    removed = inside("profile", "remove", "Ada L", "--yes", "--json", cwd=tmp_path)
+    assert json.loads(removed.stdout)["user"] == "Ada L"
+    assert not Path(shown["folder"]).exists()
+    assert inside("profile", "list", cwd=tmp_path).stdout == "No profiles yet.\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "eve"), ("add", "a\x07b", "--samples", "a.txt"), ("add", "eve", "--samples", "no")]
+)
+def test_what_cannot_be_is_one_screen(words: tuple[str, ...], tmp_path: Path, inside: Inside) -> None:
+    (tmp_path / "a.txt").write_text("Rain.")
+    reply = inside("profile", *words, cwd=tmp_path)
+    assert (reply.returncode, reply.stdout, "Traceback" in reply.stderr) == (2, "", False)
+
+
+def test_a_run_infers_once_and_what_is_corrected_is_used(tmp_path: Path, ada: Profile, inside: Inside) -> None:
+    nothing = inside("profile", "edit", "ada", cwd=tmp_path)
+    assert (nothing.returncode, "hyperalign run --user ada" in nothing.stderr) == (2, True)
+    first = json.loads(inside(*RUN, "--json", cwd=tmp_path).stdout)
+    assert json.loads(inside(*RUN, "--json", cwd=tmp_path).stdout) == first
+    (tmp_path / "mine.jsonl").write_text('{"facet": "style", "text": "Says little."}\n')
+    edited = inside("profile", "edit", "ada", "--hypotheses", "mine.jsonl", "--json", cwd=tmp_path)
+    assert json.loads(edited.stdout)["believed"][0]["made"]["model"] == "scripted"
+    second = json.loads(inside(*RUN, "--json", cwd=tmp_path).stdout)
+    assert [h["text"] for h in second["hypotheses"]] == ["Says little."]
+    assert second["text"] != first["text"]
+    inside("profile", "edit", "ada", "--forget", cwd=tmp_path)
+    assert json.loads(inside(*RUN, "--json", cwd=tmp_path).stdout) == first
+
+
+def test_an_edit_that_cannot_be_read_replaces_nothing_and_is_not_lost(
+    tmp_path: Path, ada: Profile, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside(*RUN, cwd=tmp_path)
+    path = ada.believed()[0].path
+    before = path.read_text()
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(click, "edit", lambda text, **how: f'{text}{{"facet": "mood", "text": "x"}}\n')
+    reply = inside("profile", "edit", "ada", cwd=tmp_path)
+    assert (reply.returncode, "has the facet 'mood'" in reply.stderr, path.read_text()) == (2, True, before)
+    assert "mood" in path.with_suffix(".draft").read_text()
+    assert str(path.with_suffix(".draft")) in reply.stderr
+    monkeypatch.setattr(click, "edit", lambda text, **how: text.splitlines(keepends=True)[0])
+    assert inside("profile", "edit", "ada", cwd=tmp_path).returncode == 0
+    assert path.read_text() == before.splitlines(keepends=True)[0]
+
+
+def test_an_empty_request_infers_nothing(tmp_path: Path, ada: Profile, inside: Inside) -> None:
+    reply = inside(*RUN[:-1], " ", cwd=tmp_path)
+    assert (reply.returncode, "request is empty" in reply.stderr, ada.believed()) == (2, True, [])
+
+
+def test_of_several_sets_one_has_to_be_named(tmp_path: Path, ada: Profile, inside: Inside) -> None:
+    for model in ("scripted", "scripted:delay=0"):
+        inside(*RUN[:2], model, *RUN[3:], cwd=tmp_path)
+    (tmp_path / "mine.jsonl").write_text('{"text": "Says little."}\n')
+    words = ("profile", "edit", "ada", "--hypotheses", "mine.jsonl")
+    assert "--model scripted:delay=0" in inside(*words, cwd=tmp_path).stderr
+    assert inside(*words, "--model", "scripted", cwd=tmp_path).returncode == 0
+    assert ada.place("authorship", "scripted").read_text() == '{"facet": "style", "text": "Says little."}\n'
+
+
+def test_stale_hypotheses_are_used_and_said(tmp_path: Path, ada: Profile, inside: Inside) -> None:
+    assert "out of date" not in inside(*RUN, cwd=tmp_path).stderr
+    Profile.add("ada", ["One more text."])
+    reply = inside(*RUN, cwd=tmp_path)
+    assert (reply.returncode, "profile edit ada --forget" in reply.stderr) == (0, True)
+    (tmp_path / "mine.jsonl").write_text('{"text": "Says little."}\n')
+    inside("profile", "edit", "ada", "--hypotheses", "mine.jsonl", cwd=tmp_path)
+    assert "out of date" not in inside(*RUN, cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize("drafts", [1, 3])
+@pytest.mark.parametrize("who", [("--user", "ada"), ("--samples", "a.txt")])
+def test_who_watches_sees_what_a_file_would_hold(
+    drafts: int, who: tuple[str, str], tmp_path: Path, ada: Profile, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text("Rain again. Fine. We walk anyway!")
+    words = ("run", "--model", "scripted", *who, "--request", "Write about rain.")
+    made = HyPerAlign(Settings(drafts=drafts))
+    monkeypatch.setattr(run_module, "_module", lambda *given: made)
+    to_file = inside(*words, cwd=tmp_path)
+    pieces: list[str] = []
+    taken = Typed.take
+    monkeypatch.setattr(Typed, "take", lambda self, piece: (pieces.append(piece), taken(self, piece))[1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    watched = inside(*words, cwd=tmp_path)
+    assert watched.stdout == to_file.stdout
+    assert (len(pieces) > 3) == (drafts == 1)
+    assert ("drafts" in watched.stderr) == (drafts > 1)
+    assert "drafts" not in to_file.stderr
+    json.loads(inside(*words, "--json", cwd=tmp_path).stdout)
+
+
+def test_drafts_of_a_server_are_counted_once(
+    tmp_path: Path, ada: Profile, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = HyPerAlign(Settings(drafts=2, told="none"))
+    monkeypatch.setattr(run_module, "_module", lambda *given: made)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with Server() as server:
+        reply = inside(*RUN[:2], "openai/small", *RUN[3:], cwd=tmp_path, **server.environment)
+    assert (reply.returncode, server.requests) == (0, 2)
+    assert "2/2" in reply.stderr
+    assert not [line for line in reply.stderr.splitlines() if "3/2" in line or "4/2" in line]
+
+
+def cut_up(text: str, places: list[int]) -> list[str]:
+    ends = sorted({min(place, len(text)) for place in places} | {0, len(text)})
+    return [text[a:b] for a, b in itertools.pairwise(ends)]
+
+
+@given(st.text(), st.lists(st.integers(0, 50)), st.booleans())
+def test_pieces_on_the_screen_are_the_text_that_is_kept(text: str, places: list[int], broken: bool) -> None:
+    shown: list[Any] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(click, "echo", lambda text="", nl=True: shown.append(text + ("\n" if nl else "")))
+        typed = Typed()
+        pieces = cut_up(text, places)
+        for piece in pieces[: len(pieces) // 2] if broken else pieces:
+            typed.take(piece)
+        typed.end(text.strip())
+    assert "".join(shown) == text.strip() + "\n"
+
+
+@pytest.mark.evidence
+def test_a_purged_user_is_in_no_file_and_the_run_can_still_be_used(small: Path, inside: Inside) -> None:
+    assert inside(*SMALL, cwd=small).returncode == 0
+    run = next(small.glob(".hyperalign/runs/*/plan.json")).parent
+    inside("report", run.name, cwd=small)
+    users = bundled_corpus().users[:14]
+    sealed = {json.loads(line)["user"] for line in (run / "outputs.jsonl").read_text().splitlines()}
+    user = next(user for user in users if user.user_id in sealed)
+    # Three of the texts are enough to know the user by; the others are found through the run's own outputs.
+    Profile.add("somebody", user.samples[:8])
+    before = len(rows(small))
+    reply = inside("profile", "remove", "somebody", "--yes", "--json", cwd=small)
+    assert (reply.returncode, json.loads(reply.stdout)["runs"][0]["whole"]) == (0, "")
+    assert "report.html" in reply.stderr
+    traces = Traces(sample.text for sample in user.samples[:8])
+    left = [path for path in small.glob(".hyperalign/**/*") if path.is_file()]
+    assert left
+    assert not [path for path in left if traces(path.read_text())]
+    assert user.user_id not in {json.loads(line)["user"] for line in (run / "outputs.jsonl").read_text().splitlines()}
+    assert 0 < len(rows(small)) < before
+    assert inside("runs", "show", run.name, cwd=small).returncode == 0
+    assert inside("report", run.name, cwd=small).returncode == 0
+    assert inside("runs", "resume", run.name, cwd=small).returncode == 0
+    assert len(rows(small)) == before

@@ -1,0 +1,190 @@
+"""A frozen program that was changed, or that meets other signatures, is refused with what differs and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dspy
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hyperalign_dspy.cli.verify import verify_command
+from hyperalign_dspy.errors import FrozenMismatch
+from hyperalign_dspy.lm.connect import connect, describe
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.modules import HyPerAlign, Settings
+from hyperalign_dspy.search.resend import resend
+from hyperalign_dspy.search.runs import open_run
+from hyperalign_dspy.shelf.configure import Configuration, build
+from hyperalign_dspy.shelf.files import dump, write_json
+from hyperalign_dspy.shelf.frozen import freeze, load_frozen
+from hyperalign_dspy.shelf.specs import load_program
+from hyperalign_dspy.shelf.verify import verify
+from tests.shelf.test_frozen import SAMPLES, provenance
+
+SHIPPED = sorted((Path(__file__).parents[2] / "programs").glob("*/frozen/*"))
+
+
+@pytest.fixture(params=SHIPPED, ids=lambda path: f"{path.parts[-3]} for {path.name}")
+def shipped(request: Any) -> Path:
+    return Path(request.param)
+
+
+def frozen(folder: Path) -> Path:
+    values = load_program("authorship").baseline
+    return freeze(build(load_program("authorship"), Configuration.of(values)), provenance(dict(values)), folder)
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {check.name: check.state for check in verify(folder)[0]}
+
+
+def test_what_is_shipped_is_what_it_claims_to_be(shipped: Path) -> None:
+    checks, found = verify(shipped)
+    assert found is not None
+    assert "refused" not in {check.state for check in checks}
+    assert states(shipped)["messages"] == "ok"
+
+
+@pytest.mark.parametrize("examples", [80, pytest.param(2000, marks=pytest.mark.evidence)])
+@pytest.mark.parametrize("name", ["manifest.json", "program.json"])
+def test_any_changed_character_is_refused(name: str, examples: int, shipped: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(shipped, folder)
+    text = (folder / name).read_text(encoding="utf-8")
+
+    @given(st.integers(0, len(text) - 1), st.sampled_from("abz019\"'{}[]:,. -eE\\/\nÉ\x00"))
+    @settings(max_examples=examples, deadline=None, database=None)
+    def changed(place: int, character: str) -> None:
+        if text[place] != character:
+            (folder / name).write_text(text[:place] + character + text[place + 1 :], encoding="utf-8")
+            with pytest.raises(FrozenMismatch) as refused:
+                load_frozen(folder)
+            assert name in refused.value.message or "schema" in refused.value.message
+            assert refused.value.fix
+
+    @given(st.integers(0, len(text) - 1))
+    @settings(max_examples=examples // 4, deadline=None, database=None)
+    def cut(place: int) -> None:
+        (folder / name).write_text(text[:place], encoding="utf-8")
+        with pytest.raises(FrozenMismatch):
+            load_frozen(folder)
+
+    changed()
+    cut()
+    (folder / name).write_text(text, encoding="utf-8")
+    assert load_frozen(folder).manifest["manifest_sha256"]
+
+
+def forged(folder: Path, **changes: Any) -> None:
+    """Change a manifest and make its hash fit again."""
+    manifest = {**json.loads((folder / "manifest.json").read_text(encoding="utf-8")), **changes}
+    manifest = {name: value for name, value in manifest.items() if name != "manifest_sha256" and value is not None}
+    digest = hashlib.sha256(dump(manifest).encode()).hexdigest()
+    write_json(folder / "manifest.json", {**manifest, "manifest_sha256": digest})
+
+
+def test_other_instructions_with_fitting_hashes_are_told_by_their_messages(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    state = (
+        (folder / "program.json").read_text(encoding="utf-8").replace("Write as this person", "Write as that person")
+    )
+    (folder / "program.json").write_text(state, encoding="utf-8")
+    forged(folder, program_sha256=hashlib.sha256(state.encode()).hexdigest())
+    with pytest.raises(FrozenMismatch, match=r"renders other messages .*generate\.write"):
+        load_frozen(folder)
+    assert states(folder) == {
+        "manifest.json": "ok",
+        "program.json": "ok",
+        "signatures": "ok",
+        "messages": "refused",
+    }
+
+
+def test_a_changed_figure_is_named(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    path = folder / "manifest.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"no gain"', '"gain"'), encoding="utf-8")
+    about = verify(folder)[0][0].about
+    assert "Verdict: **no gain**" in about
+    assert "Verdict: **gain**" in about
+
+
+def test_a_manifest_without_a_part_is_refused_by_the_parts_name(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    forged(folder, module=None, probe=None)
+    with pytest.raises(FrozenMismatch, match="lacks module, probe"):
+        load_frozen(folder)
+
+
+def test_other_signatures_are_refused_with_what_they_were_and_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = frozen(tmp_path / "frozen")
+
+    class WriteAs(dspy.Signature):
+        """Write as this person writes."""
+
+        hypotheses: list[str] = dspy.InputField()
+        samples: dspy.History = dspy.InputField()
+        brief: str = dspy.InputField()
+        text: list[str] = dspy.OutputField()
+
+    monkeypatch.setattr("hyperalign_dspy.modules.generate.WriteAs", WriteAs)
+    with pytest.raises(FrozenMismatch) as refused:
+        load_frozen(folder)
+    assert "input request (<class 'str'>)" in refused.value.message
+    assert "input brief (<class 'str'>)" in refused.value.message
+    assert "infer.read" not in refused.value.message
+
+
+def test_other_versions_are_told_and_not_refused(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    forged(folder, versions={"dspy": "3.3.0", "hyperalign-dspy": "0.0.1"})
+    assert load_frozen(folder)
+    found = {check.name: check for check in verify(folder)[0]}
+    assert found["dspy"].state == "differs"
+    assert "measured with 3.3.0" in found["dspy"].about
+
+
+def test_line_ends_of_another_system_are_no_change(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    for path in folder.glob("*.json"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_frozen(folder)
+
+
+@pytest.mark.parametrize("spoil", ["", "[]", "null", '{"schema": 1}', "\udcff"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, spoil: str) -> None:
+    folder = frozen(tmp_path / "frozen")
+    (folder / "manifest.json").write_bytes(spoil.encode("utf-8", "surrogateescape"))
+    done = CliRunner().invoke(verify_command, [str(folder), "--json"])
+    assert isinstance(done.exception, FrozenMismatch)
+    assert json.loads(done.stdout)["verified"] is False
+
+
+@pytest.mark.parametrize("model", ["scripted", pytest.param("local", marks=pytest.mark.evidence)])
+def test_recorded_calls_are_sent_again_and_a_changed_answer_is_refused(model: str) -> None:
+    run = open_run({"program": "authorship", "recipe": "quick"}, [])
+    with Ledger(run.path("calls.jsonl")) as ledger, dspy.context(lm=connect(model, ledger=ledger)):
+        for number in range(3):
+            HyPerAlign(Settings(max_tokens=24, drafts=2))(samples=SAMPLES, request=f"Write about snow {number}.")
+    values = dict(load_program("authorship").baseline)
+    made = replace(provenance(values), model=model, model_facts=describe(model))
+    folder = freeze(build(load_program("authorship"), Configuration.of(values)), made, run.path("frozen"))
+    manifest = load_frozen(folder).manifest
+    assert resend(manifest, model, 3).about == "3 of 7 sent again: the same texts"
+    assert resend(manifest, model, 99).state == "ok"
+    assert resend(manifest, "openai/gpt", 3).state == "skipped"
+    rows = [json.loads(line) for line in run.path("calls.jsonl").read_text().splitlines()]
+    run.path("calls.jsonl").write_text("".join(json.dumps({**row, "text": row["text"] + "!"}) + "\n" for row in rows))
+    assert resend(manifest, model, 3).state == "refused"
+    forged(folder, summary="another program")
+    assert "is not here" in resend(manifest, model, 3).about
