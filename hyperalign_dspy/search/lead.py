@@ -182,7 +182,8 @@ class Lead:
         here = {name: int(found["slots"]) for name, found in told.items() if self._is_here(name, found)}
         for name in {*here} - {*self._workers}:
             self._say(f"{name} joined: {here[name]} more calls at a time.")
-        for name in {*self._workers} - {*here}:
+        # At the run's end all leave, which is no news.
+        for name in set() if self._over.is_set() else {*self._workers} - {*here}:
             self._say(f"{name} left; what it had not answered is asked again.")
         if {*here} - {*self._workers}:
             # A worker begins once it has heard a new beat.

@@ -27,7 +27,10 @@ from hyperalign_dspy.types import Cost, Watcher
 
 # So long a worker waits for a run to go on that nobody leads any more, and for its own calls when it is to leave.
 PATIENCE, GRACE = 600.0, 10.0
-_LONGEST = 0.5  # seconds between two looks when there has been nothing to do for a while
+_LOOK = 0.5  # seconds between two looks at who leads
+# So many times longer than the quickest is a pause between two looks at the board when nothing has been there lately:
+# calls come in bursts, and who looks late finds them made.
+_LONGEST = 5
 # After so many failures in a row this machine is no place to call the model from.
 _MOST_FAILURES = 16
 
@@ -95,16 +98,16 @@ class Worker:
         return Helped(self.board.run_id, self._calls, self._failed, time.monotonic() - start, not self._ended)
 
     def _help(self) -> None:
-        pause = looked = 0.0
+        quickest, pause, looked = self.board.quickest, 0.0, 0.0
         while not self._leaving and not self._fault:
             now = time.monotonic()
-            if now >= looked + _LONGEST:
+            if now >= looked + _LOOK:
                 looked = now
                 self._look()
             if self._ended:
                 return
             active = self._hand_in() + (self._claim() if self._led else 0)
-            pause = self.board.quickest if active else min(2 * pause, _LONGEST)
+            pause = quickest if active else min(2 * pause or quickest, _LONGEST * quickest)
             self._wake.wait(pause)
             self._wake.clear()
 

@@ -40,10 +40,10 @@ def context() -> ForkServerContext:
     return forks
 
 
-def small_project(folder: Path, users: int | None = 14) -> Path:
-    """So many of the bundled users, or all, and a recipe that takes seconds."""
-    people = bundled_corpus().users[:users]
-    lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in people for s in u.samples]
+def small_project(folder: Path) -> Path:
+    """14 of the bundled users, and a recipe that takes seconds."""
+    users = bundled_corpus().users[:14]
+    lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in users for s in u.samples]
     (folder / "optimizers").mkdir(parents=True)
     (folder / "programs").mkdir()
     (folder / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from optuna.storages.journal import JournalStorage
 from optuna.trial import TrialState
 
-from hyperalign_dspy.errors import MissingStorage, ModelError, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.errors import BudgetReached, MissingStorage, ModelError, RunMismatch, UnknownName, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.messages import key_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.lm.siblings import expected, siblings
@@ -218,6 +219,38 @@ def test_workers_answer_as_the_lead_would(tmp_path: Path, hurried: None) -> None
     assert all(h.calls > 5 and not h.left for h in helped)
 
 
+def test_workers_and_a_dead_one_never_pass_a_cap(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = ScriptedEngine(delay=0.05)
+    monkeypatch.setattr("hyperalign_dspy.search.worker.engine_of", lambda model, ledger: provider)
+    ledger = Ledger(limits=Limits(max_calls=25))
+    with ThreadPoolExecutor(40) as pool, Lead(board(tmp_path), MODEL, print) as lead:
+        engine = ledger.wrap(lead.engine(provider, MODEL), MODEL)
+        lead._free = 0
+        death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+        death.start()
+        first = pool.submit(engine.complete, ask("lost"))
+        death.join()
+        workers = [joined(tmp_path) for _ in range(2)]
+        helping = [pool.submit(worker.run) for worker in workers]
+        eventually(lambda: {worker.name for worker in workers} <= {*lead._workers})
+        lead.rise()
+
+        def refused(number: int) -> bool:
+            try:
+                engine.complete(ask(f"{number}"))
+            except BudgetReached:
+                return True
+            return False
+
+        ends = list(pool.map(refused, range(60)))
+        assert isinstance(first.exception(), ServerError)
+        # What the dead one had claimed may have been billed.
+        assert provider.calls == ends.count(False) == 24
+    assert sum(future.result().calls for future in helping) > 0
+
+
 class Drafting(ScriptedEngine):
     """Makes siblings at once, as the engine in this process does."""
 
@@ -350,7 +383,7 @@ def test_a_worker_whose_model_is_out_of_reach_leaves_and_says_why(
     monkeypatch.setattr("hyperalign_dspy.search.worker._MOST_FAILURES", 2)
     slow = ScriptedEngine(delay=0.1)
     slow.concurrency = 1
-    with Lead(board(tmp_path), MODEL, print) as lead, ThreadPoolExecutor(9) as pool:
+    with ThreadPoolExecutor(9) as pool, Lead(board(tmp_path), MODEL, print) as lead:
         engine = lead.engine(slow, MODEL)
         helping = pool.submit(joined(tmp_path).run)
         eventually(lambda: bool(lead._workers))
