@@ -39,14 +39,14 @@ import dspy
 middle = time.perf_counter()
 from hyperalign_dspy import load_frozen
 load_frozen(sys.argv[1])
-print(middle - start, time.perf_counter() - middle)
+sys.stdout.write(f"{middle - start} {time.perf_counter() - middle}")
 """
 _BARE = """
-import time
+import sys, time
 start = time.perf_counter()
 import openai
 openai.OpenAI(api_key="none")
-print(time.perf_counter() - start)
+sys.stdout.write(str(time.perf_counter() - start))
 """
 
 
