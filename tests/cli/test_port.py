@@ -74,7 +74,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise ValueError("no answer to this")
             return "happy or sad" if any(text in asked for text in texts) else "who knows"
 
-        monkeypatch.setattr(connecting, "_engine", lambda model, ledger: ScriptedEngine(answer))
+        monkeypatch.setattr(connecting, "engine_of", lambda model, ledger: ScriptedEngine(answer))
 
     return use
 

@@ -94,7 +94,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
         return made.propose(text) if PROPOSING in text else _scripted(request)
 
     made.engine = ScriptedEngine(answer)
-    monkeypatch.setattr(connecting, "_engine", lambda name, *_: made.engine)
+    monkeypatch.setattr(connecting, "engine_of", lambda name, *_: made.engine)
     return made
 
 
