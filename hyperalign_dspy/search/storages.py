@@ -160,7 +160,7 @@ def _split(url: str) -> SplitResult:
         sound = bool(parts.hostname) and (parts.port or True)
     except ValueError:
         sound = False
-    if not sound or "@" in parts.path + parts.fragment or ("@" in parts.query and "@" not in parts.netloc):
+    if not sound or "@" in parts.path + parts.query + parts.fragment:
         raise _no_url(_kind(url)) from None
     return parts
 

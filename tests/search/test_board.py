@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from dspy.lm15 import Config, ContextLengthError, InvalidRequestError, Message, Request, ServerError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from optuna.storages.journal import JournalStorage
 from optuna.trial import TrialState
@@ -165,6 +165,9 @@ def test_credentials_are_shown_nowhere(name: str, secret: str, host: str, port: 
 
 
 @given(SECRETS)
+@example("000@0?")
+@example("12#3")
+@example("1/2")
 @settings(deadline=None, max_examples=50)
 def test_a_password_that_was_not_quoted_is_never_taken_for_something_else(secret: str) -> None:
     found = ""
@@ -349,7 +352,7 @@ def test_a_worker_with_another_version_or_model_is_refused_with_the_difference(
         joined(tmp_path)
     with Lead(board(tmp_path), "openai/small", print):
         monkeypatch.setenv("OPENAI_API_BASE", "http://elsewhere")
-        monkeypatch.setattr("hyperalign_dspy.search.lead.__version__", "0.0.1")
+        monkeypatch.setattr("hyperalign_dspy.search.lead.version", lambda package: "0.0.1")
         with pytest.raises(RunMismatch) as caught:
             joined(tmp_path)
     assert "  server: there None, here " in str(caught.value)
