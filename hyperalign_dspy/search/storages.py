@@ -213,10 +213,10 @@ def _tables(address: str) -> Any:
 
 
 def _grpc(url: str) -> Any:
-    _demand("grpc", "grpc")
     parts = urlsplit(bare(url))
     if not parts.hostname or not parts.port:
         raise _no_url("grpc")
+    _demand("grpc", "grpc")
     proxy = optuna.storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
     proxy.wait_server_ready(timeout=_READY)
     return proxy

@@ -207,7 +207,7 @@ def test_a_hub_folder_has_a_card_and_is_a_frozen_program(tmp_path: Path) -> None
     found = ModelCard.load(tmp_path / "hub" / "README.md")
     assert found.data.library_name == "dspy"
     assert "authorship" in (found.data.tags or [])
-    assert "Verdict" in found.text
+    assert "the compiled program does better than the baseline" in found.text
     assert load_frozen(tmp_path / "hub").manifest == frozen.manifest
     assert "refused" not in {check.state for check in verify(tmp_path / "hub")[0]}
 

@@ -26,7 +26,8 @@ def weather(tmp_path: Path, forks: ForkServerContext, calm: Calm, mood: Mood) ->
     return project, server
 
 
-@pytest.mark.parametrize("each", [30, pytest.param(1, marks=pytest.mark.evidence)])
+@pytest.mark.evidence
+@pytest.mark.parametrize("each", [1, 30])
 def test_a_storm_of_refusals_slows_a_run_down_and_loses_nothing(
     tmp_path: Path, calm: Calm, forks: ForkServerContext, each: int
 ) -> None:
