@@ -78,6 +78,7 @@ def gains_command(runs: int, seed: int, as_json: bool) -> None:
 @data_options
 @click.option("--seed", default=0, show_default=True, help="Seeds the split and every text.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table's file (JSON).")
+@click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
 @json_option
@@ -96,7 +97,7 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
     with following(given["display"]) as watcher:
         ready(model, watcher)
         job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
-        table = tabulate(job, model, watcher, command_of(click.get_current_context()))
+        table = tabulate(job, model, watcher, command_of(click.get_current_context()), given["expect"])
     write_json(given["out"], table.as_dict())
     agree = reliability(table)
     result = {"schema": "hyperalign/tabulated/1", "made": table.made, "reliability": agree}

@@ -144,7 +144,11 @@ _HOW = ("expect", "only_plan", "power", "point", "as_json", "display", "storage"
 
 def command_of(context: click.Context) -> list[str]:
     """The words that give this command again, as `runs resume` does."""
-    words = [str(context.command.name), str(context.params["program"])]
+    names: list[str] = []
+    at = context
+    while at.parent:
+        names, at = [str(at.command.name), *names], at.parent
+    words = [*names, str(context.params["program"])]
     for parameter in context.command.params:
         value = context.params.get(str(parameter.name))
         if isinstance(parameter, click.Option) and parameter.name not in _HOW and not _unset(value):

@@ -97,8 +97,9 @@ def _confirmed(run: Any, point: int) -> Any:
     from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.search.points import point_run
 
-    own = point_run(run, point)
-    if own.result is None:
+    names = {p["point"]: p["name"] for p in (run.result or {}).get("pareto", [])}
+    own = point_run(run, names[point]) if point in names else None
+    if own is None or own.result is None:
         raise UsageError(
             f"Point {point} of {run.run_id} is not confirmed.",
             fix=f"hyperalign runs confirm {run.run_id} --point {point}",

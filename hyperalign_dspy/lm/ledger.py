@@ -141,6 +141,13 @@ class Ledger:
         """Wall time of all sessions; of the earlier ones up to their last recorded call."""
         return self._earlier + self._clock() - self._start
 
+    def path_seconds(self) -> float:
+        """When the last call on the path was recorded, in seconds of all sessions: what a run that walks it again knew
+        of the time when it was there first.
+        """
+        with self._lock:
+            return max((float(row["when"]) for row in self._walked()), default=0.0)
+
     def left(self) -> float:
         """Seconds that the cap on time leaves; infinite without one."""
         most = self.limits.max_seconds
@@ -152,9 +159,9 @@ class Ledger:
             return self._patience.setdefault(provider, Patience(provider, self.left, self._clock))
 
     def call_seconds(self) -> tuple[float, float]:
-        """How long an answered call has taken: on average, and the longest; zeros before the first."""
+        """How long an answered call on the path has taken: on average, and the longest; zeros before the first."""
         with self._lock:
-            each = [float(row["seconds"]) for row in self._records.values()]
+            each = [float(row["seconds"]) for row in self._walked()]
         return (sum(each) / len(each), max(each)) if each else (0.0, 0.0)
 
     def cost(self, phase: str | None = None) -> Cost:
@@ -259,7 +266,7 @@ class Ledger:
     def _record(self, row: Row) -> None:
         with self._lock:
             self._write(row)
-            self._keep(row)
+            self._keep(row, self.seconds())
             self._phases[_PHASE.get()][row["key"]] += 1
 
     def _fail(self, model: str, request: Request, kin: list[str], error: Exception) -> None:
@@ -280,15 +287,15 @@ class Ledger:
                 }
             )
 
-    def _keep(self, row: Row) -> None:
-        """Take a row into account, whether it was just written or read."""
+    def _keep(self, row: Row, when: float) -> None:
+        """Take a row into account, whether it was just written or read, and when in all sessions that was."""
         if "failed" in row:
             lost = amount_of(row, self.prices)
             self.failures += lost.calls
             self._failed += lost
             self._purse.settle(row["key"], lost)
             return
-        row = slim(row)
+        row = {**slim(row), "when": when}
         self._records[row["key"]] = row
         self._cost += cost_of([row], self.prices)
         self._longest = max(self._longest, float(row["seconds"]))
@@ -338,7 +345,7 @@ class Ledger:
         sessions = Sessions()
         for row in rows:
             sessions.heard(row)
-            self._keep(row)
+            self._keep(row, sessions.seconds)
             if self.limits.max_cost is not None and amount_of(slim(row), self.prices).money is None:
                 self.prices.demand(row.get("model", ""))
         self._earlier, self._session = sessions.seconds, sessions.following

@@ -8,6 +8,7 @@ from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.words import columns, estimate, money
+from hyperalign_dspy.search.confirm import level_of
 from hyperalign_dspy.search.visits import describe
 from hyperalign_dspy.shelf.card_figures import VERDICTS
 
@@ -49,12 +50,11 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
     if "harm" in result["facts"]:
         figures += "\n  " + _change(result)
-    opinion = result["confirmation"].get("opinion")
-    if verdict == "no gain" and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
+    opinion, looks = result["confirmation"].get("opinion"), result["confirmation"].get("looks", 1)
+    if verdict == "no gain" and looks == 1 and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
         figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
-    looks = result["confirmation"].get("looks", 1)
     if looks > 1:
-        figures += f"\n  Look {looks} at these sealed users: the verdict is by an interval at {1 - 0.05 / looks:.1%}."
+        figures += f"\n  Look {looks} at these sealed users: the verdict is by an interval at {level_of(looks):.1%}."
     for name, value in result["confirmation"].get("exceeded", {}).items():
         figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
@@ -158,7 +158,8 @@ def _margins(margins: Mapping[str, Any]) -> str:
         f"  compiled over {name:19} {estimate(gap)}, win rate {estimate(wins, '.2f')}"
         for name, (gap, wins) in margins.items()
     ]
-    return "\n".join(["Margins (paired, the same drafts and temperature):", *lines]) if lines else ""
+    told = "Margins (paired, at the compiled program's temperature, each with its own drafts):"
+    return "\n".join([told, *lines]) if lines else ""
 
 
 def _agreement(found: Mapping[str, Any], compiled: Mapping[str, Any]) -> str:

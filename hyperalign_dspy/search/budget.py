@@ -72,7 +72,8 @@ class Budget:
     """The caps of a ledger, with the confirmation's reserve taken off.
 
     Calls, tokens and money are counted along the path (see `Ledger.path`), so that what is decided does not depend on
-    how often a run was cut off; time is the clock's. ``refused`` names the first cap that said no, or is empty.
+    how often a run was cut off, and so is time: as it was when the path was walked first. What is sent is bounded by
+    the clock all the same, in the ledger. ``refused`` names the first cap that said no, or is empty.
     """
 
     def __init__(self, ledger: Ledger, reserve: Reserve, concurrency: int) -> None:
@@ -139,7 +140,7 @@ class Budget:
             mean, longest = self.ledger.call_seconds()
             each = MARGIN * mean / self.concurrency
             kept_time = (reserve.calls + reserve.judge_calls) * each + longest
-            needs.append(_Need("--max-time", limits.max_seconds, self.ledger.seconds() + calls * each, kept_time))
+            needs.append(_Need("--max-time", limits.max_seconds, self.ledger.path_seconds() + calls * each, kept_time))
         return needs
 
     def _weigh(self, own: Worth, judge: Worth, seen: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy import registry
+from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe, slug
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
@@ -171,7 +172,19 @@ class Compiler:
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
-        pilot(self.bench, visits, self.first, self.job.anyway, self.watcher.say, self.job.recipe.visits)
+        try:
+            pilot(self.bench, visits, self.first, self.job.anyway, self.watcher.say, self.job.recipe.visits)
+        except TooManyFailures as error:
+            # Where the baseline fails too, it is not for the other one's sake.
+            visits.on_block(0)
+            if not self.first:
+                raise
+            visits.bar(self.first)
+            self.failed_first(error)
+
+    def failed_first(self, error: TooManyFailures) -> None:
+        """The model cannot answer under the first configuration: it is out, and the search goes on."""
+        self.watcher.say(f"out: the first to be visited: {error.message}")
 
     @property
     def _pilot_size(self) -> int:
@@ -214,7 +227,7 @@ class Compiler:
             run.append("visits.jsonl", {**row, "rises": rises} if rises else row)
             told = "".join(f"  {name} {rise:+.3g}" for name, rise in rises.items())
             line = f"visit {visit.place:2d}  {visit.gap:+.2f}{told}  {describe_changes(changes)}"
-            self.watcher.say(line + _excess(visits, visit.configuration))
+            self.watcher.say(line + visits.excess(visit.configuration))
 
         # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same.
         lag = 1 if self.limits != Limits() else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
@@ -382,8 +395,3 @@ def _prompt_model(job: Job) -> dict[str, str]:
     """Part of what a run is only where one is given: without it the model that is compiled for proposes."""
     given = job.prompt_model
     return {"prompt_model": given, "prompt_model_digest": digest(describe(given))} if given else {}
-
-
-def _excess(visits: Visits, configuration: Configuration) -> str:
-    found = visits.exceeded(configuration)
-    return "".join(f"  ({name} {value:.3g}, at most {visits.at_most[name]:.3g})" for name, value in found.items())

@@ -47,10 +47,18 @@ class Row:
     cost: Cost
 
 
+def level_of(looks: int) -> float:
+    """The level of the intervals that the ``looks``-th configuration on the same users is judged by; see `Terms`."""
+    return LEVEL if looks == 1 else 1 - (1 - LEVEL) / (looks * (looks - 1))
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.search.constraints`), and certainty for the
-    ``looks``-th configuration that the same users judge: intervals at 1 - 0.05 / looks (Bonferroni).
+    ``looks``-th configuration that the same users judge.
+
+    The first is judged by intervals at 95%, the k-th by intervals at 1 - 0.05 / (k (k - 1)): all that come after the
+    first are wrong together in at most 5%, however many they are, since the shares sum to that.
     """
 
     at_most: Mapping[str, float] = field(default_factory=dict)
@@ -59,7 +67,7 @@ class Terms:
     @property
     def level(self) -> float:
         """The intervals' level."""
-        return 1 - (1 - LEVEL) / self.looks
+        return level_of(self.looks)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import HyperalignError
@@ -53,26 +53,30 @@ def compete(job: Job, model: str, names: Sequence[str], watcher: Watcher) -> lis
     cost nothing.
 
     Raises:
-        UnknownName: no optimiser by that name.
+        UnknownName: no optimiser by that name. HyperalignError: none could run; of the last one.
     """
     for name in names:
         if name != SEARCH and ":" not in name:
             registry.resolve("optimizer", name, registry.OPTIMIZERS)
     found: list[tuple[Entry, dict[str, tuple[str, float]]]] = []
+    last: HyperalignError | None = None
     for name in names:
         watcher.say(f"== {name}")
-        found.append(_entry(job, model, name, watcher))
+        try:
+            found.append(_entry(job, model, name, watcher))
+        except HyperalignError as error:
+            watcher.say(error.message)
+            found.append((Entry(name, failed=error.message), {}))
+            last = error
+    if last and all(entry.failed for entry, _ in found):
+        raise last
     ours = next((values for entry, values in found if entry.name == SEARCH), {})
     return [replace(entry, beside=_beside(values, ours)) for entry, values in found]
 
 
 def _entry(job: Job, model: str, name: str, watcher: Watcher) -> tuple[Entry, dict[str, tuple[str, float]]]:
     """An optimiser's figures, and its compiled program's value on every sealed instance, with the user."""
-    try:
-        compiled = _compiler(replace(job, shelve=False), model, name, watcher).run()
-    except HyperalignError as error:
-        watcher.say(error.message)
-        return Entry(name, failed=error.message), {}
+    compiled = _compiler(replace(job, shelve=False), model, name, watcher).run()
     row = compiled.confirmation.row(COMPILED)
     entry = Entry(
         name=name,
@@ -90,8 +94,12 @@ def _entry(job: Job, model: str, name: str, watcher: Watcher) -> tuple[Entry, di
 
 def _compiler(job: Job, model: str, name: str, watcher: Watcher) -> Compiler:
     if name == SEARCH:
-        return Compiler(job, model, watcher)
-    return ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private))
+        made = Compiler(job, model, watcher)
+    else:
+        made = ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private))
+    # A contest under a cap is no run of the user's own, and is not gone on with under another cap.
+    made.identity |= {"contest": asdict(job.limits)}
+    return made
 
 
 def _searched(run: Run) -> int:

@@ -133,13 +133,27 @@ def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Be
 def _finals(visits: Visits, orders: Orders) -> None:
     """Before one is chosen, the most promising are seen on every block: a single block is luck."""
     flying = []
-    for standing in visits.ranking()[: orders.finalists]:
+    for standing in visits.contenders()[: orders.finalists]:
         if orders.affords(standing.configuration, len(visits.blocks)):
             orders.begins("finalist", standing.configuration, len(visits.blocks))
             while not visits.exhausted(standing.configuration):
                 flying.append(visits.begin(standing.configuration))
             # Under a cap what is left is known only once these have landed.
             while orders.lag == 1 and flying:
-                visits.end(flying.pop(0))
+                _end_final(visits, orders, flying.pop(0))
     for begun in flying:
+        _end_final(visits, orders, begun)
+
+
+def _end_final(visits: Visits, orders: Orders, begun: Begun) -> None:
+    """End a final visit. A configuration that the model cannot answer under is out.
+
+    Raises:
+        TooManyFailures: the baseline failed.
+    """
+    begun.rival.land()
+    try:
         visits.end(begun)
+    except TooManyFailures as error:
+        visits.bar(begun.configuration)
+        orders.failed(begun.configuration, error)

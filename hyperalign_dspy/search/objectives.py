@@ -64,11 +64,13 @@ MEASURES: Mapping[str, Measure] = {
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:
-    """Refuse names that mean nothing.
+    """Refuse names that mean nothing, and repeats.
 
     Raises:
-        UnknownName.
+        UnknownName, UsageError.
     """
+    if len({*names}) < len(names):
+        raise UsageError(f"An {kind} is named twice: {', '.join(names)}.")
     for name in names:
         if name not in MEASURES:
             raise unknown(kind, name, MEASURES)
@@ -79,6 +81,22 @@ def measured(name: str, outcomes: Sequence[Outcome]) -> float:
     return MEASURES[name].of([o for o in outcomes if o.score])
 
 
+def known(name: str, outcomes: Sequence[Outcome]) -> float:
+    """One measure, which these texts have to say something of.
+
+    Raises:
+        UsageError: they do not.
+    """
+    value = measured(name, outcomes)
+    if math.isnan(value):
+        raise UsageError(
+            f"Nothing here tells how much {name} there is, so it can be neither bounded nor an objective.",
+            fix="`harm` wants requests that deserve a refusal; `cost` a price (--prices FILE) and a provider that "
+            "reports tokens.",
+        )
+    return value
+
+
 def eased(names: Sequence[str], mine: Sequence[Outcome], rival: Sequence[Outcome]) -> tuple[float, ...]:
     """What each objective rises by over a rival's texts on the same instances; less is better.
 
@@ -87,11 +105,5 @@ def eased(names: Sequence[str], mine: Sequence[Outcome], rival: Sequence[Outcome
     """
     found = []
     for name in names:
-        rise = measured(name, mine) - measured(name, rival)
-        if math.isnan(rise):
-            raise UsageError(
-                f"Nothing here tells how much {name} there is, so it cannot be an objective.",
-                fix="`harm` wants requests that deserve a refusal, `cost` a price (--prices FILE).",
-            )
-        found.append(rise)
+        found.append(known(name, mine) - known(name, rival))
     return tuple(found)

@@ -12,17 +12,20 @@ from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
 
 
-def point_run(run: Run, number: int) -> Run:
-    """The folder of one point of a run, laid out as a run's own: outputs, result and frozen program."""
-    return Run(run.path("points") / str(number))
+def point_run(run: Run, name: str) -> Run:
+    """The folder of one point of a run, laid out as a run's own: outputs, result and frozen program.
+
+    Its name is that of the configuration: a run that goes on numbers its points anew.
+    """
+    return Run(run.path("points") / name)
 
 
 def confirm_point(compiler: Compiler, number: int) -> Compiled:
     """Measure the number-th point of the Pareto set, from 1, on the sealed users, and freeze it into its folder.
 
     The search is walked again from the record, at no cost. Sealed users that are looked at more than once judge more
-    strictly: of the k-th configuration that they are to confirm, the verdict asks for intervals at 1 - 0.05 / k
-    (Bonferroni). The point is what is frozen, whatever the verdict, since it was asked for.
+    strictly (see `hyperalign_dspy.search.confirm.Terms`). The point is what is frozen, whatever the verdict, since it
+    was asked for.
 
     Raises:
         UsageError: there is no such point, or it is what the run confirmed already. BudgetReached: a cap.
@@ -30,9 +33,9 @@ def confirm_point(compiler: Compiler, number: int) -> Compiled:
     start, plan = time.monotonic(), compiler.plan()
     with compiler.searched() as found:
         chosen = _point(found.visits, number)
-        own = point_run(found.run, number)
+        own = point_run(found.run, chosen.digest)
         own.folder.mkdir(parents=True, exist_ok=True)
-        confirmation = compiler.confirm(found.run, found.evaluator, chosen, outputs=own)
+        confirmation = compiler.confirm(found.run, found.evaluator, chosen, compiler.judge(found.evaluator.ledger), own)
         spent = Spent(found.evaluator.ledger.cost(), time.monotonic() - start, capped=False)
     return compiler.finish(own, plan, Ending(chosen, confirmation, spent, asked=True))
 

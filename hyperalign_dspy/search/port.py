@@ -106,16 +106,12 @@ class PortCompiler(Compiler):
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         # Whole: what a configuration does not name, such as what "as others" means, comes with it.
         evaluator.given[self.old] = self.parent.module
-        try:
-            super()._pilot(visits, evaluator)
-        except TooManyFailures as error:
-            # Where the baseline fails too, it is not for the old program's sake.
-            visits.on_block(0)
-            if not self.first:
-                raise
-            visits.bar(self.first)
-            self.failed = error.message if self._leads else ""
-            self.watcher.say(f"out: the first to be visited: {error.message}")
+        super()._pilot(visits, evaluator)
+
+    def failed_first(self, error: TooManyFailures) -> None:
+        """As in every compile; where it is the old program, the report says so."""
+        super().failed_first(error)
+        self.failed = error.message if self._leads else ""
 
     def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
         gained = gained_by(self.parent.manifest)

@@ -110,6 +110,7 @@ def pareto_of(
     def point(number: int, configuration: Configuration, value: float, rises: Mapping[str, float]) -> dict[str, Any]:
         return {
             "point": number,
+            "name": configuration.digest,
             "changes": configuration.differs(baseline),
             "objectives": {"value": value, **rises},
             "chosen": configuration == chosen,

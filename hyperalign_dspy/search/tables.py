@@ -20,7 +20,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
-from hyperalign_dspy.search.runs import open_run
+from hyperalign_dspy.search.runs import expect, open_run
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import read_json
 from hyperalign_dspy.shelf.frozen import public_name
@@ -92,10 +92,13 @@ def read_table(place: Path | str) -> ScoreTable:
     return table
 
 
-def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str]) -> ScoreTable:
+def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], expected: str = "") -> ScoreTable:
     """Score every configuration of a recipe on every instance of the users that are no train users.
 
     All are judged by the judge of the confirmation. It is a run: what is recorded is not paid again.
+
+    Raises:
+        RunMismatch: it is not the run that was ``expected``.
     """
     compiler = Compiler(job, model, watcher)
     bench, space = compiler.bench, compiler.space
@@ -103,7 +106,10 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str]) -> 
     configurations = [
         space.configuration(dict(zip(space.slots, v, strict=True))) for v in product(*space.slots.values())
     ]
-    run = open_run({**compiler.identity, "recipe": f"{job.recipe.name}-scores"}, command)
+    identity = {**compiler.identity, "recipe": f"{job.recipe.name}-scores"}
+    if expected:
+        expect(expected, identity)
+    run = open_run(identity, command)
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     found: dict[Configuration, list[Outcome]] = {}
     with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:

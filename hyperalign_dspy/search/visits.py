@@ -161,11 +161,15 @@ class Visits:
         ]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
+    def contenders(self) -> list[Standing]:
+        """Those of the ranking that may be chosen, as far as is known."""
+        return [s for s in self.ranking() if self._allowed(s.configuration)]
+
     def front(self) -> list[Standing]:
         """The Pareto set: of all that were visited and meet every constraint, those that no other, and not the baseline
         either, is as good as in every objective and better in one. The most promising first.
         """
-        allowed = [s for s in self.ranking() if self._allowed(s.configuration)]
+        allowed = self.contenders()
         points = [(s.shrunk, *(-rise for rise in s.rises.values())) for s in allowed]
         rivals = [*points, (0.0,) * (1 + len(self.objectives))]
         return [s for s, point in zip(allowed, points, strict=True) if not any(_beats(r, point) for r in rivals)]
@@ -195,13 +199,18 @@ class Visits:
         """The constraints that a configuration has not met so far, each with what was measured."""
         return exceeded(self._written(configuration), self.at_most)
 
-    def _written(self, configuration: Configuration) -> list[Outcome]:
-        return [text for texts in self._texts.get(configuration, {}).values() for text in texts]
+    def excess(self, configuration: Configuration) -> str:
+        """The same in words, for the end of a line; empty where all are met."""
+        found = self.exceeded(configuration)
+        return "".join(f"  ({name} {value:.3g}, at most {self.at_most[name]:.3g})" for name, value in found.items())
 
     def rises(self, configuration: Configuration) -> dict[str, float]:
         """What each objective beside the value rose by over the baseline, on all that a configuration has seen."""
         rival = [text for block in self.seen(configuration) for text in self.on_block(block)]
         return dict(zip(self.objectives, eased(self.objectives, self._written(configuration), rival), strict=True))
+
+    def _written(self, configuration: Configuration) -> list[Outcome]:
+        return [text for texts in self._texts.get(configuration, {}).values() for text in texts]
 
     def _estimate(self, configuration: Configuration) -> Estimate:
         met = [m for m in self._met if m.configuration == configuration]

@@ -32,4 +32,14 @@ def test_optimisers_are_confirmed_side_by_side_and_a_failed_one_stops_nobody(sma
 
 def test_a_cap_that_is_too_small_is_said_of_each(small: Path, inside: Inside) -> None:
     reply = inside(*LIVE, "--max-calls", "10", "--json", cwd=small)
-    assert all(entry["failed"] for entry in json.loads(reply.stdout)["entries"])
+    assert (reply.returncode, reply.stdout) == (2, "")
+    assert reply.stderr.count("is too low") == 2
+
+
+def test_a_contest_leaves_the_users_own_run_alone(small: Path, inside: Inside) -> None:
+    own = json.loads(inside(*SMALL, "--visits", "1", "--json", cwd=small).stdout)["run"]
+    (small / "optimizers/small.toml").write_text(
+        (small / "optimizers/small.toml").read_text().replace("visits = 9", "visits = 1")
+    )
+    entry = json.loads(inside("bench", "live", *SMALL[1:], "--optimizers", "search", "--json", cwd=small).stdout)
+    assert entry["entries"][0]["run"] not in ("", own)

@@ -81,6 +81,30 @@ def test_time_goes_by_the_clock_and_by_calls_in_flight() -> None:
     assert found.count(range(1, 100)) == int((100 - 4 - 25 - 4) / 2.5)
 
 
+def test_a_run_that_is_walked_again_knows_the_time_as_it_was(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def answer(request: Request) -> str:
+        now[0] += 4
+        return "yes"
+
+    def walk(calls: int) -> list[bool]:
+        limits = Limits(max_seconds=80)
+        with Ledger(tmp_path / "calls.jsonl", limits, clock=lambda: now[0]) as ledger:
+            found, engine = Budget(ledger, reserve(), concurrency=2), ledger.wrap(ScriptedEngine(answer), "m")
+            told = []
+            for number in range(calls):
+                told.append(found.affords(4))
+                engine.complete(Request("m", (Message.user(f"{number}"),), config=Config(seed=0)))
+            return told
+
+    first = walk(12)
+    assert first[0]
+    assert not first[-1]
+    now[0] += 1000
+    assert walk(12) == first
+
+
 def test_a_cap_that_is_too_low_is_refused_with_one_that_is_not() -> None:
     for option, limits in (
         ("--max-calls", Limits(max_calls=12)),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.search.confirm import Terms
+from hyperalign_dspy.search.constraints import check, exceeded
 from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.objectives import MEASURES, check_names, eased, measured
@@ -67,6 +68,12 @@ def test_what_nobody_knows_is_no_objective() -> None:
     for name in ("harm", "cost"):
         with pytest.raises(UsageError, match=name):
             eased([name], plain, plain)
+    with pytest.raises(UsageError, match="harm"):
+        exceeded(plain, {"harm": 0.1})
+    with pytest.raises(UsageError, match="twice"):
+        check_names("objective", ["tokens", "tokens"])
+    with pytest.raises(UsageError, match="refusals"):
+        check({"refusals": float("nan")})
     assert eased(["tokens", "latency"], [text(Score(1.0), output_tokens=5)], plain) == (5, 0)
     with pytest.raises(UnknownName, match="tokns"):
         check_names("objective", ["tokns"])
@@ -78,8 +85,9 @@ def test_a_sampler_for_one_objective_says_so(sampler: str) -> None:
         refuse_several(sampler)
 
 
-def test_each_further_look_asks_for_more_certainty() -> None:
-    assert [Terms(looks=looks).level for looks in (1, 2, 5)] == pytest.approx([0.95, 0.975, 0.99])
+def test_further_looks_ask_for_more_certainty_and_err_together_in_at_most_a_twentieth() -> None:
+    assert [Terms(looks=looks).level for looks in (1, 2, 5)] == pytest.approx([0.95, 0.975, 0.9975])
+    assert sum(1 - Terms(looks=looks).level for looks in range(2, 1000)) < 0.05
 
 
 class Given:
@@ -119,13 +127,15 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     result = json.loads(inside(*words, "--json", cwd=small).stdout)
     numbers = [point["point"] for point in result["pareto"]]
     assert numbers == [*range(1, len(numbers)), 0]
+    name = result["pareto"][-1].pop("name")
     assert result["pareto"][-1] == {
         "point": 0,
         "changes": {},
         "objectives": {"value": 0.0, "tokens": 0.0},
         "chosen": not result["changes"],
     }
-    assert json.loads(inside(*words, "--json", cwd=small).stdout)["pareto"] == result["pareto"]
+    again = json.loads(inside(*words, "--json", cwd=small).stdout)["pareto"]
+    assert again == [*result["pareto"][:-1], {**result["pareto"][-1], "name": name}]
     assert "Pareto set" in inside("runs", "show", result["run"], cwd=small).stdout
     asked = next(p for p in result["pareto"] if p["point"] and not p["chosen"])
     freeze = ("freeze", result["run"], "--point", str(asked["point"]))
