@@ -85,6 +85,8 @@ def _check_options(given: dict[str, Any]) -> None:
             raise click.UsageError(f"--requests says of every line what --{one[0]} would: give one of them.")
         if not given["out"]:
             raise click.UsageError("Say where the answers go: --out FILE")
+        if given["out"].resolve() == given["requests"].resolve():
+            raise click.UsageError("--out names the file of the --requests: give another.")
         return
     if given["out"]:
         raise click.UsageError("--out is for the answers to --requests.")

@@ -208,6 +208,43 @@ def test_a_file_of_something_else_is_not_cut(tmp_path: Path, provider: Provider)
     assert out.read_text() == "My notes.\nNot yours.\n"
 
 
+FOREIGN = [
+    b"My notes, in one line.",
+    b"My notes.\nNot yours.",
+    b'{"id": "1", "mine": true}',
+    b'{"id": "q0", "user": "somebody else"',
+    "Café.\n".encode("latin-1"),
+]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_no_byte_of_a_file_of_something_else_is_lost(text: bytes, tmp_path: Path, provider: Provider) -> None:
+    source, out = write_lines(tmp_path / "in.jsonl", requests(3)), tmp_path / "notes.txt"
+    out.write_bytes(text)
+    with pytest.raises(RunMismatch):
+        answer(source, out)
+    assert out.read_bytes() == text
+    assert list(home().glob("batch-*")) == []
+
+
+def test_lines_after_a_failed_one_are_looked_at_before_they_are_cut(tmp_path: Path, provider: Provider) -> None:
+    source, out = write_lines(tmp_path / "in.jsonl", requests(3)), tmp_path / "out.jsonl"
+    provider.fails = lambda said: said.endswith("thing 1.")
+    answer(source, out)
+    mixed = b"".join(out.read_bytes().splitlines(keepends=True)[:2]) + b"My notes.\n"
+    out.write_bytes(mixed)
+    with pytest.raises(RunMismatch, match="Line 3"):
+        answer(source, out)
+    assert out.read_bytes() == mixed
+
+
+def test_the_requests_are_not_overwritten(tmp_path: Path, inside: Inside) -> None:
+    source = write_lines(tmp_path / "in.jsonl", requests(3))
+    before = source.read_bytes()
+    reply = inside("run", "--model", "scripted", "--requests", "in.jsonl", "--out", "./in.jsonl", cwd=tmp_path)
+    assert (reply.returncode, source.read_bytes()) == (2, before)
+
+
 BAD: dict[str, tuple[str, type[Exception], str]] = {
     "no request": ('{"user": "ada"}', DataError, "Row 1 .* no request"),
     "nobody": ('{"request": "Write."}', DataError, "nobody to write as"),
