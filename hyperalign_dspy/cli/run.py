@@ -28,7 +28,7 @@ from hyperalign_dspy.errors import UsageError
 @click.command("run")
 @click.argument("program", default="authorship")
 @model_option
-@click.option("--user", help="Somebody with a profile (see `hyperalign profile`): nothing known is inferred again.")
+@click.option("--user", help="Somebody with a profile (see `hyperalign profile`): what was inferred before is kept.")
 @click.option("--samples", type=click.Path(path_type=Path), help="A text file, a folder of them, or JSONL.")
 @click.option("--request", help="What is to be written; - reads it from standard input.")
 @click.option("--requests", type=click.Path(path_type=Path), help="Many requests: JSONL with user or samples, request.")
