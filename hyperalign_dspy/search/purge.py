@@ -4,8 +4,8 @@ A record is theirs if it holds any of their texts (`hyperalign_dspy.metrics.trac
 who wrote one of these texts or goes by their name, or holds whole what a model said in answer to such a record:
 hypotheses about them, drafts in their name. Rather too many than too few: what is struck beyond is only asked again.
 
-Records go line by line, pages and logs as a whole. Where anything else of a run holds their texts (candidates or a
-program made of them), the run cannot be kept, and goes.
+Records go line by line; pages, logs and the board of calls as a whole. Where anything else of a run holds their texts
+(candidates or a program made of them), the run cannot be kept, and goes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from filelock import FileLock, Timeout
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.traces import SHORTEST, Traces, letters
 from hyperalign_dspy.search.outputs import OUTPUTS
-from hyperalign_dspy.search.runs import home
+from hyperalign_dspy.search.runs import BOARD, home
 from hyperalign_dspy.shelf.files import write_text, writing
 from hyperalign_dspy.shelf.locate import PROGRAMS, folders
 
 CALLS = "calls.jsonl"
 # Made from the rest, and made again on request.
 _PAGES = frozenset({".html", ".log"})
+# One JSON object a line.
+_LINES = frozenset({".jsonl", ".journal"})
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,8 @@ def _in(folder: Path, person: Person) -> Held:
         if struck:
             lines[str(path.relative_to(folder))] = frozenset(struck)
     others = [path for path in _files(folder) if path not in records and path.suffix != ".lock"]
-    pages = [path for path in others if path.suffix in _PAGES]
-    whole = next((path for path in others if path.suffix not in _PAGES and traces(_text(path))), None)
+    pages = [path for path in others if path.suffix in _PAGES or path.name == BOARD]
+    whole = next((path for path in others if path not in pages and traces(_text(path))), None)
     gone = tuple(str(path.relative_to(folder)) for path in pages if lines or traces(_text(path)))
     return Held(folder, lines, gone, str(whole.relative_to(folder)) if whole else "")
 
@@ -196,6 +198,8 @@ def _lines(path: Path) -> list[str]:
 def _text(path: Path) -> str:
     """What a file says: of JSON, with what it spells out in escapes."""
     text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix in _LINES:
+        return "\n".join(said for line in text.split("\n") for said in _strings(_row(line)))
     return "\n".join(_strings(_row(text))) if path.suffix == ".json" else text
 
 

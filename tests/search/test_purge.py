@@ -110,6 +110,24 @@ def test_a_run_whose_candidates_hold_the_text_goes_as_a_whole(run: Path) -> None
     assert not run.exists()
 
 
+JAPANESE = "昨日は雨が降っていたので、傘を持って出かけました。帰り道はもう晴れていました。"
+
+
+@pytest.mark.parametrize("text", [MINE, JAPANESE])
+def test_the_board_of_calls_goes_and_the_run_stays(run: Path, text: str) -> None:
+    (run / "calls.journal").write_text('{"op_code": 0}\n' + json.dumps({"call": {"said": [text]}}) + "\n")
+    found = held(Person("eve", (text,)))
+    assert (found[0].whole, "calls.journal" in found[0].pages) == ("", True)
+    purge(found)
+    assert not (run / "calls.journal").exists()
+    assert (run / "plan.json").is_file()
+
+
+def test_a_study_whose_journal_spells_a_text_in_escapes_goes(run: Path) -> None:
+    (run / "study.journal").write_text('{"op_code": 0}\n' + json.dumps({"attr": {"demo": JAPANESE}}) + "\n")
+    assert held(Person("eve", (JAPANESE,)))[0].whole == "study.journal"
+
+
 def test_nobody_elses_runs_are_touched(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.iterdir()}
     purge(held(Person("bob", ("A text that no run has ever seen, whoever wrote it.", "Yes.", ""))))
