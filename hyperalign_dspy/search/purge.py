@@ -1,8 +1,9 @@
 """Takes one user's texts out of what runs have recorded.
 
-A record is theirs if it holds any of their texts (`hyperalign_dspy.metrics.traces`), belongs to a user of the corpus
-who wrote one of these texts or goes by their name, or holds whole what a model said in answer to such a record:
-hypotheses about them, drafts in their name. Rather too many than too few: what is struck beyond is only asked again.
+A record is theirs if it holds any of their texts (`hyperalign_dspy.metrics.traces`) or others by a user of the corpus
+who wrote one of these, if it is of such a user or of one who goes by their name, or if it holds whole what a model said
+in answer to such a record: hypotheses about them, drafts in their name. Rather too many than too few: what is struck
+beyond is only asked again.
 
 Records go line by line; pages, logs and the board of calls as a whole. Where anything else of a run holds their texts
 (candidates or a program made of them), the run cannot be kept, and goes.
@@ -129,12 +130,14 @@ def _in(folder: Path, person: Person) -> Held:
 
 
 def _theirs(outputs: Sequence[Any], person: Person) -> tuple[set[str], list[str]]:
-    """Who of a corpus the person is, and everything that these wrote as far as it is recorded."""
+    """Who of a corpus the person is, and everything that these wrote as far as it is recorded.
+
+    Whoever merely goes by their name may be another: of such a user only the lines go.
+    """
     traces = Traces(person.texts)
-    name = person.name.casefold()
-    theirs = {_id(row) for row in outputs if _id(row).casefold() == name or traces(str(_cell(row, "reference")))}
-    theirs.discard("")
-    return theirs, [str(_cell(row, "reference")) for row in outputs if _id(row) in theirs]
+    wrote = {_id(row) for row in outputs if traces(str(_cell(row, "reference")))} - {""}
+    named = {_id(row) for row in outputs if _id(row).casefold() == person.name.casefold()} - {""}
+    return wrote | named, [str(_cell(row, "reference")) for row in outputs if _id(row) in wrote]
 
 
 def _answering(rows: Sequence[Any], struck: set[int], claims: Sequence[str]) -> set[int]:

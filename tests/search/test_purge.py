@@ -98,8 +98,10 @@ def test_what_is_believed_finds_calls_that_hold_no_sample(run: Path) -> None:
     assert keys(run) == ["3", "4"]
 
 
-def test_a_user_of_the_corpus_with_the_same_name_is_the_same_user(run: Path) -> None:
-    assert held(Person("U2", ("Something that no run has ever seen at all.",)))[0].lines["outputs.jsonl"] == {2}
+def test_of_a_user_of_the_corpus_with_the_same_name_the_outputs_alone_go(run: Path) -> None:
+    (run / "candidates.json").write_text(json.dumps({"demos": [{"text": OTHER}]}))
+    found = held(Person("U2", ("Something that no run has ever seen at all.",)))
+    assert (found[0].lines, found[0].whole) == ({"outputs.jsonl": {2}}, "")
 
 
 def test_a_run_whose_candidates_hold_the_text_goes_as_a_whole(run: Path) -> None:
