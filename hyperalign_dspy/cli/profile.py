@@ -119,6 +119,7 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
     texts are listed, and stay as they are.
     """
     quiet()
+    from hyperalign_dspy.metrics.traces import too_short
     from hyperalign_dspy.search.purge import Person, frozen_with, held, purge
     from hyperalign_dspy.search.runs import home
     from hyperalign_dspy.shelf.profiles import Profile
@@ -132,6 +133,8 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
     for folder in frozen:
         say(f"{folder} holds their texts, and stays as it is: delete it, or compile again without them")
     say(f"Looked through the runs in {', '.join(map(str, [home(), *homes]))}; those elsewhere want --runs FOLDER.")
+    if short := sum(map(too_short, person.texts)):
+        say(f"{short} of their texts are too short to be looked for within others; only records that are no more go.")
     say("Your own files, such as corpora and what `hyperalign run --out` wrote, are not looked at.")
     _confirm(profile.name, yes)
     purge(found)

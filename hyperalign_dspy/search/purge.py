@@ -118,7 +118,7 @@ def _in(folder: Path, person: Person) -> Held:
     traces = Traces([*person.texts, *texts])
     lines = {}
     for path, rows in records.items():
-        struck = {n for n, row in enumerate(rows) if _id(row) in theirs or any(map(traces, _strings(row)))}
+        struck = {n for n, row in enumerate(rows) if _id(row) in theirs or _holds(row, traces)}
         struck |= _answering(rows, struck, person.claims) if path.name == CALLS else set()
         if struck:
             lines[str(path.relative_to(folder))] = frozenset(struck)
@@ -138,6 +138,13 @@ def _theirs(outputs: Sequence[Any], person: Person) -> tuple[set[str], list[str]
     wrote = {_id(row) for row in outputs if traces(str(_cell(row, "reference")))} - {""}
     named = {_id(row) for row in outputs if _id(row).casefold() == person.name.casefold()} - {""}
     return wrote | named, [str(_cell(row, "reference")) for row in outputs if _id(row) in wrote]
+
+
+def _holds(row: Any, traces: Traces) -> bool:
+    """Whether a record holds any of the texts, or one of its messages or its reference is one, however short."""
+    messages = _cell(_cell(row, "request"), "messages") or []
+    alone = [str(_cell(row, "reference")), *(str(_cell(message, "content")) for message in messages)]
+    return any(map(traces, _strings(row))) or any(map(traces.one, alone))
 
 
 def _answering(rows: Sequence[Any], struck: set[int], claims: Sequence[str]) -> set[int]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.metrics.traces import WINDOW, Traces, letters
+from hyperalign_dspy.metrics.traces import WINDOW, Traces, letters, too_short
 from hyperalign_dspy.search.purge import Person, frozen_with, held, purge
 from hyperalign_dspy.search.runs import folder_for, home
 
@@ -191,3 +191,20 @@ def test_a_cut_sample_and_one_in_a_script_without_spaces_are_found() -> None:
     assert Traces(["昨日は雨が降っていたので、傘を持って出かけました。"])(
         "彼女は「昨日は雨が降っていたので、傘を持って出かけました。」と書いた。"
     )
+
+
+def test_a_short_text_is_found_where_it_is_a_whole_message_or_reference(run: Path) -> None:
+    rows = [call("Thanks!", "No.", 0), call("She said: Thanks! And left.", "Thanks.", 1), call("user", "stop", 2)]
+    (run / "calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = held(Person("eve", ("thanks", "User", "!")))
+    assert {name: set(lines) for name, lines in found[0].lines.items()} == {"calls.jsonl": {0, 2}}
+    (run / "outputs.jsonl").write_text(json.dumps({"user": "u9", "reference": "Thanks."}) + "\n")
+    assert held(Person("eve", ("Thanks!",)))[0].lines["outputs.jsonl"] == {0}
+
+
+@pytest.mark.parametrize("text", ["今天又下雨了。", "今日は雨だった。", "오늘은 비 왔다."])
+def test_a_short_sentence_in_signs_that_say_more_is_found_within_others(text: str) -> None:
+    assert not too_short(text)
+    assert Traces([text])(f"他说:{text}然后走了。")
+    assert not Traces([text])(text[:-2])
+    assert too_short("Yes, do it.")
