@@ -125,7 +125,7 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
     from hyperalign_dspy.shelf.profiles import Profile
 
     profile = Profile.load(user)
-    person = Person(profile.name, tuple(sample.text for sample in profile.samples), _claims(profile))
+    person = Person(profile.name, profile.texts(), profile.claims())
     found, frozen = held(person, homes), frozen_with(person)
     say(f"{profile.name}: {profile.folder}, all of it")
     for one in found:
@@ -146,17 +146,6 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
         "frozen": frozen,
     }
     emit(answer, f"Removed {profile.name}.", as_json=as_json)
-
-
-def _claims(profile: Any) -> tuple[str, ...]:
-    """What is said of a user; of a file that was edited into something else, each line as it stands."""
-    found: list[str] = []
-    for one in profile.believed():
-        try:
-            found += [h.text for h in one.hypotheses if h.kind == "inferred"]
-        except DataError:
-            found += one.path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return tuple(found)
 
 
 def _confirm(name: str, yes: bool) -> None:
@@ -230,7 +219,7 @@ def _summary(profile: Any) -> dict[str, Any]:
     except DataError:
         # One damaged profile hides no other; to show it says what is wrong.
         count = "damaged"
-    believed = [f"{one.program} on {one.model}" for one in profile.believed()]
+    believed = [f"{one.program} on {one.model}{' (damaged)' * one.damaged}" for one in profile.believed()]
     return {"user": profile.name, "samples": count, "believed": believed, "folder": str(profile.folder)}
 
 

@@ -93,6 +93,46 @@ def test_an_edit_that_cannot_be_read_replaces_nothing_and_is_not_lost(
     assert path.read_text() == before.splitlines(keepends=True)[0]
 
 
+def break_samples(ada: Profile) -> None:
+    (ada.folder / "samples.jsonl").write_text('{"text": "Rain again. Fine. We walk anyway!"}\n{"text": "The dog is')
+
+
+def break_bytes(ada: Profile) -> None:
+    (ada.folder / "samples.jsonl").write_bytes(b'{"text": "Rain again. Fine. We walk anyway!"}\n\xff\n')
+
+
+def break_made(ada: Profile) -> None:
+    ada.believed()[0].path.with_suffix(".json").write_text('{"program": ')
+
+
+def break_hypotheses(ada: Profile) -> None:
+    ada.believed()[0].path.write_bytes(b'{"facet": "mood"}\n\xff\n')
+
+
+def delete_samples(ada: Profile) -> None:
+    (ada.folder / "samples.jsonl").unlink()
+
+
+@pytest.mark.parametrize("damage", [break_samples, break_bytes, break_made, break_hypotheses, delete_samples])
+def test_a_damaged_profile_is_listed_as_such_and_can_be_removed(
+    damage: Any, tmp_path: Path, ada: Profile, inside: Inside
+) -> None:
+    inside(*RUN, cwd=tmp_path)
+    Profile.add("ada.b", ["The cat is dry."])
+    for name in (".ada.0123abcd", ".ada.b.0123abcd"):
+        (ada.folder.parent / name).mkdir()
+    damage(ada)
+    listed = inside("profile", "list", cwd=tmp_path)
+    assert (listed.returncode, "ada.b" in listed.stdout, "damaged" in listed.stdout) == (0, True, True)
+    calls = tmp_path / ".hyperalign/runs/x/calls.jsonl"
+    calls.parent.mkdir(parents=True)
+    calls.write_text(json.dumps({"request": {"messages": [{"content": "rain again fine we walk anyway!"}]}}) + "\n")
+    removed = inside("profile", "remove", "ada", "--yes", cwd=tmp_path)
+    assert (removed.returncode, "Traceback" in removed.stderr) == (0, False)
+    assert sorted(path.name for path in ada.folder.parent.iterdir()) == [".ada.b.0123abcd", ".lock", "ada.b"]
+    assert bool(calls.read_text()) == (damage is delete_samples)
+
+
 def test_an_empty_request_infers_nothing(tmp_path: Path, ada: Profile, inside: Inside) -> None:
     reply = inside(*RUN[:-1], " ", cwd=tmp_path)
     assert (reply.returncode, "request is empty" in reply.stderr, ada.believed()) == (2, True, [])
