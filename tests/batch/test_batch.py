@@ -281,6 +281,17 @@ def test_hypotheses_of_a_line_are_taken_in_place_of_inferred_ones(tmp_path: Path
     assert provider.inferences == 0
 
 
+def test_half_a_character_anywhere_in_a_line_becomes_a_sign_that_can_be_kept(
+    tmp_path: Path, provider: Provider
+) -> None:
+    row = {"id": "a\ud800", "user": "b\udc00", "samples": ["c \ud83d d", "\ud83d\ude00"], "request": "Write \ud800."}
+    answer(write_lines(tmp_path / "in.jsonl", [row]), tmp_path / "out.jsonl")
+    (kept,) = answered(tmp_path / "out.jsonl")
+    assert (kept["id"], kept["user"], kept["text"]) == ("a?", "b?", "An answer to: Write ?.")
+    (line,) = read_lines(tmp_path / "in.jsonl")
+    assert [sample.text for sample in line.samples] == ["c ? d", "\U0001f600"]
+
+
 RUN = ("run", "--model", "scripted", "--requests", "in.jsonl", "--out", "out.jsonl")
 
 

@@ -133,6 +133,16 @@ def test_a_damaged_profile_is_listed_as_such_and_can_be_removed(
     assert bool(calls.read_text()) == (damage is delete_samples)
 
 
+@pytest.mark.parametrize("name", ["half.jsonl", "half.json"])
+def test_samples_with_half_a_character_are_read(name: str, tmp_path: Path, inside: Inside) -> None:
+    row = json.dumps({"text": "Half a \ud800 here.", "request": "Write \udfff."})
+    (tmp_path / name).write_text(row if name.endswith("l") else f"[{row}]")
+    reply = inside("run", "--model", "scripted", "--samples", name, "--request", "Write.", "--json", cwd=tmp_path)
+    assert (reply.returncode, reply.stderr.count("Traceback")) == (0, 0)
+    assert inside("profile", "add", "eve", "--samples", name, cwd=tmp_path).returncode == 0
+    assert Profile.load("eve").samples[0].text == "Half a ? here."
+
+
 def test_an_empty_request_infers_nothing(tmp_path: Path, ada: Profile, inside: Inside) -> None:
     reply = inside(*RUN[:-1], " ", cwd=tmp_path)
     assert (reply.returncode, "request is empty" in reply.stderr, ada.believed()) == (2, True, [])
