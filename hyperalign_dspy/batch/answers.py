@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.batch.lines import Line
-from hyperalign_dspy.errors import ModelError, RunMismatch
+from hyperalign_dspy.errors import ModelError, RunMismatch, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.prices import Prices
@@ -55,6 +55,9 @@ class Tally:
 def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
     """Answer every request that has no answer yet; those that failed before are asked again.
 
+    What is wrong with one request, or with one user's profile, is said in its lines. What concerns all of them, such as
+    a missing key, is raised.
+
     Raises:
         RunMismatch: the file holds answers to something else. UsageError: another process writes it.
         MissingFolder: it cannot be written.
@@ -67,7 +70,7 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
         done = _go_on(batch, marks)
         left = batch.lines[done:]
         lm = connect(batch.model, ledger=ledger)
-        with Pool(lm, concurrency_of(lm)) as pool:
+        with Pool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
             ended = _Ended(done, len(batch.lines), ledger, watcher)
             failed = _write(batch, left, marks[done:], _begun(batch, left, pool, ended))
         cost = ledger.cost()

@@ -23,7 +23,7 @@ from hyperalign_dspy.batch.answers import Batch, Tally, answer_all
 from hyperalign_dspy.batch.lines import read_lines
 from hyperalign_dspy.cli.progress import Silent
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.errors import DataError, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.errors import BudgetReached, DataError, MissingKey, RunMismatch, UnknownName, UsageError
 from hyperalign_dspy.lm import connect
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.prices import Prices
@@ -150,6 +150,44 @@ def test_who_cannot_be_inferred_fails_alone(tmp_path: Path, provider: Provider) 
     assert [("error" in row) for row in answered(tmp_path / "out.jsonl")] == [False, True, False] * 2
 
 
+def test_one_bad_request_does_not_stop_the_others(tmp_path: Path, provider: Provider) -> None:
+    for user in USERS:
+        Profile.add(user.user_id, user.samples[:3])
+    damaged = Profile.load(USERS[1].user_id).place("authorship", "scripted")
+    damaged.parent.mkdir()
+    damaged.write_text('{"facet": "mood", "text": "x"}\n')
+
+    def refuse(said: str) -> None:
+        if said.endswith("thing 3."):
+            raise UsageError("its own marker")
+
+    provider.before = refuse
+    rows = [{k: v for k, v in row.items() if k != "samples"} for row in requests(6)]
+    out = tmp_path / "out.jsonl"
+    assert answer(write_lines(tmp_path / "in.jsonl", rows), out).failed == 3
+    errors = [row.get("error", "") for row in answered(out)]
+    assert [bool(error) for error in errors] == [False, True, False, True, True, False]
+    assert "facet 'mood'" in errors[1]
+    assert "its own marker" in errors[3]
+
+
+@pytest.mark.parametrize("error", [BudgetReached, MissingKey])
+def test_what_concerns_every_request_ends_the_command(
+    error: type[Exception], tmp_path: Path, provider: Provider
+) -> None:
+    def fail(said: str) -> None:
+        raise error("for all")
+
+    provider.before = fail
+    with pytest.raises(error, match="for all"):
+        answer(write_lines(tmp_path / "in.jsonl", requests(3)), tmp_path / "out.jsonl")
+
+
+def test_an_id_that_is_null_is_none(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [{"id": None, "samples": "a", "request": "b"}] * 2)
+    assert [line.line_id for line in read_lines(source)] == ["1", "2"]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1))
 def test_from_wherever_it_was_cut_off_it_comes_to_the_same_end(
@@ -169,10 +207,10 @@ def test_cut_off_in_the_middle_it_costs_what_was_in_flight(tmp_path: Path, provi
 
     def stop(said: str) -> None:
         if said.endswith("thing 5."):
-            raise UsageError("stopped here")
+            raise BudgetReached("stopped here")
 
     provider.before = stop
-    with pytest.raises(UsageError, match="stopped here"):
+    with pytest.raises(BudgetReached, match="stopped here"):
         answer(source, out)
     provider.before = lambda said: None
     assert len(answered(out)) <= 5
