@@ -91,7 +91,12 @@ def edit(user: str, program: str | None, model: str | None, as_json: bool, **giv
     if given["hypotheses"]:
         found = read_hypotheses(given["hypotheses"])
     else:
-        text = _edited(known.path)
+        before = known.path.read_text(encoding="utf-8", errors="replace")
+        text = _edited(before)
+        if text.strip() == before.strip():
+            # What nobody changed is no person's word, and stays as old as it was.
+            emit({"schema": "hyperalign/profile/1", **_plain(profile)}, "Nothing changed.", as_json=as_json)
+            return
         try:
             found = parse_hypotheses(text, "what was edited")
         except DataError as error:
@@ -192,10 +197,10 @@ def _meant(profile: Any, program: str | None, model: str | None) -> Any:
     )
 
 
-def _edited(path: Path) -> str:
+def _edited(before: str) -> str:
     if not sys.stdin.isatty() and not (os.environ.get("EDITOR") or os.environ.get("VISUAL")):
         raise UsageError("There is no terminal to edit in.", fix="Give a file: --hypotheses FILE")
-    text = click.edit(path.read_text(encoding="utf-8"), extension=".jsonl", require_save=False)
+    text = click.edit(before, extension=".jsonl", require_save=False)
     return text or ""
 
 

@@ -168,6 +168,16 @@ def test_stale_hypotheses_are_used_and_said(tmp_path: Path, ada: Profile, inside
     assert "out of date" not in inside(*RUN, cwd=tmp_path).stderr
 
 
+def test_an_edit_that_changes_nothing_leaves_them_out_of_date(tmp_path: Path, ada: Profile, inside: Inside) -> None:
+    inside(*RUN, cwd=tmp_path)
+    Profile.add("ada", ["One more text."])
+    before = ada.believed()[0].made
+    reply = inside("profile", "edit", "ada", cwd=tmp_path, EDITOR="true")
+    assert (reply.returncode, reply.stdout) == (0, "Nothing changed.\n")
+    assert ada.believed()[0].made == before
+    assert "out of date" in inside(*RUN, cwd=tmp_path).stderr
+
+
 @pytest.mark.parametrize("drafts", [1, 3])
 @pytest.mark.parametrize("who", [("--user", "ada"), ("--samples", "a.txt")])
 def test_who_watches_sees_what_a_file_would_hold(
