@@ -241,9 +241,16 @@ def _plain(profile: Any) -> dict[str, Any]:
 
 
 def _words(profile: Any) -> str:
+    from hyperalign_dspy.report.words import one_line
+
     lines = [f"{profile.name}: {len(profile.samples)} samples in {profile.folder / 'samples.jsonl'}"]
-    lines += [f"  {' '.join(sample.text.split())[:90]}" for sample in profile.samples]
+    lines += [f"  {one_line(sample.text)[:90]}" for sample in profile.samples]
     for one in profile.believed():
-        lines += ["", f"Inferred by {one.program} on {one.model}, in {one.path}"]
-        lines += [f"  {h.facet:14} {h.text}" for h in one.hypotheses]
+        heads = {
+            "inferred": f"Inferred by {one.program} on {one.model}, in {one.path}",
+            "measured": f"Measured in the samples for {one.program} on {one.model}, in {one.path}",
+        }
+        for kind, head in heads.items():
+            found = [f"  {h.facet:14} {one_line(h.text)}" for h in one.hypotheses if h.kind == kind]
+            lines += ["", one_line(head), *found] if found else []
     return "\n".join(lines)

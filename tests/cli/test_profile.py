@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hyperalign_dspy.cli import run as run_module
 from hyperalign_dspy.cli.screen import Typed
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.metrics.features import FEATURES
 from hyperalign_dspy.metrics.traces import Traces
 from hyperalign_dspy.modules.hyperalign import HyPerAlign
 from hyperalign_dspy.modules.settings import Settings
@@ -176,6 +177,24 @@ def test_an_edit_that_changes_nothing_leaves_them_out_of_date(tmp_path: Path, ad
     assert (reply.returncode, reply.stdout) == (0, "Nothing changed.\n")
     assert ada.believed()[0].made == before
     assert "out of date" in inside(*RUN, cwd=tmp_path).stderr
+
+
+def test_what_is_shown_obeys_no_code_in_a_text_and_says_what_was_measured(tmp_path: Path, inside: Inside) -> None:
+    eve = Profile.add("eve", ["Red \x1b[31malert\x9b2J\x7f.\r\n\x07Zoë 👩‍👧 雨"])
+    known = eve.place("authorship", "scripted")
+    known.parent.mkdir()
+    measured = {"facet": "style", "text": "Exclaims never.", "kind": "measured", "feature": FEATURES[0].name}
+    known.write_text(
+        json.dumps({"facet": "style", "text": "Says \x1b[2J little."}) + "\n" + json.dumps(measured) + "\n"
+    )
+    shown = inside("profile", "show", "eve", cwd=tmp_path).stdout
+    assert r"Red \x1b[31malert\x9b2J\x7f. \x07Zoë 👩‍👧 雨" in shown
+    assert r"Says \x1b[2J little." in shown
+    assert not set(shown) & {"\x1b", "\x9b", "\x7f", "\r", "\x07"}
+    heads = [line.split(" ")[0] for line in shown.splitlines() if line and not line.startswith(" ")]
+    assert heads == ["eve:", "Inferred", "Measured"]
+    known.write_text(json.dumps(measured) + "\n")
+    assert "Inferred" not in inside("profile", "show", "eve", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("drafts", [1, 3])
