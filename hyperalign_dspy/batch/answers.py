@@ -65,6 +65,9 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
     marks = batch.marks()
     # Looked at before anything is made; and again once nobody else writes it.
     _kept(batch, marks)
+    with writing(batch.out):
+        batch.out.parent.mkdir(parents=True, exist_ok=True)
+        batch.out.touch(mode=0o600)
     record = folder_for(f"batch-{digest(str(batch.out.resolve()))[:8]}")
     with Ledger(record / "calls.jsonl", prices=prices) as ledger:
         done = _go_on(batch, marks)
@@ -132,11 +135,6 @@ def _go_on(batch: Batch, marks: Sequence[str]) -> int:
     Raises:
         RunMismatch: see `answer_all`.
     """
-    if not batch.out.is_file():
-        with writing(batch.out):
-            batch.out.parent.mkdir(parents=True, exist_ok=True)
-            batch.out.touch(mode=0o600)
-        return 0
     kept, whole = _kept(batch, marks)
     answered = next((n for n, text in enumerate(kept) if "error" in _row(text)), len(kept))
     if not whole or answered < len(kept):

@@ -23,7 +23,15 @@ from hyperalign_dspy.batch.answers import Batch, Tally, answer_all
 from hyperalign_dspy.batch.lines import read_lines
 from hyperalign_dspy.cli.progress import Silent
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.errors import BudgetReached, DataError, MissingKey, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.errors import (
+    BudgetReached,
+    DataError,
+    MissingFolder,
+    MissingKey,
+    RunMismatch,
+    UnknownName,
+    UsageError,
+)
 from hyperalign_dspy.lm import connect
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.prices import Prices
@@ -274,6 +282,14 @@ def test_lines_after_a_failed_one_are_looked_at_before_they_are_cut(tmp_path: Pa
     with pytest.raises(RunMismatch, match="Line 3"):
         answer(source, out)
     assert out.read_bytes() == mixed
+
+
+def test_where_nothing_can_be_written_nothing_is_begun(tmp_path: Path, provider: Provider) -> None:
+    source = write_lines(tmp_path / "in.jsonl", requests(3))
+    with pytest.raises(MissingFolder):
+        answer(source, source / "out.jsonl")
+    assert list(home().glob("batch-*")) == []
+    assert not provider.asked
 
 
 def test_the_requests_are_not_overwritten(tmp_path: Path, inside: Inside) -> None:
