@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.batch.lines import Line
-from hyperalign_dspy.errors import ModelError, RunMismatch
+from hyperalign_dspy.errors import ModelError, RunMismatch, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.lm.records import drop_torn_line
 from hyperalign_dspy.search.runs import folder_for
 from hyperalign_dspy.search.together import Pool
 from hyperalign_dspy.shelf.files import dump, write_text, writing
@@ -56,17 +55,25 @@ class Tally:
 def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
     """Answer every request that has no answer yet; those that failed before are asked again.
 
+    What is wrong with one request, or with one user's profile, is said in its lines. What concerns all of them, such as
+    a missing key, is raised.
+
     Raises:
         RunMismatch: the file holds answers to something else. UsageError: another process writes it.
         MissingFolder: it cannot be written.
     """
+    marks = batch.marks()
+    # Looked at before anything is made; and again once nobody else writes it.
+    _kept(batch, marks)
+    with writing(batch.out):
+        batch.out.parent.mkdir(parents=True, exist_ok=True)
+        batch.out.touch(mode=0o600)
     record = folder_for(f"batch-{digest(str(batch.out.resolve()))[:8]}")
     with Ledger(record / "calls.jsonl", prices=prices) as ledger:
-        marks = batch.marks()
         done = _go_on(batch, marks)
         left = batch.lines[done:]
         lm = connect(batch.model, ledger=ledger)
-        with Pool(lm, concurrency_of(lm)) as pool:
+        with Pool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
             ended = _Ended(done, len(batch.lines), ledger, watcher)
             failed = _write(batch, left, marks[done:], _begun(batch, left, pool, ended))
         cost = ledger.cost()
@@ -128,28 +135,46 @@ def _go_on(batch: Batch, marks: Sequence[str]) -> int:
     Raises:
         RunMismatch: see `answer_all`.
     """
-    if not batch.out.is_file():
-        with writing(batch.out):
-            batch.out.parent.mkdir(parents=True, exist_ok=True)
-            batch.out.touch(mode=0o600)
-        return 0
-    drop_torn_line(batch.out)
-    kept = batch.out.read_text(encoding="utf-8").split("\n")[:-1]
-    answered = 0
-    for number, text in enumerate(kept):
-        row = _row(text)
-        if number >= len(marks) or row.get("asked") != marks[number]:
-            raise RunMismatch(
-                f"Line {number + 1} of {batch.out} answers something else: another request, program or model.",
-                fix="Name another file with --out, or delete this one.",
-            )
-        if "error" in row:
-            break
-        answered += 1
-    if answered < len(kept):
+    kept, whole = _kept(batch, marks)
+    answered = next((n for n, text in enumerate(kept) if "error" in _row(text)), len(kept))
+    if not whole or answered < len(kept):
         # Answers after a failed one come back from the record.
         write_text(batch.out, "".join(f"{text}\n" for text in kept[:answered]))
     return answered
+
+
+def _kept(batch: Batch, marks: Sequence[str]) -> tuple[list[str], bool]:
+    """The whole lines of the file of answers, and whether it ends with one. Nothing is changed.
+
+    Raises:
+        RunMismatch: a line, or a torn one that is all there is, is no answer to what is asked.
+    """
+    if not batch.out.is_file():
+        return [], True
+    with writing(batch.out):
+        body, end, torn = batch.out.read_bytes().rpartition(b"\n")
+    try:
+        kept = body.decode("utf-8").split("\n") if end else []
+    except UnicodeDecodeError as error:
+        raise _foreign(f"{batch.out} is not UTF-8, so it holds no answers.") from error
+    for number, text in enumerate(kept):
+        if number >= len(marks) or _row(text).get("asked") != marks[number]:
+            raise _foreign(
+                f"Line {number + 1} of {batch.out} answers something else: another request, program or model."
+            )
+    if torn and not kept and not _begins(torn, batch.lines[0]):
+        raise _foreign(f"Line 1 of {batch.out} is no answer to what is asked.")
+    return kept, not torn
+
+
+def _foreign(message: str) -> RunMismatch:
+    return RunMismatch(message, fix="Name another file with --out, or delete this one.")
+
+
+def _begins(torn: bytes, line: Line) -> bool:
+    """Whether a torn line is the beginning of a line's answer."""
+    own = _dumped(_asked(line)).removesuffix("}").encode("utf-8")
+    return torn.startswith(own) or own.startswith(torn)
 
 
 def _row(text: str) -> dict[str, Any]:
@@ -161,12 +186,19 @@ def _row(text: str) -> dict[str, Any]:
 
 
 def _written(line: Line, mark: str, answer: Any) -> str:
-    row: dict[str, Any] = {"id": line.line_id, "user": line.user, "request": line.request, "seed": line.seed}
+    row = _asked(line)
     if isinstance(answer, ModelError):
         row["error"] = str(answer)
     else:
         row["text"] = answer.text
         row["hypotheses"] = [h.text for h in answer.hypotheses if h.kind == "inferred"]
-    text = json.dumps({**row, "asked": mark}, ensure_ascii=False) + "\n"
+    return _dumped({**row, "asked": mark}) + "\n"
+
+
+def _asked(line: Line) -> dict[str, Any]:
+    return {"id": line.line_id, "user": line.user, "request": line.request, "seed": line.seed}
+
+
+def _dumped(row: dict[str, Any]) -> str:
     # A model may be cut in the middle of a character, and half a character is no text that a file could hold.
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")

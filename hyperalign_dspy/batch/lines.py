@@ -94,7 +94,7 @@ def _line(
     chosen = row.get("seed", seed)
     if type(chosen) is not int:
         raise DataError(f"{where} has the seed {chosen!r}.", fix="Give a whole number.")
-    name = str(row.get("id", number))
+    name = number if row.get("id") is None else str(row["id"])
     return Line(name, user, request, samples, profile, hypotheses, chosen, digest([dict(row), chosen, number])[:12])
 
 

@@ -91,7 +91,12 @@ def edit(user: str, program: str | None, model: str | None, as_json: bool, **giv
     if given["hypotheses"]:
         found = read_hypotheses(given["hypotheses"])
     else:
-        text = _edited(known.path)
+        before = known.path.read_text(encoding="utf-8", errors="replace")
+        text = _edited(before)
+        if text.strip() == before.strip():
+            # What nobody changed is no person's word, and stays as old as it was.
+            emit({"schema": "hyperalign/profile/1", **_plain(profile)}, "Nothing changed.", as_json=as_json)
+            return
         try:
             found = parse_hypotheses(text, "what was edited")
         except DataError as error:
@@ -119,12 +124,13 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
     texts are listed, and stay as they are.
     """
     quiet()
+    from hyperalign_dspy.metrics.traces import too_short
     from hyperalign_dspy.search.purge import Person, frozen_with, held, purge
     from hyperalign_dspy.search.runs import home
     from hyperalign_dspy.shelf.profiles import Profile
 
     profile = Profile.load(user)
-    person = Person(profile.name, tuple(sample.text for sample in profile.samples), _claims(profile))
+    person = Person(profile.name, profile.texts(), profile.claims())
     found, frozen = held(person, homes), frozen_with(person)
     say(f"{profile.name}: {profile.folder}, all of it")
     for one in found:
@@ -132,6 +138,8 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
     for folder in frozen:
         say(f"{folder} holds their texts, and stays as it is: delete it, or compile again without them")
     say(f"Looked through the runs in {', '.join(map(str, [home(), *homes]))}; those elsewhere want --runs FOLDER.")
+    if short := sum(map(too_short, person.texts)):
+        say(f"{short} of their texts are too short to be looked for within others; only records that are no more go.")
     say("Your own files, such as corpora and what `hyperalign run --out` wrote, are not looked at.")
     _confirm(profile.name, yes)
     purge(found)
@@ -143,17 +151,6 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
         "frozen": frozen,
     }
     emit(answer, f"Removed {profile.name}.", as_json=as_json)
-
-
-def _claims(profile: Any) -> tuple[str, ...]:
-    """What is said of a user; of a file that was edited into something else, each line as it stands."""
-    found: list[str] = []
-    for one in profile.believed():
-        try:
-            found += [h.text for h in one.hypotheses if h.kind == "inferred"]
-        except DataError:
-            found += one.path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return tuple(found)
 
 
 def _confirm(name: str, yes: bool) -> None:
@@ -200,10 +197,10 @@ def _meant(profile: Any, program: str | None, model: str | None) -> Any:
     )
 
 
-def _edited(path: Path) -> str:
+def _edited(before: str) -> str:
     if not sys.stdin.isatty() and not (os.environ.get("EDITOR") or os.environ.get("VISUAL")):
         raise UsageError("There is no terminal to edit in.", fix="Give a file: --hypotheses FILE")
-    text = click.edit(path.read_text(encoding="utf-8"), extension=".jsonl", require_save=False)
+    text = click.edit(before, extension=".jsonl", require_save=False)
     return text or ""
 
 
@@ -227,7 +224,7 @@ def _summary(profile: Any) -> dict[str, Any]:
     except DataError:
         # One damaged profile hides no other; to show it says what is wrong.
         count = "damaged"
-    believed = [f"{one.program} on {one.model}" for one in profile.believed()]
+    believed = [f"{one.program} on {one.model}{' (damaged)' * one.damaged}" for one in profile.believed()]
     return {"user": profile.name, "samples": count, "believed": believed, "folder": str(profile.folder)}
 
 
@@ -244,9 +241,16 @@ def _plain(profile: Any) -> dict[str, Any]:
 
 
 def _words(profile: Any) -> str:
+    from hyperalign_dspy.report.words import one_line
+
     lines = [f"{profile.name}: {len(profile.samples)} samples in {profile.folder / 'samples.jsonl'}"]
-    lines += [f"  {' '.join(sample.text.split())[:90]}" for sample in profile.samples]
+    lines += [f"  {one_line(sample.text)[:90]}" for sample in profile.samples]
     for one in profile.believed():
-        lines += ["", f"Inferred by {one.program} on {one.model}, in {one.path}"]
-        lines += [f"  {h.facet:14} {h.text}" for h in one.hypotheses]
+        heads = {
+            "inferred": f"Inferred by {one.program} on {one.model}, in {one.path}",
+            "measured": f"Measured in the samples for {one.program} on {one.model}, in {one.path}",
+        }
+        for kind, head in heads.items():
+            found = [f"  {h.facet:14} {one_line(h.text)}" for h in one.hypotheses if h.kind == kind]
+            lines += ["", one_line(head), *found] if found else []
     return "\n".join(lines)

@@ -28,7 +28,7 @@ from hyperalign_dspy.errors import UsageError
 @click.command("run")
 @click.argument("program", default="authorship")
 @model_option
-@click.option("--user", help="Somebody with a profile (see `hyperalign profile`): nothing known is inferred again.")
+@click.option("--user", help="Somebody with a profile (see `hyperalign profile`): what was inferred before is kept.")
 @click.option("--samples", type=click.Path(path_type=Path), help="A text file, a folder of them, or JSONL.")
 @click.option("--request", help="What is to be written; - reads it from standard input.")
 @click.option("--requests", type=click.Path(path_type=Path), help="Many requests: JSONL with user or samples, request.")
@@ -85,6 +85,8 @@ def _check_options(given: dict[str, Any]) -> None:
             raise click.UsageError(f"--requests says of every line what --{one[0]} would: give one of them.")
         if not given["out"]:
             raise click.UsageError("Say where the answers go: --out FILE")
+        if given["out"].resolve() == given["requests"].resolve():
+            raise click.UsageError("--out names the file of the --requests: give another.")
         return
     if given["out"]:
         raise click.UsageError("--out is for the answers to --requests.")

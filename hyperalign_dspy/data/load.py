@@ -29,6 +29,7 @@ USUAL = {
 }
 # Texts that begin alike for so many characters are one text, cut or lengthened.
 _SAME_BEGINNING = 200
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?(?:@[\w.-]+)?")
 
 
@@ -132,7 +133,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _object(text: str, where: str) -> Row:
     try:
-        value = json.loads(text)
+        value = _loaded(text)
     except ValueError as error:
         raise DataError(f"{where} is not JSON: {error}.", fix="Mend or delete that line.") from error
     if not isinstance(value, dict):
@@ -140,9 +141,17 @@ def _object(text: str, where: str) -> Row:
     return value
 
 
+def _loaded(text: str) -> Any:
+    """What JSON says. It can spell half a character, which no file could hold and no model read: that becomes a ?."""
+    value = json.loads(text)
+    if not _ESCAPED_HALF.search(text):
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _json_list(path: Path) -> Iterator[Row]:
     try:
-        value = json.loads(_decoded(path))
+        value = _loaded(_decoded(path))
     except ValueError as error:
         raise DataError(f"{path} is not JSON: {error}.", fix="One object a line? Then name it .jsonl.") from error
     if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):

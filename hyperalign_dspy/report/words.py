@@ -17,6 +17,13 @@ def escaped(words: str) -> str:
     return escape(_NO_TEXT.sub("\N{REPLACEMENT CHARACTER}", words))
 
 
+def one_line(words: str) -> str:
+    """Any words as one line of a terminal: white space is one space, and codes that a terminal would obey are spelled
+    out.
+    """
+    return _NO_TEXT.sub(lambda sign: sign[0].encode("unicode_escape").decode(), " ".join(words.split()))
+
+
 def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Plain columns, the first to the left and the rest to the right."""
     widths = [max(len(line[place]) for line in [header, *rows]) for place in range(len(header))]

@@ -1,11 +1,12 @@
 """Takes one user's texts out of what runs have recorded.
 
-A record is theirs if it holds any of their texts (`hyperalign_dspy.metrics.traces`), belongs to a user of the corpus
-who wrote one of these texts or goes by their name, or holds whole what a model said in answer to such a record:
-hypotheses about them, drafts in their name. Rather too many than too few: what is struck beyond is only asked again.
+A record is theirs if it holds any of their texts (`hyperalign_dspy.metrics.traces`) or others by a user of the corpus
+who wrote one of these, if it is of such a user or of one who goes by their name, or if it holds whole what a model said
+in answer to such a record: hypotheses about them, drafts in their name. Rather too many than too few: what is struck
+beyond is only asked again.
 
-Records go line by line, pages and logs as a whole. Where anything else of a run holds their texts (candidates or a
-program made of them), the run cannot be kept, and goes.
+Records go line by line; pages, logs and the board of calls as a whole. Where anything else of a run holds their texts
+(candidates or a program made of them), the run cannot be kept, and goes.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from filelock import FileLock, Timeout
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.traces import SHORTEST, Traces, letters
 from hyperalign_dspy.search.outputs import OUTPUTS
-from hyperalign_dspy.search.runs import home
+from hyperalign_dspy.search.runs import BOARD, home
 from hyperalign_dspy.shelf.files import write_text, writing
 from hyperalign_dspy.shelf.locate import PROGRAMS, folders
 
 CALLS = "calls.jsonl"
 # Made from the rest, and made again on request.
 _PAGES = frozenset({".html", ".log"})
+# One JSON object a line.
+_LINES = frozenset({".jsonl", ".journal"})
 
 
 @dataclass(frozen=True)
@@ -115,24 +118,33 @@ def _in(folder: Path, person: Person) -> Held:
     traces = Traces([*person.texts, *texts])
     lines = {}
     for path, rows in records.items():
-        struck = {n for n, row in enumerate(rows) if _id(row) in theirs or any(map(traces, _strings(row)))}
+        struck = {n for n, row in enumerate(rows) if _id(row) in theirs or _holds(row, traces)}
         struck |= _answering(rows, struck, person.claims) if path.name == CALLS else set()
         if struck:
             lines[str(path.relative_to(folder))] = frozenset(struck)
     others = [path for path in _files(folder) if path not in records and path.suffix != ".lock"]
-    pages = [path for path in others if path.suffix in _PAGES]
-    whole = next((path for path in others if path.suffix not in _PAGES and traces(_text(path))), None)
+    pages = [path for path in others if path.suffix in _PAGES or path.name == BOARD]
+    whole = next((path for path in others if path not in pages and traces(_text(path))), None)
     gone = tuple(str(path.relative_to(folder)) for path in pages if lines or traces(_text(path)))
     return Held(folder, lines, gone, str(whole.relative_to(folder)) if whole else "")
 
 
 def _theirs(outputs: Sequence[Any], person: Person) -> tuple[set[str], list[str]]:
-    """Who of a corpus the person is, and everything that these wrote as far as it is recorded."""
+    """Who of a corpus the person is, and everything that these wrote as far as it is recorded.
+
+    Whoever merely goes by their name may be another: of such a user only the lines go.
+    """
     traces = Traces(person.texts)
-    name = person.name.casefold()
-    theirs = {_id(row) for row in outputs if _id(row).casefold() == name or traces(str(_cell(row, "reference")))}
-    theirs.discard("")
-    return theirs, [str(_cell(row, "reference")) for row in outputs if _id(row) in theirs]
+    wrote = {_id(row) for row in outputs if traces(str(_cell(row, "reference")))} - {""}
+    named = {_id(row) for row in outputs if _id(row).casefold() == person.name.casefold()} - {""}
+    return wrote | named, [str(_cell(row, "reference")) for row in outputs if _id(row) in wrote]
+
+
+def _holds(row: Any, traces: Traces) -> bool:
+    """Whether a record holds any of the texts, or one of its messages or its reference is one, however short."""
+    messages = _cell(_cell(row, "request"), "messages") or []
+    alone = [str(_cell(row, "reference")), *(str(_cell(message, "content")) for message in messages)]
+    return any(map(traces, _strings(row))) or any(map(traces.one, alone))
 
 
 def _answering(rows: Sequence[Any], struck: set[int], claims: Sequence[str]) -> set[int]:
@@ -196,6 +208,8 @@ def _lines(path: Path) -> list[str]:
 def _text(path: Path) -> str:
     """What a file says: of JSON, with what it spells out in escapes."""
     text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix in _LINES:
+        return "\n".join(said for line in text.split("\n") for said in _strings(_row(line)))
     return "\n".join(_strings(_row(text))) if path.suffix == ".json" else text
 
 

@@ -23,7 +23,7 @@ def judge_folder() -> Path:
     """Where judges' verdicts and trials are recorded; ignored by git. Raises: MissingFolder."""
     place = home().parent / "judge"
     with writing(place):
-        place.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
         (place / ".gitignore").write_text("*\n", encoding="utf-8")
     return place
 

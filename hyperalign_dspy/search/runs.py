@@ -91,14 +91,16 @@ def open_run(plan: Mapping[str, Any], command: Sequence[str]) -> Run:
 
 
 def folder_for(name: str) -> Path:
-    """A folder among the runs, which git is told to ignore.
+    """A folder among the runs, which git is told to ignore and which its owner alone may enter.
 
     Raises:
         MissingFolder: it cannot be written.
     """
     folder = home() / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # They hold people's texts: their owner alone may enter them.
+        home().mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ignore = home() / ".gitignore"
         if not ignore.exists():
             ignore.write_text("# people's texts: never commit them\n*\n", encoding="utf-8")

@@ -50,18 +50,26 @@ class Places:
 class Pool:
     """Threads that call a model, shared by all that is in flight: what was submitted first is called first.
 
-    ``places`` says how many of them are at work at once where that number may change.
+    ``places`` says how many of them are at work at once where that number may change, and ``own`` which errors concern
+    the one item alone.
     """
 
-    def __init__(self, lm: object, concurrency: int, places: Places | None = None) -> None:
-        self.lm, self.concurrency = lm, concurrency
+    def __init__(
+        self,
+        lm: object,
+        concurrency: int,
+        places: Places | None = None,
+        own: tuple[type[HyperalignError], ...] = (ModelError,),
+    ) -> None:
+        self.lm, self.concurrency, self._own = lm, concurrency, own
         self._places = places or nullcontext()
         self._threads = ThreadPoolExecutor(max(concurrency, MOST_THREADS) if places else concurrency)
 
     def submit(
         self, call: Callable[[Item], Answer], items: Sequence[Item], tick: Callable[[], None]
     ) -> list[Future[Answer | ModelError]]:
-        """One answer an item; a `ModelError` where the model, or what became of its answer, failed.
+        """One answer an item; a `ModelError` where the model, or what became of its answer, failed, or an item's own
+        error came up.
 
         ``tick`` hears of every item that is done. What is wrong beside a single call, such as a cap that is reached, is
         raised by the future.
@@ -73,7 +81,7 @@ class Pool:
                     return call(item)
             except Exception as error:
                 cause = unwrap(error)
-                if isinstance(cause, HyperalignError) and not isinstance(cause, ModelError):
+                if isinstance(cause, HyperalignError) and not isinstance(cause, self._own):
                     raise cause from error
                 return ModelError(f"{type(cause).__name__}: {cause}")
             finally:

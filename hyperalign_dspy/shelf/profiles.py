@@ -10,6 +10,7 @@ hypotheses/<program>--<model>.json    what it was inferred by and from
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -83,6 +84,16 @@ class Believed:
         """
         return read_hypotheses(self.path)
 
+    @property
+    def damaged(self) -> bool:
+        """Whether the hypotheses, or what made them, cannot be read."""
+        try:
+            read_hypotheses(self.path)
+            _made_of(self.path)
+        except DataError:
+            return True
+        return False
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -118,7 +129,8 @@ class Profile:
                     f"{name!r} would share the profile of {found.name!r}.",
                     fix=f"The same person? Then add to {found.name!r}; else take another name.",
                 )
-            kept = found.samples
+            # Samples that were deleted by hand are none; those that cannot be read are for a person to mend.
+            kept = found.samples if (found.folder / "samples.jsonl").exists() else ()
             texts = {sample.text for sample in kept}
             _write_samples(found.folder, [*kept, *(sample for sample in given if sample.text not in texts)])
             return found
@@ -215,9 +227,30 @@ class Profile:
         shutil.rmtree(self.folder / "hypotheses", ignore_errors=True)
 
     def remove(self) -> None:
-        """Delete everything that is kept of the user here."""
+        """Delete everything that is kept of the user here, also what an interrupted `add` left beside it."""
         with _alone(), writing(self.folder):
+            for left in profiles().glob(f".{glob.escape(self.folder.name)}.*"):
+                # A folder's name may go on after a dot, what was made for it ends in a word without one.
+                if "." not in left.name.removeprefix(f".{self.folder.name}."):
+                    shutil.rmtree(left)
             shutil.rmtree(self.folder)
+
+    def texts(self) -> tuple[str, ...]:
+        """The samples' texts as far as they can be read; a line that was broken by hand, as it stands."""
+        try:
+            return tuple(sample.text for sample in self.samples)
+        except DataError:
+            return tuple(_text_in(line) for line in _lines(self.folder / "samples.jsonl"))
+
+    def claims(self) -> tuple[str, ...]:
+        """What is inferred about the user, likewise."""
+        found: list[str] = []
+        for one in self.believed():
+            try:
+                found += [h.text for h in one.hypotheses if h.kind == "inferred"]
+            except DataError:
+                found += map(_text_in, _lines(one.path))
+        return tuple(found)
 
     def _believe(self, hypotheses: Iterable[Hypothesis], path: Path, made: Mapping[str, str]) -> None:
         _own_folder(path.parent)
@@ -235,7 +268,7 @@ class Profile:
     @classmethod
     def _at(cls, folder: Path) -> Profile | None:
         """The profile in a folder; where what says the name cannot be read, the folder's own stands for it."""
-        if not (folder / "samples.jsonl").is_file():
+        if not folder.is_dir():
             return None
         try:
             return cls(checked(str(read_json(folder / "profile.json")["user"])), folder)
@@ -248,16 +281,44 @@ class Profile:
         with writing(folder):
             # Made as its owner's alone, and whole before it is there.
             fresh = fresh_folder(folder)
-            write_json(fresh / "profile.json", {"schema": SCHEMA, "user": name})
-            _write_samples(fresh, samples)
-            os.replace(fresh, folder)
+            try:
+                write_json(fresh / "profile.json", {"schema": SCHEMA, "user": name})
+                _write_samples(fresh, samples)
+                os.replace(fresh, folder)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
         return cls(name, folder)
 
 
 def _believed(path: Path) -> Believed:
+    try:
+        return Believed(path, _made_of(path))
+    except DataError:
+        # What made them says only whether they are out of date; without it they still hold.
+        return Believed(path, {})
+
+
+def _made_of(path: Path) -> dict[str, str]:
     made = path.with_suffix(".json")
-    found = read_json(made) if made.is_file() else {}
-    return Believed(path, found if isinstance(found, dict) else {})
+    found = read_json(made) if made.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file that may be anything."""
+    try:
+        return [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
+    except OSError:
+        return []
+
+
+def _text_in(line: str) -> str:
+    """The text of a row, or of what is none, all of it."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return line
+    return str(row.get("text", line)) if isinstance(row, dict) else line
 
 
 def _write_samples(folder: Path, samples: Iterable[Sample]) -> None:

@@ -23,7 +23,15 @@ from hyperalign_dspy.batch.answers import Batch, Tally, answer_all
 from hyperalign_dspy.batch.lines import read_lines
 from hyperalign_dspy.cli.progress import Silent
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.errors import DataError, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.errors import (
+    BudgetReached,
+    DataError,
+    MissingFolder,
+    MissingKey,
+    RunMismatch,
+    UnknownName,
+    UsageError,
+)
 from hyperalign_dspy.lm import connect
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.prices import Prices
@@ -150,6 +158,44 @@ def test_who_cannot_be_inferred_fails_alone(tmp_path: Path, provider: Provider) 
     assert [("error" in row) for row in answered(tmp_path / "out.jsonl")] == [False, True, False] * 2
 
 
+def test_one_bad_request_does_not_stop_the_others(tmp_path: Path, provider: Provider) -> None:
+    for user in USERS:
+        Profile.add(user.user_id, user.samples[:3])
+    damaged = Profile.load(USERS[1].user_id).place("authorship", "scripted")
+    damaged.parent.mkdir()
+    damaged.write_text('{"facet": "mood", "text": "x"}\n')
+
+    def refuse(said: str) -> None:
+        if said.endswith("thing 3."):
+            raise UsageError("its own marker")
+
+    provider.before = refuse
+    rows = [{k: v for k, v in row.items() if k != "samples"} for row in requests(6)]
+    out = tmp_path / "out.jsonl"
+    assert answer(write_lines(tmp_path / "in.jsonl", rows), out).failed == 3
+    errors = [row.get("error", "") for row in answered(out)]
+    assert [bool(error) for error in errors] == [False, True, False, True, True, False]
+    assert "facet 'mood'" in errors[1]
+    assert "its own marker" in errors[3]
+
+
+@pytest.mark.parametrize("error", [BudgetReached, MissingKey])
+def test_what_concerns_every_request_ends_the_command(
+    error: type[Exception], tmp_path: Path, provider: Provider
+) -> None:
+    def fail(said: str) -> None:
+        raise error("for all")
+
+    provider.before = fail
+    with pytest.raises(error, match="for all"):
+        answer(write_lines(tmp_path / "in.jsonl", requests(3)), tmp_path / "out.jsonl")
+
+
+def test_an_id_that_is_null_is_none(tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "in.jsonl", [{"id": None, "samples": "a", "request": "b"}] * 2)
+    assert [line.line_id for line in read_lines(source)] == ["1", "2"]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1))
 def test_from_wherever_it_was_cut_off_it_comes_to_the_same_end(
@@ -169,10 +215,10 @@ def test_cut_off_in_the_middle_it_costs_what_was_in_flight(tmp_path: Path, provi
 
     def stop(said: str) -> None:
         if said.endswith("thing 5."):
-            raise UsageError("stopped here")
+            raise BudgetReached("stopped here")
 
     provider.before = stop
-    with pytest.raises(UsageError, match="stopped here"):
+    with pytest.raises(BudgetReached, match="stopped here"):
         answer(source, out)
     provider.before = lambda said: None
     assert len(answered(out)) <= 5
@@ -206,6 +252,51 @@ def test_a_file_of_something_else_is_not_cut(tmp_path: Path, provider: Provider)
     with pytest.raises(RunMismatch):
         answer(source, out)
     assert out.read_text() == "My notes.\nNot yours.\n"
+
+
+FOREIGN = [
+    b"My notes, in one line.",
+    b"My notes.\nNot yours.",
+    b'{"id": "1", "mine": true}',
+    b'{"id": "q0", "user": "somebody else"',
+    "Café.\n".encode("latin-1"),
+]
+
+
+@pytest.mark.parametrize("text", FOREIGN)
+def test_no_byte_of_a_file_of_something_else_is_lost(text: bytes, tmp_path: Path, provider: Provider) -> None:
+    source, out = write_lines(tmp_path / "in.jsonl", requests(3)), tmp_path / "notes.txt"
+    out.write_bytes(text)
+    with pytest.raises(RunMismatch):
+        answer(source, out)
+    assert out.read_bytes() == text
+    assert list(home().glob("batch-*")) == []
+
+
+def test_lines_after_a_failed_one_are_looked_at_before_they_are_cut(tmp_path: Path, provider: Provider) -> None:
+    source, out = write_lines(tmp_path / "in.jsonl", requests(3)), tmp_path / "out.jsonl"
+    provider.fails = lambda said: said.endswith("thing 1.")
+    answer(source, out)
+    mixed = b"".join(out.read_bytes().splitlines(keepends=True)[:2]) + b"My notes.\n"
+    out.write_bytes(mixed)
+    with pytest.raises(RunMismatch, match="Line 3"):
+        answer(source, out)
+    assert out.read_bytes() == mixed
+
+
+def test_where_nothing_can_be_written_nothing_is_begun(tmp_path: Path, provider: Provider) -> None:
+    source = write_lines(tmp_path / "in.jsonl", requests(3))
+    with pytest.raises(MissingFolder):
+        answer(source, source / "out.jsonl")
+    assert list(home().glob("batch-*")) == []
+    assert not provider.asked
+
+
+def test_the_requests_are_not_overwritten(tmp_path: Path, inside: Inside) -> None:
+    source = write_lines(tmp_path / "in.jsonl", requests(3))
+    before = source.read_bytes()
+    reply = inside("run", "--model", "scripted", "--requests", "in.jsonl", "--out", "./in.jsonl", cwd=tmp_path)
+    assert (reply.returncode, source.read_bytes()) == (2, before)
 
 
 BAD: dict[str, tuple[str, type[Exception], str]] = {
@@ -242,6 +333,17 @@ def test_hypotheses_of_a_line_are_taken_in_place_of_inferred_ones(tmp_path: Path
     assert answered(tmp_path / "out.jsonl")[0]["hypotheses"] == ["Says little.", "Is shy."]
     assert answered(tmp_path / "out.jsonl")[0]["id"] == "1"
     assert provider.inferences == 0
+
+
+def test_half_a_character_anywhere_in_a_line_becomes_a_sign_that_can_be_kept(
+    tmp_path: Path, provider: Provider
+) -> None:
+    row = {"id": "a\ud800", "user": "b\udc00", "samples": ["c \ud83d d", "\ud83d\ude00"], "request": "Write \ud800."}
+    answer(write_lines(tmp_path / "in.jsonl", [row]), tmp_path / "out.jsonl")
+    (kept,) = answered(tmp_path / "out.jsonl")
+    assert (kept["id"], kept["user"], kept["text"]) == ("a?", "b?", "An answer to: Write ?.")
+    (line,) = read_lines(tmp_path / "in.jsonl")
+    assert [sample.text for sample in line.samples] == ["c ? d", "\U0001f600"]
 
 
 RUN = ("run", "--model", "scripted", "--requests", "in.jsonl", "--out", "out.jsonl")

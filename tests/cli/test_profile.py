@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hyperalign_dspy.cli import run as run_module
 from hyperalign_dspy.cli.screen import Typed
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.metrics.features import FEATURES
 from hyperalign_dspy.metrics.traces import Traces
 from hyperalign_dspy.modules.hyperalign import HyPerAlign
 from hyperalign_dspy.modules.settings import Settings
@@ -93,6 +94,56 @@ def test_an_edit_that_cannot_be_read_replaces_nothing_and_is_not_lost(
     assert path.read_text() == before.splitlines(keepends=True)[0]
 
 
+def break_samples(ada: Profile) -> None:
+    (ada.folder / "samples.jsonl").write_text('{"text": "Rain again. Fine. We walk anyway!"}\n{"text": "The dog is')
+
+
+def break_bytes(ada: Profile) -> None:
+    (ada.folder / "samples.jsonl").write_bytes(b'{"text": "Rain again. Fine. We walk anyway!"}\n\xff\n')
+
+
+def break_made(ada: Profile) -> None:
+    ada.believed()[0].path.with_suffix(".json").write_text('{"program": ')
+
+
+def break_hypotheses(ada: Profile) -> None:
+    ada.believed()[0].path.write_bytes(b'{"facet": "mood"}\n\xff\n')
+
+
+def delete_samples(ada: Profile) -> None:
+    (ada.folder / "samples.jsonl").unlink()
+
+
+@pytest.mark.parametrize("damage", [break_samples, break_bytes, break_made, break_hypotheses, delete_samples])
+def test_a_damaged_profile_is_listed_as_such_and_can_be_removed(
+    damage: Any, tmp_path: Path, ada: Profile, inside: Inside
+) -> None:
+    inside(*RUN, cwd=tmp_path)
+    Profile.add("ada.b", ["The cat is dry."])
+    for name in (".ada.0123abcd", ".ada.b.0123abcd"):
+        (ada.folder.parent / name).mkdir()
+    damage(ada)
+    listed = inside("profile", "list", cwd=tmp_path)
+    assert (listed.returncode, "ada.b" in listed.stdout, "damaged" in listed.stdout) == (0, True, True)
+    calls = tmp_path / ".hyperalign/runs/x/calls.jsonl"
+    calls.parent.mkdir(parents=True)
+    calls.write_text(json.dumps({"request": {"messages": [{"content": "rain again fine we walk anyway!"}]}}) + "\n")
+    removed = inside("profile", "remove", "ada", "--yes", cwd=tmp_path)
+    assert (removed.returncode, "Traceback" in removed.stderr) == (0, False)
+    assert sorted(path.name for path in ada.folder.parent.iterdir()) == [".ada.b.0123abcd", ".lock", "ada.b"]
+    assert bool(calls.read_text()) == (damage is delete_samples)
+
+
+@pytest.mark.parametrize("name", ["half.jsonl", "half.json"])
+def test_samples_with_half_a_character_are_read(name: str, tmp_path: Path, inside: Inside) -> None:
+    row = json.dumps({"text": "Half a \ud800 here.", "request": "Write \udfff."})
+    (tmp_path / name).write_text(row if name.endswith("l") else f"[{row}]")
+    reply = inside("run", "--model", "scripted", "--samples", name, "--request", "Write.", "--json", cwd=tmp_path)
+    assert (reply.returncode, reply.stderr.count("Traceback")) == (0, 0)
+    assert inside("profile", "add", "eve", "--samples", name, cwd=tmp_path).returncode == 0
+    assert Profile.load("eve").samples[0].text == "Half a ? here."
+
+
 def test_an_empty_request_infers_nothing(tmp_path: Path, ada: Profile, inside: Inside) -> None:
     reply = inside(*RUN[:-1], " ", cwd=tmp_path)
     assert (reply.returncode, "request is empty" in reply.stderr, ada.believed()) == (2, True, [])
@@ -116,6 +167,34 @@ def test_stale_hypotheses_are_used_and_said(tmp_path: Path, ada: Profile, inside
     (tmp_path / "mine.jsonl").write_text('{"text": "Says little."}\n')
     inside("profile", "edit", "ada", "--hypotheses", "mine.jsonl", cwd=tmp_path)
     assert "out of date" not in inside(*RUN, cwd=tmp_path).stderr
+
+
+def test_an_edit_that_changes_nothing_leaves_them_out_of_date(tmp_path: Path, ada: Profile, inside: Inside) -> None:
+    inside(*RUN, cwd=tmp_path)
+    Profile.add("ada", ["One more text."])
+    before = ada.believed()[0].made
+    reply = inside("profile", "edit", "ada", cwd=tmp_path, EDITOR="true")
+    assert (reply.returncode, reply.stdout) == (0, "Nothing changed.\n")
+    assert ada.believed()[0].made == before
+    assert "out of date" in inside(*RUN, cwd=tmp_path).stderr
+
+
+def test_what_is_shown_obeys_no_code_in_a_text_and_says_what_was_measured(tmp_path: Path, inside: Inside) -> None:
+    eve = Profile.add("eve", ["Red \x1b[31malert\x9b2J\x7f.\r\n\x07Zoë 👩‍👧 雨"])
+    known = eve.place("authorship", "scripted")
+    known.parent.mkdir()
+    measured = {"facet": "style", "text": "Exclaims never.", "kind": "measured", "feature": FEATURES[0].name}
+    known.write_text(
+        json.dumps({"facet": "style", "text": "Says \x1b[2J little."}) + "\n" + json.dumps(measured) + "\n"
+    )
+    shown = inside("profile", "show", "eve", cwd=tmp_path).stdout
+    assert r"Red \x1b[31malert\x9b2J\x7f. \x07Zoë 👩‍👧 雨" in shown
+    assert r"Says \x1b[2J little." in shown
+    assert not set(shown) & {"\x1b", "\x9b", "\x7f", "\r", "\x07"}
+    heads = [line.split(" ")[0] for line in shown.splitlines() if line and not line.startswith(" ")]
+    assert heads == ["eve:", "Inferred", "Measured"]
+    known.write_text(json.dumps(measured) + "\n")
+    assert "Inferred" not in inside("profile", "show", "eve", cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("drafts", [1, 3])

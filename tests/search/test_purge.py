@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.metrics.traces import WINDOW, Traces, letters
+from hyperalign_dspy.metrics.traces import WINDOW, Traces, letters, too_short
 from hyperalign_dspy.search.purge import Person, frozen_with, held, purge
 from hyperalign_dspy.search.runs import folder_for, home
 
@@ -98,8 +98,10 @@ def test_what_is_believed_finds_calls_that_hold_no_sample(run: Path) -> None:
     assert keys(run) == ["3", "4"]
 
 
-def test_a_user_of_the_corpus_with_the_same_name_is_the_same_user(run: Path) -> None:
-    assert held(Person("U2", ("Something that no run has ever seen at all.",)))[0].lines["outputs.jsonl"] == {2}
+def test_of_a_user_of_the_corpus_with_the_same_name_the_outputs_alone_go(run: Path) -> None:
+    (run / "candidates.json").write_text(json.dumps({"demos": [{"text": OTHER}]}))
+    found = held(Person("U2", ("Something that no run has ever seen at all.",)))
+    assert (found[0].lines, found[0].whole) == ({"outputs.jsonl": {2}}, "")
 
 
 def test_a_run_whose_candidates_hold_the_text_goes_as_a_whole(run: Path) -> None:
@@ -108,6 +110,24 @@ def test_a_run_whose_candidates_hold_the_text_goes_as_a_whole(run: Path) -> None
     assert found[0].whole == "candidates.json"
     purge(found)
     assert not run.exists()
+
+
+JAPANESE = "昨日は雨が降っていたので、傘を持って出かけました。帰り道はもう晴れていました。"
+
+
+@pytest.mark.parametrize("text", [MINE, JAPANESE])
+def test_the_board_of_calls_goes_and_the_run_stays(run: Path, text: str) -> None:
+    (run / "calls.journal").write_text('{"op_code": 0}\n' + json.dumps({"call": {"said": [text]}}) + "\n")
+    found = held(Person("eve", (text,)))
+    assert (found[0].whole, "calls.journal" in found[0].pages) == ("", True)
+    purge(found)
+    assert not (run / "calls.journal").exists()
+    assert (run / "plan.json").is_file()
+
+
+def test_a_study_whose_journal_spells_a_text_in_escapes_goes(run: Path) -> None:
+    (run / "study.journal").write_text('{"op_code": 0}\n' + json.dumps({"attr": {"demo": JAPANESE}}) + "\n")
+    assert held(Person("eve", (JAPANESE,)))[0].whole == "study.journal"
 
 
 def test_nobody_elses_runs_are_touched(run: Path) -> None:
@@ -171,3 +191,20 @@ def test_a_cut_sample_and_one_in_a_script_without_spaces_are_found() -> None:
     assert Traces(["昨日は雨が降っていたので、傘を持って出かけました。"])(
         "彼女は「昨日は雨が降っていたので、傘を持って出かけました。」と書いた。"
     )
+
+
+def test_a_short_text_is_found_where_it_is_a_whole_message_or_reference(run: Path) -> None:
+    rows = [call("Thanks!", "No.", 0), call("She said: Thanks! And left.", "Thanks.", 1), call("user", "stop", 2)]
+    (run / "calls.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = held(Person("eve", ("thanks", "User", "!")))
+    assert {name: set(lines) for name, lines in found[0].lines.items()} == {"calls.jsonl": {0, 2}}
+    (run / "outputs.jsonl").write_text(json.dumps({"user": "u9", "reference": "Thanks."}) + "\n")
+    assert held(Person("eve", ("Thanks!",)))[0].lines["outputs.jsonl"] == {0}
+
+
+@pytest.mark.parametrize("text", ["今天又下雨了。", "今日は雨だった。", "오늘은 비 왔다."])
+def test_a_short_sentence_in_signs_that_say_more_is_found_within_others(text: str) -> None:
+    assert not too_short(text)
+    assert Traces([text])(f"他说:{text}然后走了。")
+    assert not Traces([text])(text[:-2])
+    assert too_short("Yes, do it.")

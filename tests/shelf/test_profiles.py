@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy import HyPerAlign, Profile, Settings
-from hyperalign_dspy.errors import DataError, UnknownName, UsageError
+from hyperalign_dspy.errors import DataError, MissingFolder, UnknownName, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.shelf.hypotheses import lines_of, parse_hypotheses
@@ -227,3 +227,18 @@ def test_samples_that_a_hand_broke_are_said_and_hide_nobody() -> None:
 
 def test_half_characters_are_kept_as_what_can_be_kept() -> None:
     assert Profile.add("ada", ["Half of a \ud83d here."]).samples[0].text == "Half of a ? here."
+
+
+def test_samples_that_were_deleted_can_be_added_anew() -> None:
+    ada = Profile.add("ada", TEXTS)
+    (ada.folder / "samples.jsonl").unlink()
+    assert [sample.text for sample in Profile.add("ada", TEXTS[:1]).samples] == TEXTS[:1]
+    assert {path.name for path in profiles().iterdir()} == {".lock", "ada"}
+
+
+def test_a_profile_that_cannot_be_made_leaves_no_text_behind() -> None:
+    Profile.add("bob", TEXTS)
+    (profiles() / "ada").write_text("In the way.")
+    with pytest.raises(MissingFolder):
+        Profile.add("ada", TEXTS)
+    assert {path.name for path in profiles().iterdir()} == {".lock", "bob", "ada"}
