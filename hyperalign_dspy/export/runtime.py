@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from hyperalign_dspy.data.load import USUAL
 from hyperalign_dspy.export.answers import read_answer
+from hyperalign_dspy.markers import on_one_line, without_labels
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
 from hyperalign_dspy.modules.deliberate import heard
 from hyperalign_dspy.modules.generate import UNKNOWN_REQUEST, told
@@ -66,10 +67,9 @@ def _safe(stage: Mapping[str, Any], piece: Mapping[str, Any], text: str) -> str:
         raise ValueError(f"The input {piece['slot']!r} holds {held[0].strip()!r}, by which fields are told apart.")
     for word, harmless in stage["neutral"]:
         text = text.replace(word, harmless)
-    text = f"\n{text}"
-    for label in piece.get("labels", ()):
-        text = text.replace(f"\n{label}:", f"\n{label} :")
-    text = text[1:]
+    text = without_labels(text, piece.get("labels", ()))
+    if piece.get("one_line"):
+        text = on_one_line(text)
     if piece.get("trim") == "end":
         text = text.rstrip()
     if piece.get("escape") == "json":
