@@ -261,6 +261,10 @@ def test_a_hub_folder_has_a_card_and_is_a_frozen_program(tmp_path: Path) -> None
     assert found.data.library_name == "dspy"
     assert "authorship" in (found.data.tags or [])
     assert "the compiled program does better than the baseline" in found.text
+    # Who downloads it has a folder, and nothing on a shelf.
+    assert "hyperalign verify ./FOLDER" in found.text
+    assert 'load_frozen("FOLDER")' in found.text
+    assert not [word for word in ("find_frozen", "hyperalign run", "hyperalign card") if word in found.text]
     assert load_frozen(tmp_path / "hub").manifest == frozen.manifest
     assert "refused" not in {check.state for check in verify(tmp_path / "hub")[0]}
 
