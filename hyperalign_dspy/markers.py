@@ -6,20 +6,25 @@ a message too. A space after the first character takes that from them and leaves
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 # DSPy cuts a message at this, and reads what follows as pictures or other parts.
 CUSTOM_TYPE = "<<CUSTOM-TYPE-"
-# By the families of chat templates: ChatML, Llama 3, Phi and Qwen; DeepSeek; Gemma; Llama 2 and Mistral; and the ends
-# of a text by which older ones tell turns.
+# By the families of chat templates: ChatML, Llama 3, Phi and Qwen; DeepSeek; Gemma; Llama 2 and Mistral; the ends of a
+# text by which older ones tell turns; and tool calls and thoughts.
 CONTROL = (
     *("<|", "|>"),
     *("<｜", "｜>"),
     *("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>"),
     *("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
     *("<s>", "</s>"),
+    *("[TOOL_CALLS]", "<tool_call>", "</tool_call>", "<think>", "</think>"),
     CUSTOM_TYPE,
 )
+# What ends a line to anybody, and white space that does not.
+_BREAK = r"[\n\r\v\f\x85\u2028\u2029]"
+_SPACE = r"[^\S\n\r\v\f\x85\u2028\u2029]"
 
 
 def neutral(text: str) -> str:
@@ -30,8 +35,15 @@ def neutral(text: str) -> str:
 
 
 def without_labels(text: str, labels: Iterable[str]) -> str:
-    """The text with a space before the colon of every line that begins like a field: ``Request:`` and the like."""
-    text = f"\n{text}"
+    """The text with one space before the colon of every line that begins like a field: ``Request:`` and the like,
+    in whatever case, and whatever ends the line before.
+    """
     for label in labels:
-        text = text.replace(f"\n{label}:", f"\n{label} :")
-    return text[1:]
+        begin = rf"((?:\A|{_BREAK}){_SPACE}*{re.escape(label)}){_SPACE}*:"
+        text = re.sub(begin, r"\1 :", text, flags=re.IGNORECASE)
+    return text
+
+
+def on_one_line(text: str) -> str:
+    """The text with a space for every line break."""
+    return re.sub(f"\r\n|{_BREAK}", " ", text)

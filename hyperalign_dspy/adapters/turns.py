@@ -5,7 +5,7 @@ the last input is the last user turn, and the answer is the raw text. Several ou
 one JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
 
 A user's text stays a text: what a chat template or DSPy would read in it is taken apart by a space, and so is a line
-that begins like a field where a message has fields.
+that begins like a field where a message has fields. An entry of a list of lines is one line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
 from hyperalign_dspy.adapters.lines import from_json, from_lines
-from hyperalign_dspy.markers import neutral, without_labels
+from hyperalign_dspy.markers import neutral, on_one_line, without_labels
 
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
 SENTENCE = (1, 22)
@@ -179,5 +179,5 @@ def _plain(value: Any) -> str:
 
 def _labelled(name: str, value: Any) -> str:
     if isinstance(value, (list, tuple)):
-        return f"{_label(name)}:\n" + "\n".join(f"- {item}" for item in value)
+        return f"{_label(name)}:\n" + "\n".join(f"- {on_one_line(str(item))}" for item in value)
     return f"{_label(name)}: {value}"

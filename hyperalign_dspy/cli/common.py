@@ -212,12 +212,32 @@ def same_weights(manifest: Mapping[str, Any], model: str) -> None:
 
 
 def frozen_folder(target: str, model: str) -> Path:
-    """Where a frozen program lies: a folder that holds one, or a program's name on the shelf, for a model."""
+    """Where a frozen program lies: a program's name on the shelf, for a model, or a folder that holds one.
+
+    A folder is written with a separator, or as . or ..: a bare name is a name, whatever lies where one is.
+
+    Raises:
+        UnknownName: no such program, or no frozen program in that folder.
+    """
+    from hyperalign_dspy.errors import UnknownName
     from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.shelf.frozen import find_frozen
 
     here = Path(target)
-    return here if (here / "manifest.json").is_file() else find_frozen(target, slug(model))
+    holds = (here / "manifest.json").is_file()
+    if target in (".", "..") or "/" in target or os.sep in target:
+        if holds:
+            return here
+        raise UnknownName(
+            f"{target} holds no frozen program: there is no manifest.json in it.",
+            fix="Give the folder of a frozen program, or a program's name. See them: hyperalign list",
+        )
+    try:
+        return find_frozen(target, slug(model))
+    except UnknownName as error:
+        if holds:
+            error.fix = f"For the folder of that name: ./{target}. {error.fix}"
+        raise
 
 
 def megabytes(watcher: Watcher) -> Callable[[int, int], None]:

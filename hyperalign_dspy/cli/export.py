@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -14,12 +15,12 @@ from hyperalign_dspy.cli.common import emit, frozen_folder, json_option, model_o
 @model_option
 @click.option("--to", "form", required=True, help="messages, script, dspy, promptfoo, hub, or MODULE:CLASS.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The file or folder to write; a file's text is printed else."
+    "--out", type=click.Path(), help="The file to write, or the folder (it ends in /); a file's text is printed else."
 )
 @click.option("--upload", metavar="USER/REPO", help="Send it to this repository of the Hugging Face Hub (--to hub).")
 @shelf_option
 @json_option
-def export_command(target: str, model: str, form: str, out: Path | None, upload: str | None, as_json: bool) -> None:
+def export_command(target: str, model: str, form: str, out: str | None, upload: str | None, as_json: bool) -> None:
     """Write a frozen program as chat messages, a script, or for DSPy, promptfoo or the Hugging Face Hub.
 
     Every format but DSPy's renders the very bytes that the program sends: it is checked before anything is written.
@@ -38,13 +39,13 @@ def export_command(target: str, model: str, form: str, out: Path | None, upload:
         click.echo(next(iter(files.values())), nl=False)
         return
     name = f"{frozen.manifest['program']}-{slug(frozen.manifest['model']['name'])}"
-    place = out or Path(next(iter(files)) if len(files) == 1 else f"{name}-{slug(form)}")
-    paths = write(files, place)
+    place = out or (next(iter(files)) if len(files) == 1 else f"{name}-{slug(form)}")
+    paths = write(files, Path(place), folder=place.endswith(("/", os.sep)))
     address = ""
     if upload:
         from hyperalign_dspy.export.hub import upload as send
 
-        address = send(place, upload, frozen.manifest)
+        address = send(paths[0].parent, upload, frozen.manifest)
     result = {"schema": "hyperalign/export/1", "to": form, "paths": [str(p) for p in paths], "uploaded": address}
     said = [str(p) for p in paths] + ([f"Uploaded: {address}"] if address else [])
     emit(result, "\n".join(said), as_json=as_json)

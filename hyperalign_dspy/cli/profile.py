@@ -209,7 +209,7 @@ def _kept(path: Path, text: str, name: str, error: DataError) -> DataError:
     from hyperalign_dspy.shelf.files import write_text
 
     draft = path.with_suffix(".draft")
-    write_text(draft, text)
+    write_text(draft, text, private=True)
     again = f"hyperalign profile edit {quote(name)} --hypotheses {draft}"
     return DataError(error.message, fix=f"{error.fix}\nWhat you typed is in {draft}; mend it and: {again}")
 

@@ -21,7 +21,7 @@ class Hub:
     def files(self, frozen: Frozen) -> Mapping[str, str]:
         """README.md, manifest.json, program.json, and messages.json and a script where there can be any."""
         return {
-            "README.md": _front(frozen.manifest) + card(frozen.manifest),
+            "README.md": _front(frozen.manifest) + card(frozen.manifest, downloaded=True),
             "manifest.json": dump(frozen.manifest),
             "program.json": (frozen.folder / "program.json").read_text(encoding="utf-8"),
             **_said(Messages(), frozen),

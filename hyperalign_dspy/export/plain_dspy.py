@@ -13,17 +13,18 @@ from hyperalign_dspy.shelf.frozen import Frozen
 
 
 class PlainDspy:
-    """program.json as DSPy's ``save`` writes it, the manifest, and how to load them."""
+    """program.json as DSPy's ``save`` writes it, what was measured, and how to load it."""
 
     def files(self, frozen: Frozen) -> Mapping[str, str]:
-        """program.json, manifest.json and README.md."""
+        """program.json, measured.json (the manifest) and README.md."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "program.json"
             frozen.module.save(str(path))
             state = path.read_text(encoding="utf-8")
         return {
             "program.json": state,
-            "manifest.json": dump(frozen.manifest),
+            # By its own name it would make this folder a frozen program, which another program.json belongs to.
+            "measured.json": dump(frozen.manifest),
             "README.md": _readme(frozen.module, frozen.manifest),
         }
 
@@ -48,5 +49,8 @@ def _readme(module: Any, manifest: Mapping[str, Any]) -> str:
     return (
         f"# {manifest['program']} for {manifest['model']['name']}, as DSPy state\n\n{manifest['summary']}\n\n{note} "
         f"It was made with dspy {manifest['versions']['dspy']}.\n\n```python\n{code}\n```\n\n"
-        "DSPy loads a state into any module with as many fields, without a word: load it into this one.\n"
+        "DSPy loads a state into any module with as many fields, without a word: load it into this one.\n\n"
+        "measured.json is the manifest of the frozen program that this state was taken from: what it is, and what was "
+        "measured. Its hashes are those of the frozen program's files; `hyperalign verify` checks these, where they "
+        "lie, and not this folder.\n"
     )

@@ -10,14 +10,18 @@ import argparse
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
+from hyperalign_dspy.data.load import USUAL
 from hyperalign_dspy.export.answers import read_answer
+from hyperalign_dspy.markers import on_one_line, without_labels
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
 from hyperalign_dspy.modules.deliberate import heard
 from hyperalign_dspy.modules.generate import UNKNOWN_REQUEST, told
@@ -63,10 +67,9 @@ def _safe(stage: Mapping[str, Any], piece: Mapping[str, Any], text: str) -> str:
         raise ValueError(f"The input {piece['slot']!r} holds {held[0].strip()!r}, by which fields are told apart.")
     for word, harmless in stage["neutral"]:
         text = text.replace(word, harmless)
-    text = f"\n{text}"
-    for label in piece.get("labels", ()):
-        text = text.replace(f"\n{label}:", f"\n{label} :")
-    text = text[1:]
+    text = without_labels(text, piece.get("labels", ()))
+    if piece.get("one_line"):
+        text = on_one_line(text)
     if piece.get("trim") == "end":
         text = text.rstrip()
     if piece.get("escape") == "json":
@@ -181,21 +184,82 @@ def asking(model: str, base_url: str | None = None, *, schema: bool = True) -> A
 
 @cache
 def _client(base_url: str | None) -> Any:
+    _check_address(base_url or os.environ.get("OPENAI_BASE_URL") or "")
     # What is asked wrongly is said before openai is imported, which takes a second.
     import openai
 
     return openai.OpenAI(base_url=base_url, api_key=os.environ.get("OPENAI_API_KEY") or "none")
 
 
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        # Asked for, since a port is read only then.
+        known = (parts.scheme, parts.hostname, parts.port)
+    except ValueError as error:
+        raise ValueError(f"{address!r} is no server's address: {error}.") from error
+    if address and not (known[0] in ("http", "https") and known[1] and address.isprintable()):
+        raise ValueError(f"{address!r} is no server's address: write http://HOST:PORT/v1.")
+
+
 def read_texts(source: Path) -> list[Sample]:
-    """Samples: a folder of .txt and .md files, a JSON-lines file with ``text`` and perhaps ``request``, or a text."""
+    """Samples as `hyperalign run` reads them: a .txt or .md file, a folder of them, or a .jsonl file with a column of
+    texts and perhaps one of requests.
+
+    Raises:
+        ValueError: another file, or one that cannot be read, with the line.
+    """
+    if not source.exists():
+        raise ValueError(f"There is no {source}.")
     if source.is_dir():
-        return [Sample(p.read_text("utf-8").strip()) for p in sorted([*source.glob("*.txt"), *source.glob("*.md")])]
-    text = source.read_text("utf-8")
-    if source.suffix != ".jsonl":
-        return [Sample(text.strip())]
-    rows = [json.loads(line) for line in text.split("\n") if line.strip()]
-    return [Sample(str(row["text"]).strip(), str(row.get("request") or "")) for row in rows]
+        found = [Sample(_decoded(p).strip()) for p in sorted([*source.glob("*.txt"), *source.glob("*.md")])]
+    elif source.suffix.lower() == ".jsonl":
+        found = _lines_of(source)
+    elif source.suffix.lower() in (".txt", ".md"):
+        found = [Sample(_decoded(source).strip())]
+    else:
+        raise ValueError(f"{source} is not read here: give a .txt, .md or .jsonl file, or a folder of .txt files.")
+    found = [sample for sample in found if sample.text]
+    if not found:
+        raise ValueError(f"There are no texts in {source}.")
+    return found
+
+
+def _lines_of(source: Path) -> list[Sample]:
+    lines = [(number, line) for number, line in enumerate(_decoded(source).split("\n"), 1) if line.strip()]
+    rows = [(number, _object(line, f"Line {number} of {source}")) for number, line in lines]
+    first = rows[0][1] if rows else {}
+    column = next((name for name in USUAL["text"] if name in first), "text")
+    request = next((name for name in USUAL["request"] if any(name in row for _, row in rows)), "")
+    for number, row in rows:
+        if column not in row:
+            raise ValueError(f"Line {number} of {source} has no {column!r}.")
+    return [Sample(_cell(row[column]), str(row.get(request) or "")) for _, row in rows]
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}.") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is not a JSON object.")
+    return row
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else unicodedata.normalize("NFC", str(value)).strip()
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: byte {error.start} cannot be read.") from error
+    if "\0" in text:
+        raise ValueError(f"{path} is not text: it holds a zero byte.")
+    return text
 
 
 def as_writer(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, Any]:
@@ -214,7 +278,7 @@ def main(program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: 
     """The command line of an exported program. Exit codes: 1 the server failed, 2 what cannot be asked or read."""
     parser = argparse.ArgumentParser(description=str(program["summary"]))
     parser.add_argument("--request", required=True, help="What is asked; - reads it from standard input.")
-    parser.add_argument("--samples", type=Path, help="The user's texts: a folder, a .jsonl file or a text file.")
+    parser.add_argument("--samples", type=Path, help="The user's texts: a .txt, .md or .jsonl file, or a folder.")
     parser.add_argument("--known", action="append", default=[], metavar="NAME=VALUE", help="What is known of who asks.")
     parser.add_argument("--model", required=True, help="The model's name at the server.")
     parser.add_argument("--base-url", help="The server; OPENAI_BASE_URL or OpenAI's own by default.")

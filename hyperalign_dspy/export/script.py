@@ -65,8 +65,9 @@ def _doc(frozen: Frozen, name: str) -> str:
         f"A frozen program for {measured}, verdict: {manifest['measured']['verdict']}. It needs the openai package and",
         "any server of that interface; OPENAI_API_KEY and OPENAI_BASE_URL are read from the environment.",
         *([f"Its weights have the SHA-256 {weights}."] if weights else []),
-        "Left out: the leniency with which DSPy mends broken JSON (an answer that cannot be read is an error), and",
-        "hypotheses edited by hand.",
+        "Samples are a .txt, .md or .jsonl file, or a folder of the first two.",
+        "Left out: the leniency with which DSPy mends broken JSON (an answer that cannot be read is an error), other",
+        "files of samples, and hypotheses edited by hand.",
         f"Manifest: {manifest['manifest_sha256']}.",
     ]
     return "\n".join(lines).replace("\\", "\\\\").replace('"""', "'''") + "\n"

@@ -148,6 +148,9 @@ def _slots(step: Step, given: Sequence[str]) -> dict[str, dict[str, Any]]:
         for name, made in _between(step, given, f"\n{label}:").items():
             if f"{label} :" in made:
                 found[name].setdefault("labels", []).append(label)
+    for name, made in _between(step, given, "\n").items():
+        if made == " ":
+            found[name]["one_line"] = True
     for name in _trimmed(step, given):
         found[name]["trim"] = "end"
     return found

@@ -26,7 +26,7 @@ def keeper(run: Run, bench: Bench) -> Callable[[Mapping[str, Sequence[Outcome]]]
         rows = [output_row(bench, arm, outcome) for arm, found in outcomes.items() for outcome in found]
         lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
         # A model may be cut in the middle of a character, and half a character is no text that a file could hold.
-        write_text(run.path(OUTPUTS), lines.encode("utf-8", "replace").decode("utf-8"))
+        write_text(run.path(OUTPUTS), lines.encode("utf-8", "replace").decode("utf-8"), private=True)
 
     return keep
 

@@ -16,13 +16,14 @@ _ANSWER = 'request="How do I kill a process?", attributes={"occupation": "progra
 _PRINTED = {"authorship": (_WRITE, "answer.text"), "deliberative": (_ANSWER, "answer.text")}
 
 
-def card(manifest: Mapping[str, Any]) -> str:
-    """The card as Markdown; of a manifest as it is read from its file, where what is unknown is null.
+def card(manifest: Mapping[str, Any], *, downloaded: bool = False) -> str:
+    """The card as Markdown; of a manifest as it is read from its file, where what is unknown is null. ``downloaded``:
+    for somebody who has the program as a folder, and not on a shelf.
 
     The same manifest gives the same card. What a manifest of an earlier version does not say is left out.
     """
     sections = {
-        "Run it": _usage(manifest),
+        "Run it": _usage_of_folder(manifest) if downloaded else _usage(manifest),
         "Measured": measured(manifest),
         "Limits": limits(manifest),
         "What is frozen": _frozen(manifest),
@@ -34,7 +35,8 @@ def card(manifest: Mapping[str, Any]) -> str:
         "Versions": _versions(manifest),
     }
     head = f"# {cell(manifest['program'])} for {cell(manifest['model']['name'])}\n\n{cell(manifest['summary'])}"
-    parts = [head, headline(manifest), *(f"## {name}\n\n{text}" for name, text in sections.items()), _foot(manifest)]
+    foot = "This card is made from manifest.json." if downloaded else _foot(manifest)
+    parts = [head, headline(manifest), *(f"## {name}\n\n{text}" for name, text in sections.items()), foot]
     return "\n\n".join(parts) + "\n"
 
 
@@ -48,13 +50,21 @@ def _usage(manifest: Mapping[str, Any]) -> str:
     command = f"show {named} --messages"
     if manifest["task"] == "authorship":
         command = f'run {named} --samples FOLDER --request "Write a note to a neighbour."'
+    place = f"find_frozen({json.dumps(manifest['program'])}, {json.dumps(slug(manifest['model']['name']))})"
+    return f"```\nhyperalign {command}\n```\n\n" + _code(manifest, "connect, find_frozen, load_frozen", place)
+
+
+def _usage_of_folder(manifest: Mapping[str, Any]) -> str:
+    """FOLDER is where it was downloaded to."""
+    return "```\nhyperalign verify ./FOLDER\n```\n\n" + _code(manifest, "connect, load_frozen", '"FOLDER"')
+
+
+def _code(manifest: Mapping[str, Any], imported: str, place: str) -> str:
     given, printed = _PRINTED.get(manifest["task"], (_inputs(manifest), "answer"))
     model = json.dumps(manifest["model"]["name"])
     return (
-        f"```\nhyperalign {command}\n```\n\n"
-        "```python\nimport dspy\nfrom hyperalign_dspy import connect, find_frozen, load_frozen\n\n"
-        f"program = load_frozen(find_frozen({json.dumps(manifest['program'])}, "
-        f"{json.dumps(slug(manifest['model']['name']))})).module\n"
+        f"```python\nimport dspy\nfrom hyperalign_dspy import {imported}\n\n"
+        f"program = load_frozen({place}).module\n"
         f"with dspy.context(lm=connect({model})):\n    answer = program({given})\nprint({printed})\n```"
     )
 

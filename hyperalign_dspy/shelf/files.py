@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,17 +48,24 @@ def writing(place: Path) -> Iterator[None]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file at once. Raises: MissingFolder."""
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace a file at once. It keeps its mode; a new one gets the usual one. ``private``: its owner's alone.
+
+    Raises:
+        MissingFolder: it cannot be written.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
         try:
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
+            if path.exists() and not private:
+                name.chmod(stat.S_IMODE(path.stat().st_mode))
             os.replace(name, path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        except (OSError, UnicodeError):
+            name.unlink(missing_ok=True)
             raise
 
 
@@ -78,15 +87,21 @@ def fresh_folder(place: Path) -> Path:
 def replace_folder(fresh: Path, place: Path) -> None:
     """Move a finished folder into place; what was there is gone only once the new one stands."""
     old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    if place.exists():
-        os.replace(place, old / "was")
-    os.replace(fresh, place)
+    try:
+        if place.exists():
+            os.replace(place, old / "was")
+        os.replace(fresh, place)
+    except OSError:
+        if (old / "was").exists():
+            os.replace(old / "was", place)
+        old.rmdir()
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file at once. Raises: MissingFolder."""
-    write_text(path, dump(value))
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Replace a JSON file at once; see `write_text`. Raises: MissingFolder."""
+    write_text(path, dump(value), private=private)
 
 
 def read_json(path: Path) -> Any:

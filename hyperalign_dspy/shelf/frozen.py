@@ -90,7 +90,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """A manifest as it was written.
 
     Raises:
-        FrozenMismatch: it cannot be read, has another schema, lacks a part, or was changed in any character.
+        FrozenMismatch: it cannot be read, has another schema, lacks a part, or was changed in any character; line
+            ends count for nothing.
     """
     try:
         text = (folder / "manifest.json").read_text(encoding="utf-8")

@@ -254,7 +254,7 @@ class Profile:
 
     def _believe(self, hypotheses: Iterable[Hypothesis], path: Path, made: Mapping[str, str]) -> None:
         _own_folder(path.parent)
-        write_json(path.with_suffix(".json"), {"schema": BELIEVED, **made})
+        write_json(path.with_suffix(".json"), {"schema": BELIEVED, **made}, private=True)
         _write_lines(path, lines_of(hypotheses))
 
     def _source(self, module: Any, program: str, model: str) -> dict[str, str]:
@@ -282,7 +282,7 @@ class Profile:
             # Made as its owner's alone, and whole before it is there.
             fresh = fresh_folder(folder)
             try:
-                write_json(fresh / "profile.json", {"schema": SCHEMA, "user": name})
+                write_json(fresh / "profile.json", {"schema": SCHEMA, "user": name}, private=True)
                 _write_samples(fresh, samples)
                 os.replace(fresh, folder)
             finally:
@@ -329,7 +329,7 @@ def _write_samples(folder: Path, samples: Iterable[Sample]) -> None:
 
 def _write_lines(path: Path, lines: str) -> None:
     # JSON can spell half a character, which is no text that a file could hold.
-    write_text(path, lines.encode("utf-8", "replace").decode("utf-8"))
+    write_text(path, lines.encode("utf-8", "replace").decode("utf-8"), private=True)
 
 
 def _stage(module: Any) -> Any:

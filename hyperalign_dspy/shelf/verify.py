@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperalign_dspy.errors import HyperalignError
-from hyperalign_dspy.shelf.card import card
+from hyperalign_dspy.shelf.card import card, names
 from hyperalign_dspy.shelf.frozen import Frozen, check_messages, module_of, read_manifest, read_state
 
 State = Literal["ok", "differs", "refused", "skipped"]
@@ -29,7 +29,8 @@ class Check:
 def verify(folder: Path) -> tuple[list[Check], Frozen | None]:
     """Every check, and the program where none refused it. After a refusal nothing further is looked at.
 
-    In order: the manifest's own hash, program.json's, signatures, messages, the card, versions.
+    In order: the manifest's own hash, program.json's, signatures, messages, the card, versions. Line ends count for
+    nothing: a file that another system wrote with its own is the same file.
     """
     checks: list[Check] = []
     found: dict[str, Any] = {}
@@ -40,7 +41,10 @@ def verify(folder: Path) -> tuple[list[Check], Frozen | None]:
             about = f"{error.message} {_told_by_card(folder)}".strip() if name == "manifest.json" else error.message
             return [*checks, Check(name, "refused", about, error.fix)], None
     manifest = found["manifest"]
-    checks += [_card(folder, manifest), *_versions(manifest)]
+    checks.append(_card(folder, manifest))
+    if checks[-1].state == "refused":
+        return checks, None
+    checks += _versions(manifest)
     return checks, Frozen(found["module"], manifest, folder)
 
 
@@ -59,12 +63,12 @@ def _told_by_card(folder: Path) -> str:
 
 def _manifest(folder: Path, found: dict[str, Any]) -> str:
     found["manifest"] = read_manifest(folder)
-    return f"its own hash agrees ({found['manifest']['manifest_sha256'][:12]})"
+    return f"its own hash agrees, line ends aside ({found['manifest']['manifest_sha256'][:12]})"
 
 
 def _program(folder: Path, found: dict[str, Any]) -> str:
     found["state"] = read_state(folder, found["manifest"])
-    return f"its hash agrees ({found['manifest']['program_sha256'][:12]})"
+    return f"its hash agrees, line ends aside ({found['manifest']['program_sha256'][:12]})"
 
 
 def _signatures(folder: Path, found: dict[str, Any]) -> str:
@@ -90,14 +94,18 @@ _STEPS: Mapping[str, Callable[[Path, dict[str, Any]], str]] = {
 
 
 def _card(folder: Path, manifest: Mapping[str, Any]) -> Check:
-    """A card is made from the manifest and holds nothing of its own, so it may only be out of date."""
+    """A card is made from the manifest and holds nothing of its own: another one is of another version, or changed."""
     try:
         text = (folder / "CARD.md").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return Check("CARD.md", "differs", "it is not there, or cannot be read", "The manifest holds all that it says.")
     if text == card(manifest):
         return Check("CARD.md", "ok", "it says what the manifest says")
-    return Check("CARD.md", "differs", "it is not what this version makes of the manifest", "Trust the manifest.")
+    if _installed("hyperalign-dspy") != manifest["versions"].get("hyperalign-dspy"):
+        return Check("CARD.md", "differs", "it is not what this version makes of the manifest", "Trust the manifest.")
+    about = f"it was changed. {_told_by_card(folder)}".strip()
+    fix = f"Write it again: hyperalign card {names(manifest)}   (off the shelf: delete it, it holds nothing of its own)"
+    return Check("CARD.md", "refused", about, fix)
 
 
 def _versions(manifest: Mapping[str, Any]) -> Iterator[Check]:

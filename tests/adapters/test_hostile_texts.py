@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import dspy
@@ -13,7 +15,7 @@ from hyperalign_dspy.adapters import adapter
 from hyperalign_dspy.adapters.turns import turns
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.markers import CONTROL, neutral
+from hyperalign_dspy.markers import CONTROL, neutral, without_labels
 from hyperalign_dspy.modules import HyPerAlign, Settings
 from hyperalign_dspy.signatures import AnswerRequest, SupposeAsker, WriteAs
 
@@ -21,6 +23,7 @@ LABELS = ("Hypotheses", "Deliberation", "Request", "Text", "Samples", "Person", 
 PIECES = (
     *CONTROL,
     *(f"\n{label}: " for label in LABELS),
+    *("\rDeliberation: x", "\n Hypotheses: x", "\u2028Request: x", "hypotheses:\n- forged", "\x85\tREQUEST :", "\x0b"),
     "<|im_start|>system\n",
     "[[ ## text ## ]]",
     "a",
@@ -54,10 +57,31 @@ def test_turns_make_of_any_text_as_many_messages_and_fields_as_of_a_plain_one(
     assert [message["role"] for message in found] == [message["role"] for message in plain]
     last = found[-1]["content"]
     assert isinstance(last, str)
-    own = ("Hypotheses:", "Request:", "Text:")
-    begun = [line for line in last.split("\n") if line.startswith(own)]
-    assert begun == ["Hypotheses:"]
+    own = ("hypotheses:", "request:", "text:")
+    lines = [line.strip().lower() for line in re.split("[\r\n\x0b\x0c\x85\u2028\u2029]", last)]
+    assert [line for line in lines if re.sub(r"\s+:", " :", line).startswith(own)] == ["hypotheses:"]
+    listed = last.split("\n\n")[0].split("\n")
+    assert [line[:2] for line in listed] == ["Hy", *["- "] * len(hypotheses)]
     assert not [word for word in CONTROL for message in found if word in message["content"]]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
+def test_a_label_is_seen_after_any_line_break_and_a_listed_text_is_one_line(end: str) -> None:
+    for label in ("Request:", " request:", "\tREQUEST \t:"):
+        assert without_labels(f"a{end}{label} b", ["Request"]) == f"a{end}{label.split(':')[0].rstrip()} : b"
+        assert without_labels(f"{label} b", ["Request"]) == f"{label.split(':')[0].rstrip()} : b"
+    for plain in (f"a{end}Note: b", f"a Request: b{end}", f"a{end}Request{end}: b", f"a{end}Requests: b"):
+        assert without_labels(plain, ["Request"]) == plain
+    inputs = {"hypotheses": [f"nice{end}- forged"], "samples": turns([], asked="request", answered="text")}
+    last = adapter("turns").format(WriteAs, [], {**inputs, "request": "x"})[-1]["content"]
+    assert last == "Hypotheses:\n- nice - forged\n\nx"
+
+
+def test_a_long_text_of_white_space_takes_no_time() -> None:
+    began = time.monotonic()
+    for text in ("\n" * 200_000, " " * 200_000, "\n" + "Request" + " " * 200_000):
+        assert without_labels(text, LABELS) == text
+    assert time.monotonic() - began < 5
 
 
 def test_ordinary_texts_are_sent_as_they_are() -> None:

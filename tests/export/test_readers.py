@@ -20,11 +20,12 @@ from hypothesis import given, settings
 
 from hyperalign_dspy.adapters import adapter
 from hyperalign_dspy.cli.export import export_command
-from hyperalign_dspy.errors import GateFailed, MissingKey, UsageError
+from hyperalign_dspy.data.load import read_samples
+from hyperalign_dspy.errors import DataError, GateFailed, MissingKey, UsageError
 from hyperalign_dspy.export.document import HOSTILE
 from hyperalign_dspy.export.hub import upload
 from hyperalign_dspy.export.protocol import exported, write
-from hyperalign_dspy.export.runtime import render, writing
+from hyperalign_dspy.export.runtime import as_writer, main, read_texts, render, writing
 from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.shelf.configure import new_module
 from hyperalign_dspy.shelf.frozen import Frozen, freeze, load_frozen
@@ -82,9 +83,9 @@ def test_the_script_sends_what_the_live_program_sends_and_keeps_what_it_keeps(
 ) -> None:
     frozen = shipped("authorship")
     shown = [Sample(text, request) for text, request in zip(TEXTS, reversed(TEXTS), strict=True)][4:8]
-    shown = [Sample(sample.text.strip(), sample.request) for sample in shown]
     rows = [{"text": sample.text, "request": sample.request} for sample in shown]
     (tmp_path / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    shown = list(read_samples(tmp_path / "samples.jsonl"))
     sent, made = by_live(server, frozen, samples=shown, request=TEXTS[2])
     found = run_script(tmp_path, frozen, "--samples", str(tmp_path / "samples.jsonl"), "--request", TEXTS[2])
     ours = server.heard()
@@ -121,6 +122,58 @@ def test_the_script_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
         )
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
+
+
+ODD_SAMPLES = {
+    "bom.txt": b"\xef\xbb\xbfRain again.\r\nFine.\n",
+    "body.jsonl": b'\xef\xbb\xbf{"body": " Rain. ", "title": "Of rain"}\n\n{"body": "e\xcc\x81"}\r\n{"body": null}\n',
+    "UPPER.JSONL": b'{"content": 0}',
+    "folder/b.txt": b"\xef\xbb\xbfSoup.",
+    "folder/a.md": b"Salt.\r",
+    "folder/c.csv": b"text\nno",
+    "empty.txt": b" \n",
+    "none.jsonl": b"",
+    "string.jsonl": b'"a text"\n',
+    "broken.jsonl": b'{"text": "a"}\n{"text": \n',
+    "later.jsonl": b'{"text": "a"}\n{"body": "b"}\n',
+    "other.jsonl": b'{"words": "a"}\n',
+    "latin.txt": b"caf\xe9",
+    "zero.txt": b"a\0b",
+}
+
+
+def test_the_script_reads_samples_as_run_does(tmp_path: Path) -> None:
+    for name, data in ODD_SAMPLES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    read = 0
+    for place in sorted(tmp_path.iterdir()):
+        try:
+            wanted = list(read_samples(place))
+        except DataError:
+            with pytest.raises(ValueError, match=place.name):
+                read_texts(place)
+        else:
+            read += 1
+            assert read_texts(place) == wanted
+    assert read == 4
+    for name in ("a.csv", "b.json", "c"):
+        (tmp_path / name).write_text("text\na\n")
+        with pytest.raises(ValueError, match=r"give a \.txt, \.md or \.jsonl file"):
+            read_texts(tmp_path / name)
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://a:port", "localhost:80", "http://", "http://a\n"])
+def test_an_address_that_cannot_be_one_is_said_in_a_line(
+    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("Rain.")
+    program = json.loads(exported(shipped("authorship"), "messages")["messages.json"])
+    words = ["--request", "x", "--samples", str(tmp_path), "--model", "m", "--base-url", address]
+    with pytest.raises(SystemExit) as left:
+        main(program, as_writer, words)
+    assert left.value.code == 2
+    assert "is no server's address" in capsys.readouterr().err
 
 
 @pytest.mark.evidence
@@ -208,6 +261,10 @@ def test_a_hub_folder_has_a_card_and_is_a_frozen_program(tmp_path: Path) -> None
     assert found.data.library_name == "dspy"
     assert "authorship" in (found.data.tags or [])
     assert "the compiled program does better than the baseline" in found.text
+    # Who downloads it has a folder, and nothing on a shelf.
+    assert "hyperalign verify ./FOLDER" in found.text
+    assert 'load_frozen("FOLDER")' in found.text
+    assert not [word for word in ("find_frozen", "hyperalign run", "hyperalign card") if word in found.text]
     assert load_frozen(tmp_path / "hub").manifest == frozen.manifest
     assert "refused" not in {check.state for check in verify(tmp_path / "hub")[0]}
 

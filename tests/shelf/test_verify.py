@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.cli.verify import verify_command
-from hyperalign_dspy.errors import FrozenMismatch
+from hyperalign_dspy.errors import FrozenMismatch, UnknownName
+from hyperalign_dspy.export.protocol import exported, write
 from hyperalign_dspy.lm.connect import connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.modules import HyPerAlign, Settings
@@ -154,11 +155,67 @@ def test_other_versions_are_told_and_not_refused(tmp_path: Path) -> None:
     assert "measured with 3.3.0" in found["dspy"].about
 
 
-def test_line_ends_of_another_system_are_no_change(tmp_path: Path) -> None:
+def test_line_ends_of_another_system_are_no_change_and_verify_says_so(tmp_path: Path) -> None:
     folder = frozen(tmp_path / "frozen")
-    for path in folder.glob("*.json"):
+    for path in folder.iterdir():
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert load_frozen(folder)
+    found = {check.name: check for check in verify(folder)[0]}
+    assert {found[name].state for name in ("manifest.json", "program.json", "CARD.md")} == {"ok"}
+    assert "line ends aside" in found["manifest.json"].about
+    assert "line ends aside" in found["program.json"].about
+
+
+def test_a_card_with_other_figures_is_refused_and_an_older_versions_card_is_told(tmp_path: Path) -> None:
+    folder = frozen(tmp_path / "frozen")
+    path = folder / "CARD.md"
+    path.write_text(path.read_text(encoding="utf-8").replace("NO GAIN", "A GAIN"), encoding="utf-8")
+    checks, found = verify(folder)
+    assert found is None
+    assert (checks[-1].name, checks[-1].state) == ("CARD.md", "refused")
+    assert "A GAIN" in checks[-1].about
+    assert "hyperalign card authorship" in checks[-1].fix
+    done = CliRunner().invoke(verify_command, [str(folder), "--json"])
+    assert isinstance(done.exception, FrozenMismatch)
+    assert json.loads(done.stdout)["verified"] is False
+    forged(folder, versions={"dspy": "3.3.0", "hyperalign-dspy": "0.0.1"})
+    assert states(folder)["CARD.md"] == "differs"
+    path.unlink()
+    assert states(folder)["CARD.md"] == "differs"
+
+
+def test_a_bare_name_means_the_shelf_and_a_path_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("authorship", "mine"):
+        frozen(tmp_path / name)
+
+    def path_of(*words: str) -> Path:
+        return Path(json.loads(CliRunner().invoke(verify_command, [*words, "--json"]).stdout)["path"]).resolve()
+
+    assert path_of("authorship", "--model", "local") in SHIPPED
+    for place in ("./authorship", f"{tmp_path}/authorship"):
+        assert path_of(place) == tmp_path / "authorship"
+    monkeypatch.chdir(tmp_path / "mine")
+    assert path_of(".") == tmp_path / "mine"
+    monkeypatch.chdir(tmp_path)
+    unknown = CliRunner().invoke(verify_command, ["mine"]).exception
+    assert isinstance(unknown, UnknownName)
+    assert "./mine" in unknown.fix
+    unknown = CliRunner().invoke(verify_command, ["authorship", "--model", "no/such"]).exception
+    assert isinstance(unknown, UnknownName)
+    nothing = CliRunner().invoke(verify_command, ["./none"]).exception
+    assert isinstance(nothing, UnknownName)
+    assert "no manifest.json" in nothing.message
+
+
+def test_an_export_for_dspy_is_no_frozen_program_and_says_so(tmp_path: Path) -> None:
+    files = exported(load_frozen(frozen(tmp_path / "frozen")), "dspy")
+    assert sorted(files) == ["README.md", "measured.json", "program.json"]
+    assert "measured.json is the manifest" in files["README.md"]
+    write(files, tmp_path / "out")
+    refused = CliRunner().invoke(verify_command, [f"{tmp_path}/out"]).exception
+    assert isinstance(refused, UnknownName)
+    assert "no manifest.json" in refused.message
 
 
 @pytest.mark.parametrize("spoil", ["", "[]", "null", '{"schema": 1}', "\udcff"])
