@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from hyperalign_dspy.errors import HyperalignError, MissingStorage, ModelError, UsageError
+from hyperalign_dspy.errors import HyperalignError, MissingStorage, NotSent, UsageError
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, describe
 from hyperalign_dspy.lm.wire import lost
 from hyperalign_dspy.search import board as boards
@@ -118,7 +118,7 @@ class Lead:
         if self._error:
             raise self._error
         if self._over.is_set():
-            raise ModelError("The run ended before this call was sent.")
+            raise NotSent("The run ended before this call was sent.")
 
     def _refuse_company(self) -> None:
         """Where nothing else keeps two processes from leading a run, its last lead must be silent."""
@@ -138,7 +138,8 @@ class Lead:
             if work.state == TrialState.WAITING and self.board.claim(work.place, self._session):
                 self.board.drop(work.place)
                 continue
-            if work.state == TrialState.FAIL and work.answer is None:
+            # What failed then is asked again: it says nothing of this session's calls.
+            if (work.state == TrialState.FAIL and work.answer is None) or "failed" in (work.answer or {}):
                 continue
             key, made = work.call["key"], Made()
             if key not in self._left or work.answer is not None:
@@ -170,7 +171,7 @@ class Lead:
             self._error = keeping.exception()
             for made in self._posted.values():
                 if not made.done():
-                    made.set_exception(self._error or ModelError("The run ended before this call was answered."))
+                    made.set_exception(self._error or NotSent("The run ended before this call was answered."))
             self._changed.notify_all()
 
     def _sign(self, state: str) -> None:

@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 from optuna.storages.journal import JournalStorage
 from optuna.trial import TrialState
 
-from hyperalign_dspy.errors import BudgetReached, MissingStorage, ModelError, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.errors import (
+    BudgetReached,
+    MissingStorage,
+    ModelError,
+    NotSent,
+    RunMismatch,
+    UnknownName,
+    UsageError,
+)
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.messages import key_of
@@ -335,6 +343,55 @@ def test_an_answer_that_a_dead_lead_did_not_record_is_not_paid_again(tmp_path: P
         assert engine.calls == 0
         # What nobody had claimed is taken down: whether it is still wanted is for this session to say.
         assert not earlier.works(TrialState.WAITING)
+
+
+def test_what_a_run_did_not_send_or_hear_before_its_end_is_owed_by_nobody(tmp_path: Path, hurried: None) -> None:
+    path = tmp_path / "calls.jsonl"
+    with Ledger(path, Limits(max_calls=4)) as ledger, ThreadPoolExecutor(3) as pool:
+        with suppress(KeyboardInterrupt), Lead(board(tmp_path), MODEL, print) as lead:
+            engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+            lead._free = 0
+            death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+            death.start()
+            ends = [pool.submit(engine.complete, ask(text)) for text in "ab"]
+            death.join()
+            lead._room = 0
+            ends.append(pool.submit(engine.complete, ask("c")))
+            raise KeyboardInterrupt
+        assert [type(end.exception()) for end in ends] == [NotSent] * 3
+        late = pool.submit(engine.complete, ask("late"))
+        assert isinstance(late.exception(), NotSent)
+        assert (ledger.failures, path.read_text()) == (0, "")
+        # What was set aside is there again: so many calls are affordable.
+        again = ledger.wrap(ScriptedEngine(), MODEL)
+        assert [again.complete(ask(f"{number}")).message.text for number in range(4)]
+
+
+def test_a_storage_that_goes_away_makes_nobody_owe_what_was_left_there(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Board, call: Any) -> int:
+        raise MissingStorage("gone")
+
+    ledger = Ledger()
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+        lead._free, lead._room = 0, 1
+        monkeypatch.setattr(Board, "post", gone)
+        with pytest.raises(MissingStorage):
+            engine.complete(ask("a"))
+    assert ledger.failures == 0
+
+
+def test_a_failure_that_a_dead_lead_did_not_hear_of_is_asked_again(tmp_path: Path, hurried: None) -> None:
+    earlier, request = board(tmp_path), ask("a")
+    place = earlier.post(call_of(MODEL, request, 1))
+    earlier.claim(place, "worker x")
+    earlier.answer(place, failed_of(ServerError("busy")))
+    ledger = Ledger()
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        assert ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL).complete(request).message.text
+    assert ledger.failures == 0
 
 
 def test_another_lead_is_refused_while_the_first_lives(tmp_path: Path, hurried: None) -> None:
