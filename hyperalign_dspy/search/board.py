@@ -94,10 +94,12 @@ class Board:
             return [_work(trial) for trial in trials if among is None or trial._trial_id in among]
         return []
 
-    def tell(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write one's own attribute."""
-        with self._reached():
+    def tell(self, name: str, value: Mapping[str, Any]) -> bool:
+        """Write one's own attribute; False if the board was removed."""
+        with self._reached(), _unless_gone():
             self.storage.set_study_user_attr(self._study, name, dict(value))
+            return True
+        return False
 
     def told(self) -> dict[str, dict[str, Any]]:
         """Everybody's attributes. A board that was removed is one whose run has ended."""

@@ -176,7 +176,11 @@ class Lead:
 
     def _sign(self, state: str) -> None:
         self._beat, self._due = self._beat + 1, time.monotonic() + boards.BEAT
-        self.board.tell(LEAD, {"session": self._session, "beat": self._beat, "state": state})
+        if not self.board.tell(LEAD, {"session": self._session, "beat": self._beat, "state": state}):
+            raise MissingStorage(
+                f"Somebody has removed the board of {self.board.run_id}.",
+                fix="The same command goes on with a new one.",
+            )
 
     def _meet(self, told: Mapping[str, Any]) -> None:
         """Take note of the workers that are there for this session, and make room for what they can do."""

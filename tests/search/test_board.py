@@ -394,6 +394,27 @@ def test_a_failure_that_a_dead_lead_did_not_hear_of_is_asked_again(tmp_path: Pat
     assert ledger.failures == 0
 
 
+def test_a_worker_that_finds_the_board_removed_learns_that_the_run_has_ended(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path, private=False), MODEL, print):
+        late = joined(tmp_path)
+    assert find_no_board(tmp_path)
+    helped = late.run()
+    assert (helped.calls, helped.left) == (0, False)
+
+
+def find_no_board(folder: Path) -> bool:
+    return not open_storage(f"journal:{folder / 'calls.journal'}").get_all_studies()
+
+
+def test_a_lead_whose_board_is_removed_says_so(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = lead.engine(ScriptedEngine(), MODEL)
+        lead._free = 0
+        board(tmp_path).remove()
+        with pytest.raises(MissingStorage, match="removed the board of run-1"):
+            engine.complete(ask("a"))
+
+
 def test_another_lead_is_refused_while_the_first_lives(tmp_path: Path, hurried: None) -> None:
     with Lead(board(tmp_path, private=False), MODEL, print), pytest.raises(UsageError, match="in use"):
         Lead(board(tmp_path, private=False), MODEL, print).__enter__()
