@@ -54,6 +54,8 @@ def _board(run: str, storage: str) -> Any:
         return find_board(whole(storage), run)
     found = find_run(run)
     path = found.path(BOARD)
+    if not path.is_file() and found.result:
+        raise UsageError(f"{found.run_id} has ended.", fix=f"See it: `hyperalign runs show {found.run_id}`.")
     if not path.is_file():
         raise UsageError(
             f"{found.run_id} shares no calls here.",

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from hyperalign_dspy.cli.common import _storage
+from hyperalign_dspy.search.board import Board
+from hyperalign_dspy.search.storages import open_storage
 from tests.cli.test_main_job import Inside, inside
 
 __all__ = ["inside"]
@@ -42,6 +44,31 @@ def test_a_storage_that_cannot_be_is_refused_without_its_credentials(
     assert reply.returncode == 2
     assert "cret" not in reply.stderr
     assert "Traceback" not in reply.stderr
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_who_removes_a_run_hears_what_its_storage_still_holds(inside: Inside, tmp_path: Path, left: bool) -> None:
+    journal = tmp_path / "shared.journal"
+    run = tmp_path / ".hyperalign/runs/authorship-1"
+    run.mkdir(parents=True)
+    command = ["compile", "authorship", "--storage", f"journal:{journal}"]
+    (run / "plan.json").write_text(json.dumps({"program": "authorship", "command": command}))
+    board = Board(f"journal:{journal}", open_storage(f"journal:{journal}"), "authorship-1")
+    if not left:
+        board.remove()
+    reply = inside("runs", "remove", "authorship", cwd=tmp_path)
+    assert reply.returncode == 0
+    assert (f"still lie in {journal}" in reply.stderr) == left
+
+
+def test_a_run_that_has_ended_takes_no_workers(inside: Inside, tmp_path: Path) -> None:
+    run = tmp_path / ".hyperalign/runs/authorship-1"
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text(json.dumps({"program": "authorship"}))
+    (run / "result.json").write_text(json.dumps({"schema": "hyperalign/result/1"}))
+    reply = inside("worker", "authorship", cwd=tmp_path)
+    assert reply.returncode == 2
+    assert "authorship-1 has ended" in reply.stderr
 
 
 def test_an_optimizer_takes_no_workers(inside: Inside, tmp_path: Path) -> None:

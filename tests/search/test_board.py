@@ -415,6 +415,80 @@ def test_a_lead_whose_board_is_removed_says_so(tmp_path: Path, hurried: None) ->
             engine.complete(ask("a"))
 
 
+def written(folder: Path) -> str:
+    """Every letter in the journal's folder."""
+    return "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_a_shared_journal_keeps_no_text_of_a_run_that_ended_and_every_one_of_another(
+    tmp_path: Path, hurried: None
+) -> None:
+    first = board(tmp_path, private=False)
+    other = Board(first.url, open_storage(first.url), "run-2")
+    kept = other.post(call_of(MODEL, ask("theirs"), 1))
+    with Lead(first, MODEL, print) as lead:
+        place = lead.board.post(call_of(MODEL, ask("our question"), 1))
+        late = board(tmp_path, private=False)
+        assert late.claim(place, "worker late")
+        late.answer(place, {"answers": ["our answer"]})
+        after = lead.board.post(call_of(MODEL, ask("our question"), 1))
+        assert late.claim(after, "worker late")
+        assert "our question" in written(tmp_path)
+        assert "our answer" in written(tmp_path)
+    assert not late.answer(after, {"answers": ["our answer"]})
+    assert "our" not in written(tmp_path)
+    # Whoever had the file open goes on with it, and so does who opens it now.
+    assert other.claim(kept, "worker other")
+    assert [work.call["messages"][0]["content"] for work in other.works()] == ["theirs"]
+    assert find_board(first.url, "run-2").works() == other.works()
+
+
+@pytest.mark.parametrize(
+    ("error", "private", "stays"),
+    [
+        (None, False, False),
+        (BudgetReached("cap"), False, False),
+        (KeyboardInterrupt(), False, True),
+        (MissingStorage("gone"), False, True),
+        (None, True, False),
+        (BudgetReached("cap"), True, True),
+    ],
+)
+def test_a_board_goes_with_its_run_unless_the_run_may_go_on(
+    tmp_path: Path, hurried: None, error: BaseException | None, private: bool, stays: bool
+) -> None:
+    with (
+        suppress(BudgetReached, MissingStorage, KeyboardInterrupt),
+        Lead(board(tmp_path, private=private), MODEL, print),
+    ):
+        board(tmp_path).post(call_of(MODEL, ask("a text"), 1))
+        if error:
+            raise error
+    assert ("a text" in written(tmp_path)) == stays
+    assert (tmp_path / "calls.journal").is_file() == (stays or not private)
+
+
+def test_what_a_worker_has_in_hand_when_the_board_goes_may_have_been_billed(tmp_path: Path, hurried: None) -> None:
+    ledger = Ledger()
+    with ThreadPoolExecutor(1) as pool:
+        with suppress(BudgetReached), Lead(board(tmp_path, private=False), MODEL, print) as lead:
+            engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+            lead._free = 0
+            death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+            death.start()
+            end = pool.submit(engine.complete, ask("a"))
+            death.join()
+            raise BudgetReached("cap")
+        assert isinstance(end.exception(), ServerError)
+    assert ledger.failures == 1
+
+
+def test_a_journal_is_its_owners_alone(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path, private=False), MODEL, print):
+        assert (tmp_path / "calls.journal").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "calls.journal").stat().st_mode & 0o777 == 0o600
+
+
 def test_another_lead_is_refused_while_the_first_lives(tmp_path: Path, hurried: None) -> None:
     with Lead(board(tmp_path, private=False), MODEL, print), pytest.raises(UsageError, match="in use"):
         Lead(board(tmp_path, private=False), MODEL, print).__enter__()
@@ -441,9 +515,10 @@ def test_a_worker_with_another_version_or_model_is_refused_with_the_difference(
 def test_a_worker_claims_nothing_where_nobody_leads(
     tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Lead(board(tmp_path), MODEL, print) as lead:
+    with suppress(KeyboardInterrupt), Lead(board(tmp_path), MODEL, print) as lead:
         place = lead.board.post(call_of(MODEL, ask("a"), 1))
         lead._over.set()
+        raise KeyboardInterrupt
     board(tmp_path).tell(LEAD, {"session": "dead", "beat": 7, "state": "here"})
     monkeypatch.setattr("hyperalign_dspy.search.worker.PATIENCE", 1.5)
     watcher = Quiet()
