@@ -15,7 +15,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -86,10 +86,15 @@ def _blanked(line: bytes, study: int, trials: Container[int]) -> bytes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study is kept, beside others: a storage and the study's name."""
+    """Where a study is kept, beside others: a storage and the study's name; ``url`` where others reach it too."""
 
     storage: Any
     name: str
+    url: str = ""
+
+    def reached(self) -> AbstractContextManager[None]:
+        """For what is done there; see `reached`."""
+        return reached(self.url) if self.url else nullcontext()
 
     def cleared(self) -> Place:
         """The same place, with no study of that name in it."""

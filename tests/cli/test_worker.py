@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
 from hyperalign_dspy.cli.common import _storage
+from hyperalign_dspy.errors import MissingStorage
 from hyperalign_dspy.search.board import Board
-from hyperalign_dspy.search.storages import open_storage
-from tests.cli.test_main_job import Inside, inside
+from hyperalign_dspy.search.runs import Run
+from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.storages import Journal, Place, open_storage
+from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.shelf.specs import load_program, load_recipe
+from tests.cli.test_main_job import SMALL, Inside, inside, small
 
-__all__ = ["inside"]
+__all__ = ["inside", "small"]
 
 
 def test_a_run_that_is_not_here_is_refused(inside: Inside, tmp_path: Path) -> None:
@@ -76,6 +82,32 @@ def test_an_optimizer_takes_no_workers(inside: Inside, tmp_path: Path) -> None:
     reply = inside(*words, cwd=tmp_path)
     assert reply.returncode == 2
     assert "--storage is for our own search" in reply.stderr
+
+
+def test_a_full_disk_is_not_blamed_on_the_storage(inside: Inside, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Run, name: str, row: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.path(name)))
+
+    monkeypatch.setattr(Run, "append", full)
+    reply = inside(*SMALL, "--storage", "shared.journal", cwd=small)
+    assert reply.returncode == 3
+    assert "visits.jsonl: No space left on device" in reply.stderr
+    assert "storage" not in reply.stderr
+
+
+def test_a_study_whose_storage_fails_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"journal:{tmp_path / 'shared.journal'}"
+    space = Space(load_program("authorship"), load_recipe("quick", "authorship"))
+    study = Study(Place(open_storage(url), "run-1", url), space, "random", 0)
+    number, _ = study.ask()
+
+    def full(self: Journal, logs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "append_logs", full)
+    for call in (study.ask, lambda: study.tell(number, [0.0], 0, 1), lambda: study.drop(number)):
+        with pytest.raises(MissingStorage, match=r"shared\.journal cannot be used: .*No space left"):
+            call()
 
 
 def test_the_command_that_is_written_down_holds_no_credentials() -> None:
