@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from hyperalign_dspy.cli.common import _storage
+from hyperalign_dspy.cli.worker import _interruptible
 from hyperalign_dspy.errors import MissingStorage
 from hyperalign_dspy.search.board import Board
 from hyperalign_dspy.search.runs import Run
@@ -108,6 +111,16 @@ def test_a_study_whose_storage_fails_names_it(tmp_path: Path, monkeypatch: pytes
     for call in (study.ask, lambda: study.tell(number, [0.0], 0, 1), lambda: study.drop(number)):
         with pytest.raises(MissingStorage, match=r"shared\.journal cannot be used: .*No space left"):
             call()
+
+
+def test_who_interrupts_a_worker_hears_for_how_long_it_stays() -> None:
+    said: list[str] = []
+    left: list[bool] = []
+    worker = SimpleNamespace(under_way=3, leave=lambda: left.append(True))
+    with _interruptible(worker, SimpleNamespace(say=said.append)):
+        signal.raise_signal(signal.SIGINT)
+    assert left
+    assert "3 calls are under way and have 10 s to be answered" in said[0]
 
 
 def test_the_command_that_is_written_down_holds_no_credentials() -> None:
