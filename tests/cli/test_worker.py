@@ -87,6 +87,15 @@ def test_an_optimizer_takes_no_workers(inside: Inside, tmp_path: Path) -> None:
     assert "--storage is for our own search" in reply.stderr
 
 
+def test_an_optimizer_leaves_a_storage_of_the_environment_alone(
+    inside: Inside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERALIGN_STORAGE", "postgresql://me:secret@db/x")
+    reply = inside("compile", "--model", "scripted", "--optimizer", "miprov2", "--plan", cwd=tmp_path)
+    assert reply.returncode == 0
+    assert "HYPERALIGN_STORAGE is not used" in reply.stderr
+
+
 def test_a_full_disk_is_not_blamed_on_the_storage(inside: Inside, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Run, name: str, row: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(self.path(name)))
