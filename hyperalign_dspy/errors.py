@@ -16,6 +16,7 @@
     │   ├── RunMismatch             a run that was started with something else
     │   └── TooManyFailures         too many instances without an answer
     └── ModelError                  a model could not answer                      (exit code 1)
+        ├── NotSent                 the run ended before a call was sent or answered: nothing is owed for it
         ├── ContextOverflow         the prompt does not fit the model's context
         └── BadWeights              a weights file that is cut, changed or no model
 
@@ -105,6 +106,10 @@ class TooManyFailures(GateFailed):
 
 class ModelError(HyperalignError):
     """A model could not answer."""
+
+
+class NotSent(ModelError):
+    """The run ended before this call was made, or before its answer was heard: it counts against no cap."""
 
 
 class ContextOverflow(ModelError):

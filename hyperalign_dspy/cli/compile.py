@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from hyperalign_dspy.cli.common import (
     bounds,
@@ -131,7 +132,10 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     """Our own search, or somebody else's optimiser."""
     from hyperalign_dspy.search.compiler import Compiler
 
-    command = command_of(click.get_current_context())
+    context = click.get_current_context()
+    if given["optimizer"] and given["storage"]:
+        _leave_storage(context, watcher)
+    command = command_of(context)
     arguments = json_values(given["optimizer_args"], "--optimizer-arg")
     if not given["optimizer"]:
         if arguments:
@@ -142,8 +146,6 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         from hyperalign_dspy.search.storages import whole
 
         return Compiler(job, model, watcher, command, whole(given["storage"]) if given["storage"] else "")
-    if given["storage"]:
-        raise click.UsageError("--storage is for our own search: an --optimizer calls its models itself.")
     from hyperalign_dspy.search.foreign import ForeignCompiler
     from hyperalign_dspy.search.optimizers import Optimizer
 
@@ -151,6 +153,14 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")
     asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
     return ForeignCompiler(job, model, watcher, asked, command)
+
+
+def _leave_storage(context: click.Context, watcher: Any) -> None:
+    """An optimiser shares no calls: a storage that was asked for is refused, one that is only set up is left alone."""
+    if context.get_parameter_source("storage") is not ParameterSource.ENVIRONMENT:
+        raise click.UsageError("--storage is for our own search: an --optimizer calls its models itself.")
+    context.params["storage"] = ""
+    watcher.say("HYPERALIGN_STORAGE is not used: an --optimizer calls its models itself.")
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

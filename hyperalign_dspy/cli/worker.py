@@ -54,6 +54,8 @@ def _board(run: str, storage: str) -> Any:
         return find_board(whole(storage), run)
     found = find_run(run)
     path = found.path(BOARD)
+    if not path.is_file() and found.result:
+        raise UsageError(f"{found.run_id} has ended.", fix=f"See it: `hyperalign runs show {found.run_id}`.")
     if not path.is_file():
         raise UsageError(
             f"{found.run_id} shares no calls here.",
@@ -64,11 +66,15 @@ def _board(run: str, storage: str) -> Any:
 
 @contextmanager
 def _interruptible(worker: Any, watcher: Any) -> Iterator[None]:
-    """The first Ctrl-C lets calls under way be answered, the second leaves them to others."""
+    """The first Ctrl-C gives calls under way some seconds to be answered, the second leaves them to others."""
+    from hyperalign_dspy.search.worker import GRACE
 
     def interrupt(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, before)
-        watcher.say(f"Leaving; {worker.under_way} calls are under way. Ctrl-C again leaves them to others.")
+        watcher.say(
+            f"Leaving; {worker.under_way} calls are under way and have {GRACE:.0f} s to be answered. "
+            "Ctrl-C again leaves them to others at once."
+        )
         worker.leave()
 
     before = signal.signal(signal.SIGINT, interrupt)

@@ -21,6 +21,8 @@ from filelock import FileLock, Timeout
 from hyperalign_dspy.errors import (
     BudgetReached,
     MissingFolder,
+    MissingStorage,
+    NotSent,
     UsageError,
 )
 from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, bound_of, total
@@ -248,8 +250,9 @@ class Ledger:
         start = self._clock()
         try:
             response = engine.complete(honoured(engine, request))
-        except BudgetReached:
-            # Time ran out before the provider took the call: nothing was billed.
+        except (BudgetReached, NotSent, MissingStorage):
+            # Time or the run ended before a provider took the call, or a worker may still answer it: then the board
+            # keeps the answer for the session that follows.
             with self._lock:
                 self._purse.release(kin)
             raise

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from dspy.utils.exceptions import LMError, LMRateLimitError
 
-from hyperalign_dspy.errors import BudgetReached, ModelError
+from hyperalign_dspy.errors import BudgetReached, ModelError, NotSent
 
 Answer = TypeVar("Answer")
 
@@ -51,8 +51,8 @@ class Patience:
         """What ``send`` returns, sent again after each refusal. ``seed`` decides how far the pauses are spread.
 
         Raises:
-            ModelError: refused too often, or nobody wants the answer any more. BudgetReached: the wait would pass the
-            cap on time. Else whatever ``send`` raises, untried again.
+            ModelError: refused too often. NotSent: nobody wants the answer any more. BudgetReached: the wait would pass
+            the cap on time. Else whatever ``send`` raises, untried again.
         """
         start, tries = self._clock(), 0
         while True:
@@ -97,7 +97,7 @@ class Patience:
                     fix="Go on later, with a higher --max-time.",
                 )
             self._over.wait(seconds)
-        raise ModelError("The run ended before this call was sent.")
+        raise NotSent("The run ended before this call was sent.")
 
 
 def pause(hint: float | None, tries: int, seed: str) -> float:

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hyperalign_dspy.errors import UnknownName
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.search.storages import open_storage, reached
+from hyperalign_dspy.search.storages import forget, open_storage, reached, remove_journal
 
 BEAT = 2.0  # seconds between two signs of life
 LEASE = 15.0  # seconds of silence after which somebody is taken for dead
@@ -77,6 +77,8 @@ class Board:
     def answer(self, place: int, answer: Mapping[str, Any]) -> bool:
         """Record what came of a claimed call; False if it was taken back meanwhile."""
         with self._reached(), _unless_gone():
+            # A journal would write the answer down, and only then find that its board is gone.
+            self.storage.get_study_name_from_id(self._study)
             self.storage.set_trial_user_attr(place, _ANSWER, dict(answer))
             self.storage.set_trial_state_values(place, TrialState.COMPLETE)
             return True
@@ -94,10 +96,12 @@ class Board:
             return [_work(trial) for trial in trials if among is None or trial._trial_id in among]
         return []
 
-    def tell(self, name: str, value: Mapping[str, Any]) -> None:
-        """Write one's own attribute."""
-        with self._reached():
+    def tell(self, name: str, value: Mapping[str, Any]) -> bool:
+        """Write one's own attribute; False if the board was removed."""
+        with self._reached(), _unless_gone():
             self.storage.set_study_user_attr(self._study, name, dict(value))
+            return True
+        return False
 
     def told(self) -> dict[str, dict[str, Any]]:
         """Everybody's attributes. A board that was removed is one whose run has ended."""
@@ -110,9 +114,14 @@ class Board:
         return str(self.told().get(ABOUT, {}).get("model", ""))
 
     def remove(self) -> None:
-        """Delete the board with every text on it."""
+        """Delete the board with every text on it; a private one with its file."""
         with self._reached():
+            if self.private:
+                remove_journal(self.url)
+                return
+            places = {work.place for work in self.works()}
             self.storage.delete_study(self._study)
+            forget(self.url, self._study, places)
 
     def _reached(self) -> AbstractContextManager[None]:
         return reached(self.url)
@@ -157,6 +166,13 @@ def find_board(url: str, name: str) -> Board:
     return Board(url, storage, matches[0])
 
 
+def is_board_in(url: str, run_id: str) -> bool:
+    """Whether the storage at ``url`` holds a board of this run. Raises: see `open_storage`."""
+    storage = open_storage(url)
+    with reached(url):
+        return run_id + _SUFFIX in [study.study_name for study in storage.get_all_studies()]
+
+
 def _unknown(name: str, runs: list[str]) -> UnknownName:
     if runs:
         return unknown("run", name, runs)
@@ -167,8 +183,8 @@ def _unknown(name: str, runs: list[str]) -> UnknownName:
 
 
 def _unless_gone() -> suppress:
-    """What was taken back, or removed with its board, is nobody's any more."""
-    return suppress(UpdateFinishedTrialError, KeyError)
+    """What was taken back, or removed with its board or the board's file, is nobody's any more."""
+    return suppress(UpdateFinishedTrialError, KeyError, FileNotFoundError)
 
 
 def _work(trial: FrozenTrial) -> Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent, pareto_
 from hyperalign_dspy.search.runs import BOARD, Run, open_run, run_id_of
 from hyperalign_dspy.search.samplers import refuse_several
 from hyperalign_dspy.search.space import Space
-from hyperalign_dspy.search.storages import Place, open_storage, reached
+from hyperalign_dspy.search.storages import Place, open_storage
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.tried import tried_before
 from hyperalign_dspy.search.visits import Visits
@@ -244,10 +244,10 @@ class Compiler:
                 f"out: {describe_changes(configuration.differs(self.space.baseline))}: {error.message}"
             ),
         )
-        with reached(self.storage) if self.storage else nullcontext():
-            place = Place(open_storage(self.storage), run.run_id) if self.storage else run.path("study.journal")
-            study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls, recipe.objectives)
-            reason = search(study, visits, orders)
+        url = self.storage
+        place = Place(open_storage(url), run.run_id, url) if url else run.path("study.journal")
+        study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls, recipe.objectives)
+        reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 

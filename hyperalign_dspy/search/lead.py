@@ -19,7 +19,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from hyperalign_dspy.errors import HyperalignError, MissingStorage, ModelError, UsageError
+from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, MissingStorage, NotSent, UsageError
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, describe
 from hyperalign_dspy.lm.wire import lost
 from hyperalign_dspy.search import board as boards
@@ -30,6 +30,8 @@ from hyperalign_dspy.search.together import Places
 _IDLE = 0.5  # seconds between two looks at who is there, and at the board while nothing is expected
 # For every call that workers have in hand, so many wait on the board: a worker that is done finds the next at once.
 _AHEAD = 0.5
+# What ends a run for good. A model, a key or a storage that is not there may be there tomorrow: then it goes on.
+_FOR_GOOD = (BudgetReached, GateFailed, UsageError)
 
 
 def about(run_id: str, model: str) -> dict[str, Any]:
@@ -78,8 +80,9 @@ class Lead:
         with suppress(MissingStorage):
             ended = kind is None or isinstance(error, HyperalignError)
             self._sign(ENDED if ended else LEFT)
-            if kind is None:
+            if kind is None or (isinstance(error, _FOR_GOOD) and not self.board.private):
                 self._clear()
+        self._let_go(NotSent("The run ended before this call was answered."))
 
     def engine(self, inner: Any, model: str) -> SharedEngine:
         """An engine that has others make the calls that the inner one is too busy for."""
@@ -118,7 +121,7 @@ class Lead:
         if self._error:
             raise self._error
         if self._over.is_set():
-            raise ModelError("The run ended before this call was sent.")
+            raise NotSent("The run ended before this call was sent.")
 
     def _refuse_company(self) -> None:
         """Where nothing else keeps two processes from leading a run, its last lead must be silent."""
@@ -138,7 +141,8 @@ class Lead:
             if work.state == TrialState.WAITING and self.board.claim(work.place, self._session):
                 self.board.drop(work.place)
                 continue
-            if work.state == TrialState.FAIL and work.answer is None:
+            # What failed then is asked again: it says nothing of this session's calls.
+            if (work.state == TrialState.FAIL and work.answer is None) or "failed" in (work.answer or {}):
                 continue
             key, made = work.call["key"], Made()
             if key not in self._left or work.answer is not None:
@@ -168,14 +172,24 @@ class Lead:
         """Whoever waits for an answer learns that none will come."""
         with self._changed:
             self._error = keeping.exception()
+            self._changed.notify_all()
+        if self._error:
+            self._let_go(self._error)
+
+    def _let_go(self, error: BaseException) -> None:
+        """Nobody waits any longer; the board keeps what comes for the session that follows."""
+        with self._changed:
             for made in self._posted.values():
                 if not made.done():
-                    made.set_exception(self._error or ModelError("The run ended before this call was answered."))
-            self._changed.notify_all()
+                    made.set_exception(error)
 
     def _sign(self, state: str) -> None:
         self._beat, self._due = self._beat + 1, time.monotonic() + boards.BEAT
-        self.board.tell(LEAD, {"session": self._session, "beat": self._beat, "state": state})
+        if not self.board.tell(LEAD, {"session": self._session, "beat": self._beat, "state": state}):
+            raise MissingStorage(
+                f"Somebody has removed the board of {self.board.run_id}.",
+                fix="The same command goes on with a new one.",
+            )
 
     def _meet(self, told: Mapping[str, Any]) -> None:
         """Take note of the workers that are there for this session, and make room for what they can do."""
@@ -251,11 +265,12 @@ class Lead:
         return True
 
     def _clear(self) -> None:
-        """Leave no text behind in a storage that is not the run's own."""
-        if self.board.private:
-            return
+        """Leave no text behind once the workers have left; the run's record holds what they answered."""
         until = time.monotonic() + boards.LEASE
         while self._workers and time.monotonic() < until:
             time.sleep(self.board.quickest)
             self._meet(self.board.told())
+        for work in self.board.works(among=frozenset(self._posted)):
+            if work.answer is not None or work.state == TrialState.RUNNING:
+                self._give_up(work)
         self.board.remove()

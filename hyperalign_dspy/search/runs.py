@@ -5,7 +5,7 @@ calls.jsonl    the ledger: every call that was paid for
 tried.json     instructions of earlier runs, as they were when this one began to have candidates made
 candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
-calls.journal  the board on which workers find calls; removed with the run like all else
+calls.journal  the board on which workers find calls; gone once the run has ended well: calls.jsonl holds them all
 visits.jsonl   every visit with its instances
 looks.json     which configurations the sealed users have judged, by digest
 outputs.jsonl  every text of the confirmation, with its request and value

@@ -10,10 +10,12 @@ import json
 import logging
 import os
 import re
+import shutil
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -38,11 +40,13 @@ class Journal(JournalFileBackend):
     """Optuna's journal file among processes that may be killed at any moment.
 
     The lock is the kernel's, so it ends with the process that holds it; half a line that a killed process left is taken
-    off before the next is written. Nothing waits for the disk: a line outlives its process, as in a run's record.
+    off before the next is written. Nothing waits for the disk: a line outlives its process, as in a run's record. A new
+    file is its owner's alone to read: people's texts pass through it.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
         super().__init__(str(path))
         self._path, self._guard = path, FileLock(f"{path}.lock")
 
@@ -54,13 +58,43 @@ class Journal(JournalFileBackend):
             with self._path.open("ab") as file:
                 file.write(lines.encode())
 
+    def blank(self, study: int, trials: Container[int]) -> None:
+        """Take out what the attributes of a deleted study and of its trials said.
+
+        Every line keeps its length: whoever reads this file remembers where each begins.
+        """
+        handle, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        try:
+            with self._guard, os.fdopen(handle, "wb") as fresh, self._path.open("rb") as lines:
+                fresh.writelines(_blanked(line, study, trials) for line in lines)
+                fresh.flush()
+                shutil.copymode(self._path, name)
+                os.replace(name, self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _blanked(line: bytes, study: int, trials: Container[int]) -> bytes:
+    """A line of a journal without attributes, if it is about these."""
+    log = json.loads(line) if line.endswith(b"\n") else {}
+    if log.get("study_id") != study and log.get("trial_id") not in trials:
+        return line
+    kept = {**log, **{name: dict.fromkeys(log[name], 0) for name in ("user_attr", "user_attrs") if name in log}}
+    return json.dumps(kept, separators=(",", ":")).encode().ljust(len(line) - 1) + b"\n"
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a study is kept, beside others: a storage and the study's name."""
+    """Where a study is kept, beside others: a storage and the study's name; ``url`` where others reach it too."""
 
     storage: Any
     name: str
+    url: str = ""
+
+    def reached(self) -> AbstractContextManager[None]:
+        """For what is done there; see `reached`."""
+        return reached(self.url) if self.url else nullcontext()
 
     def cleared(self) -> Place:
         """The same place, with no study of that name in it."""
@@ -101,6 +135,17 @@ def whole(url: str) -> str:
     """The URL with the credentials that $HYPERALIGN_STORAGE has for the same place; a run keeps none."""
     given = os.environ.get(VARIABLE, "")
     return given if given and bare(given) == bare(url) else url
+
+
+def forget(url: str, study: int, trials: Container[int]) -> None:
+    """Leave no text of a deleted study behind where deleting alone does: a journal only grows."""
+    if _kind(url) == "journal":
+        Journal(_path(url)).blank(study, trials)
+
+
+def remove_journal(url: str) -> None:
+    """Delete a journal that holds nothing else."""
+    _path(url).unlink(missing_ok=True)
 
 
 @contextmanager

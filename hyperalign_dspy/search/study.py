@@ -62,37 +62,44 @@ class Study:
         )
         self._cost = cost
         self._asked: dict[int, Any] = {}
-        fresh = _fresh(place)
-        self._study = optuna.create_study(
-            storage=fresh.storage,
-            study_name=fresh.name,
+        self._place = _fresh(place)
+        with self._place.reached():
+            self._study = self._created(objectives)
+
+    def _created(self, objectives: Sequence[str]) -> optuna.Study:
+        study = optuna.create_study(
+            storage=self._place.storage,
+            study_name=self._place.name,
             directions=["maximize", *["minimize"] * len(objectives)],
             sampler=self._make(0),
         )
         if objectives:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study.set_metric_names(["value", *objectives])
+                study.set_metric_names(["value", *objectives])
+        return study
 
     def enqueue(self, changes: Mapping[str, Value]) -> None:
         """Visit the baseline with these changes before anything is sampled."""
-        self._study.enqueue_trial(self.space.params(changes))
+        with self._place.reached():
+            self._study.enqueue_trial(self.space.params(changes))
 
     def add(self, configuration: Configuration, values: Sequence[float], block: int, instances: int) -> None:
         """A visit that was made before anything was asked."""
         chosen = configuration.as_dict()
         params = {slot: chosen[slot] for slot in self.space.distributions()}
         told = {BLOCK: block, INSTANCES: instances}
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                params=params, distributions=self.space.distributions(), values=list(values), user_attrs=told
-            )
+        trial = optuna.trial.create_trial(
+            params=params, distributions=self.space.distributions(), values=list(values), user_attrs=told
         )
+        with self._place.reached():
+            self._study.add_trial(trial)
 
     def ask(self) -> tuple[int, Configuration]:
         """The number of the next visit, and the configuration to visit."""
         self._study.sampler = self._make(len(self._asked))
-        trial = self._study.ask(self.space.distributions())
+        with self._place.reached():
+            trial = self._study.ask(self.space.distributions())
         self._asked[trial.number] = trial
         return trial.number, self.space.configuration(trial.params)
 
@@ -100,14 +107,16 @@ class Study:
         """The visit's mean paired difference to the baseline, and what each objective rose by; on which block and over
         how many instances.
         """
-        self._asked[number].set_user_attr(BLOCK, block)
-        self._asked[number].set_user_attr(INSTANCES, instances)
-        self._study.tell(number, list(values))
+        with self._place.reached():
+            self._asked[number].set_user_attr(BLOCK, block)
+            self._asked[number].set_user_attr(INSTANCES, instances)
+            self._study.tell(number, list(values))
 
     def drop(self, number: int, *, exhausted: bool = False) -> None:
         """The visit will not be made, and tells nothing; ``exhausted``: nor will any other of this configuration."""
-        self._asked[number].set_user_attr(EXHAUSTED, exhausted)
-        self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+        with self._place.reached():
+            self._asked[number].set_user_attr(EXHAUSTED, exhausted)
+            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def _make(self, number: int) -> optuna.samplers.BaseSampler:
         """A new sampler for every visit: what it draws depends on the run's seed and the visit alone."""
@@ -124,7 +133,8 @@ class Study:
 def _fresh(place: Path | Place | None) -> Place:
     """The place with nothing in it."""
     if isinstance(place, Place):
-        return place.cleared()
+        with place.reached():
+            return place.cleared()
     if place is None:
         return Place(None, _NAME)
     place.unlink(missing_ok=True)

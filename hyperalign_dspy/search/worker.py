@@ -71,7 +71,7 @@ class Worker:
         self._session, self._due, self._heard = "", 0.0, time.monotonic()
 
     def leave(self) -> None:
-        """Claim nothing any more, and end as soon as what is under way is answered."""
+        """Claim nothing any more, and end as soon as what is under way is answered, after `GRACE` seconds at most."""
         self._leaving = True
 
     @property

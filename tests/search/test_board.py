@@ -22,7 +22,15 @@ from hypothesis import strategies as st
 from optuna.storages.journal import JournalStorage
 from optuna.trial import TrialState
 
-from hyperalign_dspy.errors import BudgetReached, MissingStorage, ModelError, RunMismatch, UnknownName, UsageError
+from hyperalign_dspy.errors import (
+    BudgetReached,
+    MissingStorage,
+    ModelError,
+    NotSent,
+    RunMismatch,
+    UnknownName,
+    UsageError,
+)
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.messages import key_of
@@ -337,6 +345,150 @@ def test_an_answer_that_a_dead_lead_did_not_record_is_not_paid_again(tmp_path: P
         assert not earlier.works(TrialState.WAITING)
 
 
+def test_what_a_run_did_not_send_or_hear_before_its_end_is_owed_by_nobody(tmp_path: Path, hurried: None) -> None:
+    path = tmp_path / "calls.jsonl"
+    with Ledger(path, Limits(max_calls=4)) as ledger, ThreadPoolExecutor(3) as pool:
+        with suppress(KeyboardInterrupt), Lead(board(tmp_path), MODEL, print) as lead:
+            engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+            lead._free = 0
+            death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+            death.start()
+            ends = [pool.submit(engine.complete, ask(text)) for text in "ab"]
+            death.join()
+            lead._room = 0
+            ends.append(pool.submit(engine.complete, ask("c")))
+            raise KeyboardInterrupt
+        assert [type(end.exception()) for end in ends] == [NotSent] * 3
+        late = pool.submit(engine.complete, ask("late"))
+        assert isinstance(late.exception(), NotSent)
+        assert (ledger.failures, path.read_text()) == (0, "")
+        # What was set aside is there again: so many calls are affordable.
+        again = ledger.wrap(ScriptedEngine(), MODEL)
+        assert [again.complete(ask(f"{number}")).message.text for number in range(4)]
+
+
+def test_a_storage_that_goes_away_makes_nobody_owe_what_was_left_there(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Board, call: Any) -> int:
+        raise MissingStorage("gone")
+
+    ledger = Ledger()
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+        lead._free, lead._room = 0, 1
+        monkeypatch.setattr(Board, "post", gone)
+        with pytest.raises(MissingStorage):
+            engine.complete(ask("a"))
+    assert ledger.failures == 0
+
+
+def test_a_failure_that_a_dead_lead_did_not_hear_of_is_asked_again(tmp_path: Path, hurried: None) -> None:
+    earlier, request = board(tmp_path), ask("a")
+    place = earlier.post(call_of(MODEL, request, 1))
+    earlier.claim(place, "worker x")
+    earlier.answer(place, failed_of(ServerError("busy")))
+    ledger = Ledger()
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        assert ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL).complete(request).message.text
+    assert ledger.failures == 0
+
+
+def test_a_worker_that_finds_the_board_removed_learns_that_the_run_has_ended(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path, private=False), MODEL, print):
+        late = joined(tmp_path)
+    assert find_no_board(tmp_path)
+    helped = late.run()
+    assert (helped.calls, helped.left) == (0, False)
+
+
+def find_no_board(folder: Path) -> bool:
+    return not open_storage(f"journal:{folder / 'calls.journal'}").get_all_studies()
+
+
+def test_a_lead_whose_board_is_removed_says_so(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path), MODEL, print) as lead:
+        engine = lead.engine(ScriptedEngine(), MODEL)
+        lead._free = 0
+        board(tmp_path).remove()
+        with pytest.raises(MissingStorage, match="removed the board of run-1"):
+            engine.complete(ask("a"))
+
+
+def written(folder: Path) -> str:
+    """Every letter in the journal's folder."""
+    return "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_a_shared_journal_keeps_no_text_of_a_run_that_ended_and_every_one_of_another(
+    tmp_path: Path, hurried: None
+) -> None:
+    first = board(tmp_path, private=False)
+    other = Board(first.url, open_storage(first.url), "run-2")
+    kept = other.post(call_of(MODEL, ask("theirs"), 1))
+    with Lead(first, MODEL, print) as lead:
+        place = lead.board.post(call_of(MODEL, ask("our question"), 1))
+        late = board(tmp_path, private=False)
+        assert late.claim(place, "worker late")
+        late.answer(place, {"answers": ["our answer"]})
+        after = lead.board.post(call_of(MODEL, ask("our question"), 1))
+        assert late.claim(after, "worker late")
+        assert "our question" in written(tmp_path)
+        assert "our answer" in written(tmp_path)
+    assert not late.answer(after, {"answers": ["our answer"]})
+    assert "our" not in written(tmp_path)
+    # Whoever had the file open goes on with it, and so does who opens it now.
+    assert other.claim(kept, "worker other")
+    assert [work.call["messages"][0]["content"] for work in other.works()] == ["theirs"]
+    assert find_board(first.url, "run-2").works() == other.works()
+
+
+@pytest.mark.parametrize(
+    ("error", "private", "stays"),
+    [
+        (None, False, False),
+        (BudgetReached("cap"), False, False),
+        (KeyboardInterrupt(), False, True),
+        (MissingStorage("gone"), False, True),
+        (None, True, False),
+        (BudgetReached("cap"), True, True),
+    ],
+)
+def test_a_board_goes_with_its_run_unless_the_run_may_go_on(
+    tmp_path: Path, hurried: None, error: BaseException | None, private: bool, stays: bool
+) -> None:
+    with (
+        suppress(BudgetReached, MissingStorage, KeyboardInterrupt),
+        Lead(board(tmp_path, private=private), MODEL, print),
+    ):
+        board(tmp_path).post(call_of(MODEL, ask("a text"), 1))
+        if error:
+            raise error
+    assert ("a text" in written(tmp_path)) == stays
+    assert (tmp_path / "calls.journal").is_file() == (stays or not private)
+
+
+def test_what_a_worker_has_in_hand_when_the_board_goes_may_have_been_billed(tmp_path: Path, hurried: None) -> None:
+    ledger = Ledger()
+    with ThreadPoolExecutor(1) as pool:
+        with suppress(BudgetReached), Lead(board(tmp_path, private=False), MODEL, print) as lead:
+            engine = ledger.wrap(lead.engine(ScriptedEngine(), MODEL), MODEL)
+            lead._free = 0
+            death = threading.Thread(target=claimed_by_nobody_alive, args=(tmp_path, lead))
+            death.start()
+            end = pool.submit(engine.complete, ask("a"))
+            death.join()
+            raise BudgetReached("cap")
+        assert isinstance(end.exception(), ServerError)
+    assert ledger.failures == 1
+
+
+def test_a_journal_is_its_owners_alone(tmp_path: Path, hurried: None) -> None:
+    with Lead(board(tmp_path, private=False), MODEL, print):
+        assert (tmp_path / "calls.journal").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "calls.journal").stat().st_mode & 0o777 == 0o600
+
+
 def test_another_lead_is_refused_while_the_first_lives(tmp_path: Path, hurried: None) -> None:
     with Lead(board(tmp_path, private=False), MODEL, print), pytest.raises(UsageError, match="in use"):
         Lead(board(tmp_path, private=False), MODEL, print).__enter__()
@@ -363,9 +515,10 @@ def test_a_worker_with_another_version_or_model_is_refused_with_the_difference(
 def test_a_worker_claims_nothing_where_nobody_leads(
     tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Lead(board(tmp_path), MODEL, print) as lead:
+    with suppress(KeyboardInterrupt), Lead(board(tmp_path), MODEL, print) as lead:
         place = lead.board.post(call_of(MODEL, ask("a"), 1))
         lead._over.set()
+        raise KeyboardInterrupt
     board(tmp_path).tell(LEAD, {"session": "dead", "beat": 7, "state": "here"})
     monkeypatch.setattr("hyperalign_dspy.search.worker.PATIENCE", 1.5)
     watcher = Quiet()
