@@ -119,6 +119,7 @@ def test_grades_are_for_answers_only(tmp_path: Path, inside: Inside) -> None:
     assert [(row["how"], row["purpose"], row["qualified"]) for row in kept] == [("grades", "helpfulness", False)]
 
 
+@pytest.mark.evidence
 def test_a_bound_on_copying_keeps_the_baseline(tmp_path: Path, inside: Inside) -> None:
     words = ("compile", "--model", "scripted", "--json")
     free = json.loads(inside(*words, cwd=tmp_path).stdout)

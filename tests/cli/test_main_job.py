@@ -298,6 +298,7 @@ def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside:
     assert (capped.returncode, json.loads(capped.stdout)["cost"]["calls"] <= int(least[1])) == (4, True)
 
 
+@pytest.mark.evidence
 def test_a_capped_run_decides_the_same_when_it_is_killed_or_given_again(small: Path, inside: Inside) -> None:
     refused = inside(*SMALL, "--max-calls", "50", cwd=small).stderr
     cap = re.search(r"at least --max-calls (\d+)", refused)[1]  # type: ignore[index]

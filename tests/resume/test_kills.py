@@ -53,6 +53,7 @@ def check(project: Project, calm: Calm, kills: int) -> int:
     return again
 
 
+@pytest.mark.evidence
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, calm: Calm, forks: ForkServerContext) -> None:
     with Server(delay=DELAY) as server:
         project = Project(small_project(tmp_path / "project"), server, forks)
