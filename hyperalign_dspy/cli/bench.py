@@ -30,7 +30,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 
 @click.group("bench")
 def bench_command() -> None:
-    """Try statistics and searchers where the truth is known, and optimisers on a model (`tabulate`, `live`)."""
+    """Compare optimisers on a model, searchers on tables, and try the statistics where the truth is known."""
 
 
 @bench_command.command("coverage")

@@ -30,7 +30,7 @@ COMMANDS = {
     "judge": ("judge", "Try judges on what people wrote and decided."),
     "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
     "models": ("models", "List, pull, locate or check models."),
-    "bench": ("bench", "Try the statistics on simulated runs of which the truth is known."),
+    "bench": ("bench", "Compare optimisers and searchers; try the statistics where the truth is known."),
     "init": ("init", "Start a program and a recipe of your own."),
     "doctor": ("doctor", "What is installed, set and writable here."),
 }
