@@ -86,7 +86,7 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
     """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
     quiet()
     from hyperalign_dspy.report.bench import table_words
-    from hyperalign_dspy.search.tables import reliability, tabulate
+    from hyperalign_dspy.search.tables import tabulate, tabulated
     from hyperalign_dspy.shelf.files import write_json
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
@@ -99,9 +99,8 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
         job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
         table = tabulate(job, model, watcher, command_of(click.get_current_context()), given["expect"])
     write_json(given["out"], table.as_dict())
-    agree = reliability(table)
-    result = {"schema": "hyperalign/tabulated/1", "made": table.made, "reliability": agree}
-    emit(result, table_words(table, agree), as_json=as_json)
+    result = tabulated(table)
+    emit(result, table_words(result), as_json=as_json)
 
 
 @bench_command.command("replay")
@@ -117,7 +116,7 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
     from hyperalign_dspy.search.compare import compare
     from hyperalign_dspy.search.replay import SEARCHERS
-    from hyperalign_dspy.search.tables import read_table, reliability
+    from hyperalign_dspy.search.tables import read_table, tabulated
     from hyperalign_dspy.shelf.files import write_text
     from hyperalign_dspy.types import Cost
 
@@ -127,11 +126,11 @@ def replay_command(table: Path, as_json: bool, **given: Any) -> None:
         found = asdict(
             compare(scores, given["seeds"], names, lambda n, done: watcher.step(n, done, given["seeds"], Cost()))
         )
-    agree = reliability(scores)
+    about = tabulated(scores)
     if given["svg"]:
-        write_text(given["svg"], comparison_curves(found, scores))
-    result = {"schema": "hyperalign/replay/1", "table": scores.made, "reliability": agree, **found}
-    emit(result, comparison_words(found, scores, agree), as_json=as_json)
+        write_text(given["svg"], comparison_curves(found, about))
+    result = {"schema": "hyperalign/replay/1", "table": about["made"], "reliability": about["reliability"], **found}
+    emit(result, comparison_words(found, about), as_json=as_json)
 
 
 @bench_command.command("live")

@@ -30,7 +30,7 @@ def report_command(run: str, out: Path | None, show: bool, as_json: bool) -> Non
 
     found = find_run(run)
     if found.result and "confirmation" not in found.result:
-        raise UsageError(f"{found.run_id} is a matrix.", fix="Its picture: hyperalign matrix with --svg FILE")
+        raise UsageError(f"{found.run_id} confirmed no program.", fix=f"hyperalign runs show {found.run_id}")
     path = (out or found.path("report.html")).absolute()
     write_text(path, run_page(Story(found)))
     if show and click.launch(str(path)):

@@ -36,11 +36,13 @@ def list_(as_json: bool) -> None:
 @json_option
 def show(run: str, as_json: bool) -> None:
     """The table and verdict of a finished RUN, or how far it is."""
+    from hyperalign_dspy.report.bench import table_words
     from hyperalign_dspy.report.matrix import matrix_table
     from hyperalign_dspy.report.table import result_table
     from hyperalign_dspy.report.words import money
     from hyperalign_dspy.search.matrix import SCHEMA as MATRIX
     from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.search.tables import TABULATED
 
     found = find_run(run)
     result = found.result
@@ -54,8 +56,8 @@ def show(run: str, as_json: bool) -> None:
             as_json=as_json,
         )
         return
-    table = matrix_table if result["schema"] == MATRIX else result_table
-    emit(result, table(result), as_json=as_json)
+    told = {MATRIX: matrix_table, TABULATED: table_words}.get(result["schema"], result_table)
+    emit(result, told(result), as_json=as_json)
 
 
 @runs_command.command("resume")

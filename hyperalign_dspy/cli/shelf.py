@@ -82,6 +82,8 @@ def freeze_command(run: str, point: int | None, as_json: bool) -> None:
         found = _confirmed(found, point)
     if found.result is None:
         raise UsageError(f"The run {found.run_id} is not done.", fix=f"hyperalign runs resume {found.run_id}")
+    if "confirmation" not in found.result:
+        raise UsageError(f"{found.run_id} confirmed no program.", fix=f"hyperalign runs show {found.run_id}")
     manifest = load_frozen(found.path("frozen")).manifest
     place = writable_frozen(manifest["program"], slug(manifest["model"]["name"]))
     copy_folder(found.path("frozen"), place)

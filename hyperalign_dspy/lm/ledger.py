@@ -111,12 +111,12 @@ class Ledger:
             _PHASE.reset(token)
 
     @contextmanager
-    def metered(self) -> Iterator[Callable[[], Cost]]:
-        """Gives what the calls asked for within cost when they were made, in this session or an earlier one."""
+    def metered(self) -> Iterator[list[str]]:
+        """Gives the keys of the calls that are asked for within, as they come; see `cost_of`."""
         asked: list[str] = []
         token = _ASKED.set(asked)
         try:
-            yield lambda: self._cost_of(asked)
+            yield asked
         finally:
             _ASKED.reset(token)
 
@@ -177,7 +177,8 @@ class Ledger:
             rows = [self._records[key] for key in self._phases.get(phase, ())]
             return cost_of(rows, self.prices, self._served[phase])
 
-    def _cost_of(self, keys: Iterable[str]) -> Cost:
+    def cost_of(self, keys: Iterable[str]) -> Cost:
+        """What calls cost when they were made, in this session or an earlier one; each counts once."""
         with self._lock:
             rows = [self._records[key] for key in dict.fromkeys(keys) if key in self._records]
             return cost_of(rows, self.prices)

@@ -9,13 +9,12 @@ from hyperalign_dspy.report.svg import curves
 from hyperalign_dspy.report.words import columns, estimate
 
 
-def table_words(table: Any, reliability: tuple[float, float, float]) -> str:
-    """Size, origin and split-half reliability of a score table."""
-    made, (mean, low, high) = table.made, reliability
-    n = len(set(table.users))
+def table_words(table: Mapping[str, Any]) -> str:
+    """Size, origin and split-half reliability of a score table; as `hyperalign_dspy.search.tables.tabulated` has it."""
+    made, (mean, low, high) = table["made"], table["reliability"]
     lines = [
-        f"{made['corpus']} by {made['model']['name']}: {len(table.choices)} configurations x {len(table.users)} "
-        f"instances of {n} users; {made['calls']} calls.",
+        f"{made['corpus']} by {made['model']['name']}: {table['configurations']} configurations x "
+        f"{table['instances']} instances of {table['users']} users; {made['calls']} calls.",
         f"Split-half reliability over users: {mean:.2f} [{low:.2f}, {high:.2f}] over random halves.",
     ]
     if mean < 0.5:
@@ -23,19 +22,19 @@ def table_words(table: Any, reliability: tuple[float, float, float]) -> str:
     return "\n".join(lines)
 
 
-def comparison_words(found: Mapping[str, Any], table: Any, reliability: tuple[float, float, float]) -> str:
+def comparison_words(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     """Each searcher's end, its curve on a few points, and how it stands beside MIPROv2."""
     head = (
         f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains "
-        f"are on sealed users, in {table.made['unit']}; the best configuration of the pool has {found['best']:+.2f}. "
-        "[95% intervals over seeds and users]"
+        f"are on sealed users, in {table['made']['unit']}; the best configuration of the pool has "
+        f"{found['best']:+.2f}. A call is paid once, whoever needs it. [95% intervals over seeds and users]"
     )
     ends = [
         [name, f"{curve['spent']:.0f}", estimate(curve["end"]), estimate(curve["below"], ".2f"), _path(curve)]
         for name, curve in found["curves"].items()
     ]
     parts = [
-        table_words(table, reliability),
+        table_words(table),
         head,
         columns(
             ["searcher", "calls", "gain at the end", "below the baseline", "gain after 10, 25, 50% of its calls"], ends
@@ -46,7 +45,7 @@ def comparison_words(found: Mapping[str, Any], table: Any, reliability: tuple[fl
     return "\n\n".join(parts)
 
 
-def comparison_curves(found: Mapping[str, Any], table: Any) -> str:
+def comparison_curves(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     """Mean true gain against calls, a line with its band for each searcher, as SVG."""
     series = {
         name: [
@@ -55,8 +54,8 @@ def comparison_curves(found: Mapping[str, Any], table: Any) -> str:
         ]
         for name, curve in found["curves"].items()
     }
-    title = f"{table.made['corpus']}: gain on sealed users against calls, {found['seeds']} replays"
-    return curves(series, "calls", f"true gain, {table.made['unit']}", title)
+    title = f"{table['made']['corpus']}: gain on sealed users against calls, {found['seeds']} replays"
+    return curves(series, "calls", f"true gain, {table['made']['unit']}", title)
 
 
 def _path(curve: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from hyperalign_dspy.search.compare import Comparison
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.confirm import COMPILED, EQUAL
 from hyperalign_dspy.search.result import Compiled, result_of
-from hyperalign_dspy.search.tables import ScoreTable, reliability
+from hyperalign_dspy.search.tables import ScoreTable, tabulated
 from hyperalign_dspy.search.visits import describe
 from hyperalign_dspy.types import Hypothesis
 
@@ -40,7 +40,7 @@ def describe_result(compiled: Compiled) -> str:
 
 def describe_comparison(found: Comparison, table: ScoreTable) -> str:
     """Each searcher's gain and calls on a score table, with intervals."""
-    return bench.comparison_words(asdict(found), table, reliability(table))
+    return bench.comparison_words(asdict(found), tabulated(table))
 
 
 def draw_result(compiled: Compiled) -> str:
@@ -56,7 +56,7 @@ def draw_search(compiled: Compiled) -> str:
 
 def draw_comparison(found: Comparison, table: ScoreTable) -> str:
     """Mean true gain against calls, a line with its band for each searcher."""
-    return bench.comparison_curves(asdict(found), table)
+    return bench.comparison_curves(asdict(found), tabulated(table))
 
 
 def draw_habits(hypotheses: Sequence[Hypothesis], texts: Mapping[str, Sequence[str]], most: int = 8) -> str:

@@ -24,7 +24,8 @@ MOST_MISSING = 0.2
 class Outcome:
     """One instance under one arm; without an answer ``score`` is None and ``error`` says why.
 
-    ``cost`` is what its calls cost when they were made, be it for another arm or in an earlier session.
+    ``cost`` is what its calls cost when they were made, be it for another arm or in an earlier session; ``asked`` are
+    their keys in the ledger: outcomes that asked for the same call share it.
     """
 
     instance: HasUser
@@ -32,9 +33,16 @@ class Outcome:
     score: Score | None
     error: str = ""
     cost: Cost = field(default_factory=Cost)
+    asked: tuple[str, ...] = ()
 
 
-Paid = tuple[Answer, Cost]
+@dataclass(frozen=True)
+class Paid:
+    """An answer, what it cost, and the calls that it took."""
+
+    answer: Answer
+    cost: Cost
+    asked: tuple[str, ...]
 
 
 class Flight:
@@ -84,8 +92,9 @@ class Evaluator:
         tick = self.tick
 
         def answer(instance: HasUser) -> Paid:
-            with self.ledger.metered() as cost:
-                return self.bench.answer(module, instance, knows=arm.knows), cost()
+            with self.ledger.metered() as asked:
+                given = self.bench.answer(module, instance, knows=arm.knows)
+            return Paid(given, self.ledger.cost_of(asked), tuple(dict.fromkeys(asked)))
 
         with self.ledger.phase(phase):
             futures = self._pool.submit(answer, instances, lambda: tick(arm.name))
@@ -103,12 +112,12 @@ class Evaluator:
     def _scored(
         self, instances: Sequence[HasUser], answers: Sequence[Paid | ModelError], *, sealed: bool
     ) -> list[Outcome]:
-        done = [(i, a[0]) for i, a in zip(instances, answers, strict=True) if not isinstance(a, ModelError)]
+        done = [(i, a.answer) for i, a in zip(instances, answers, strict=True) if not isinstance(a, ModelError)]
         scores = iter(self.bench.score([a for _, a in done], [i for i, _ in done], sealed=sealed))
         return [
             Outcome(instance, "", None, str(answer))
             if isinstance(answer, ModelError)
-            else Outcome(instance, answer[0].text, next(scores), cost=answer[1])
+            else Outcome(instance, answer.answer.text, next(scores), cost=answer.cost, asked=answer.asked)
             for instance, answer in zip(instances, answers, strict=True)
         ]
 

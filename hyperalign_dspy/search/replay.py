@@ -59,22 +59,27 @@ class Cell:
 
 
 class World:
-    """The searched half of a table's users, and what looking scores up has cost: each is paid once."""
+    """The searched half of a table's users, and what looking scores up has cost: each call is paid once, whoever asks,
+    as a run's ledger has it.
+    """
 
     def __init__(self, table: ScoreTable, seed: int) -> None:
-        self.table, self.seed, self.calls = table, seed, 0
+        self.table, self.seed = table, seed
         users = sorted(set(table.users))
         random.Random(f"{seed}:world").shuffle(users)
         self.searched, self.sealed = users[: len(users) // 2], users[len(users) // 2 :]
         self.cells = [Cell(i, str(user)) for i, user in enumerate(table.users) if user in self.searched]
         self._copied = {(c, i) for c, i in table.copied}
-        self._paid: set[tuple[int, int]] = set()
+        self._paid: set[int] = set()
+
+    @property
+    def calls(self) -> int:
+        """How many have been paid."""
+        return len(self._paid)
 
     def score(self, c: int, i: int) -> Score:
-        """A score, paid for when it is asked for first."""
-        if (c, i) not in self._paid:
-            self._paid.add((c, i))
-            self.calls += self.table.calls[c]
+        """A score; the calls that nothing has needed before are paid."""
+        self._paid.update(self.table.needs[c][i])
         return Score(self.table.values[c][i], copied=(c, i) in self._copied)
 
 
@@ -131,7 +136,7 @@ class Ours:
 
     def __call__(self, world: World) -> Trace:
         """Replay it; what it would have chosen is asked after every visit."""
-        space = TableSpace(world.table)
+        space, cost = TableSpace(world.table), world.table.calls
         visits = Visits(_Lookup(world, space), make_blocks(world.cells, self.block_users, world.seed), space.baseline)
         calls, chosen = [], []
 
@@ -140,7 +145,7 @@ class Ours:
             calls.append(world.calls)
             chosen.append(space.place[visits.winner()])
 
-        study = Study(None, space, self.sampler, world.seed, lambda c: world.table.calls[space.place[c]])
+        study = Study(None, space, self.sampler, world.seed, lambda c: cost[space.place[c]])
         search(study, visits, Orders(visits=self.visits, finalists=0, ended=ended))
         return Trace(tuple(calls), tuple(chosen))
 

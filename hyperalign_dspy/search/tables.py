@@ -22,21 +22,24 @@ from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator, Outcome
 from hyperalign_dspy.search.runs import expect, open_run
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.shelf.files import read_json
+from hyperalign_dspy.shelf.files import read_json, write_json
 from hyperalign_dspy.shelf.frozen import public_name
 from hyperalign_dspy.shelf.locate import RECIPES, packaged
 from hyperalign_dspy.shelf.specs import Value
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Watcher
 
-SCHEMA = "hyperalign/table/1"
+SCHEMA = "hyperalign/table/2"
+TABULATED = "hyperalign/tabulated/1"
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class ScoreTable:
     """``values[c][i]`` is the score of configuration c on instance i, ``copied`` the pairs (c, i) whose text copies a
-    sample, ``users[i]`` whose instance it is, ``calls[c]`` what one instance of c costs in calls.
+    sample, ``users[i]`` whose instance it is. ``needs[c][i]`` are the calls that it takes, by number: scores that need
+    the same call share it, as configurations share their first drafts and all of a user's instances what was inferred
+    of them.
 
     ``choices[c]`` has one candidate for each of ``slots``; ``baseline`` is a configuration's place. ``made`` says by
     what: corpus, model, recipe, seed, calls paid.
@@ -48,8 +51,13 @@ class ScoreTable:
     users: Sequence[int]
     values: Sequence[Sequence[float]]
     copied: Sequence[tuple[int, int]]
-    calls: Sequence[int]
+    needs: Sequence[Sequence[Sequence[int]]]
     made: Mapping[str, Any]
+
+    @property
+    def calls(self) -> list[float]:
+        """What an instance of each configuration takes by itself, on average over instances."""
+        return [sum(map(len, needs)) / len(needs) for needs in self.needs]
 
     def gaps(self) -> Floats:
         """configurations x instances: the paired difference to the baseline; who copies loses what it would win."""
@@ -87,8 +95,9 @@ def read_table(place: Path | str) -> ScoreTable:
     except TypeError as error:
         raise DataError(f"{path} is no whole score table: {error}.") from error
     shape = (len(table.choices), len(table.users))
-    if np.array(table.values).shape != shape or len(table.calls) != shape[0]:
-        raise DataError(f"{path}: the scores are not {shape[0]} configurations x {shape[1]} instances.")
+    for name, found in (("scores", table.values), ("needs", table.needs)):
+        if len(found) != shape[0] or any(len(row) != shape[1] for row in found):
+            raise DataError(f"{path}: the {name} are not {shape[0]} configurations x {shape[1]} instances.")
     return table
 
 
@@ -120,11 +129,12 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
             for configuration in sorted(configurations, key=bench.calls, reverse=True):
                 arm = Arm(configuration.digest, configuration)
                 found[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
-        cost = ledger.cost()
+        # What the table needs: the record may hold more.
+        cost = ledger.cost_of(key for row in found.values() for outcome in row for key in outcome.asked)
     whole = [n for n in range(len(instances)) if all(found[c][n].score for c in configurations)]
     users = {user: n for n, user in enumerate(dict.fromkeys(i.user_id for i in instances))}
-    facts = bench.facts
-    return ScoreTable(
+    facts, numbers = bench.facts, dict[str, int]()
+    table = ScoreTable(
         slots={slot: list(candidates) for slot, candidates in space.slots.items()},
         choices=[{slot: c.as_dict()[slot] for slot in space.slots} for c in configurations],
         baseline=configurations.index(space.baseline),
@@ -133,7 +143,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         copied=[
             (p, q) for p, c in enumerate(configurations) for q, n in enumerate(whole) if _score(found[c][n]).copied
         ],
-        calls=[bench.calls(c) for c in configurations],
+        needs=[[_numbers(found[c][n].asked, numbers) for n in whole] for c in configurations],
         made={
             "program": job.program.name,
             "recipe": job.recipe.name,
@@ -147,6 +157,19 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
             "call_seconds": round(cost.seconds),
         },
     )
+    write_json(run.path("result.json"), {**tabulated(table), "cost": asdict(cost)})
+    return table
+
+
+def tabulated(table: ScoreTable) -> dict[str, Any]:
+    """How large a table is, what made it, and its `reliability`, as plain data."""
+    size = {"configurations": len(table.choices), "instances": len(table.users), "users": len(set(table.users))}
+    return {"schema": TABULATED, **size, "made": table.made, "reliability": reliability(table)}
+
+
+def _numbers(keys: Sequence[str], numbers: dict[str, int]) -> list[int]:
+    """A number for each key, the same whenever it comes again."""
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def _score(outcome: Outcome) -> Any:

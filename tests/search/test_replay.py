@@ -29,7 +29,19 @@ def table(noise: float = 1.0, users: int = 16, requests: int = 4) -> ScoreTable:
     values = [[round(float(level[u] + w + rng.normal(0, noise)), 3) for u in whose] for w in worth]
     baseline = choices.index({"told": "inferred", "samples": 0, "drafts": 1})
     made = {"corpus": "made up", "model": {"name": "none"}, "calls": 0, "unit": "points"}
-    return ScoreTable(SLOTS, choices, baseline, whose, values, [], [int(c["drafts"]) for c in choices], made)
+    return ScoreTable(SLOTS, choices, baseline, whose, values, [], needs(choices, whose), made)
+
+
+def needs(choices: list[dict[str, object]], whose: list[int]) -> list[list[list[int]]]:
+    """A call for each draft, shared by those who differ in their number; and one to infer, shared by a user's all."""
+    numbers: dict[tuple[object, ...], int] = {}
+
+    def calls(choice: dict[str, object], place: int) -> list[int]:
+        drafts = [(place, choice["told"], choice["samples"], n) for n in range(int(choice["drafts"]))]  # type: ignore[call-overload]
+        inferred = [("infer", whose[place])] if choice["told"] == "inferred" else []
+        return [numbers.setdefault(key, len(numbers)) for key in [*inferred, *drafts]]
+
+    return [[calls(choice, place) for place in range(len(whose))] for choice in choices]
 
 
 @pytest.mark.parametrize("name", list(SEARCHERS))
@@ -41,10 +53,24 @@ def test_every_searcher_finds_what_helps_and_never_looks_at_sealed_users(name: s
         trace = SEARCHERS[name](world)
         assert list(trace.calls) == sorted(trace.calls)
         assert gaps[trace.chosen[-1]] > 1.0
-        assert {known.users[i] for _, i in world._paid} <= set(world.searched)
+        assert world._paid <= {n for needs in known.needs for cell in world.cells for n in needs[cell.place]}
         assert not set(world.searched) & set(world.sealed)
         assert trace.calls[-1] <= sum(known.calls) * len(world.cells)
         assert trace == SEARCHERS[name](World(known, seed))
+
+
+def test_a_call_is_paid_once_whoever_needs_it() -> None:
+    known = table()
+    world = World(known, 0)
+    cells = [cell.place for cell in world.cells]
+    two, one = (known.choices.index({"drafts": n, "samples": 4, "told": "inferred"}) for n in (2, 1))
+    for place in cells:
+        world.score(two, place)
+    assert known.calls[two] == 3
+    assert world.calls == 2 * len(cells) + len(world.searched)
+    for place in cells:
+        world.score(one, place)
+    assert world.calls == 2 * len(cells) + len(world.searched)
 
 
 def test_a_comparison_counts_calls_and_holds_the_truth() -> None:
@@ -74,7 +100,7 @@ def test_a_table_is_read_as_it_was_written_and_anything_else_is_refused(tmp_path
     again = read_table(tmp_path / "t.json")
     assert np.array_equal(again.gaps(), known.gaps())
     plain = json.loads((tmp_path / "t.json").read_text())
-    for change in ({"schema": "other"}, {"values": [[1.0]]}, {"users": []}):
+    for change in ({"schema": "other"}, {"values": [[1.0]]}, {"users": []}, {"needs": plain["needs"][1:]}):
         write_json(tmp_path / "bad.json", {**plain, **change})
         with pytest.raises(DataError):
             read_table(tmp_path / "bad.json")
