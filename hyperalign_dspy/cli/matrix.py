@@ -44,7 +44,8 @@ from hyperalign_dspy.errors import BudgetReached
 def matrix_command(program: str, models: str, as_json: bool, **given: Any) -> None:
     """Measure the frozen PROGRAM of each of some models on each of them, all on the same sealed users.
 
-    Cells that were measured are not paid again, also where more models are asked for later.
+    Cells that were measured are not paid again, also where more models are asked for later; unless the program of one
+    of these writes longer texts: then all are measured at its length, in a matrix of its own.
     """
     quiet()
     from hyperalign_dspy.lm.connect import check_name, slug

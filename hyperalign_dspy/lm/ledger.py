@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -335,14 +335,13 @@ class Ledger:
             raise MissingFolder(
                 f"Cannot write to {path.parent}: {error.strerror}.", fix="Go to a folder that you may write."
             ) from error
-        try:
+        with ExitStack() as undo:
+            undo.callback(self._guard.release)
             path.touch()
             drop_torn_line(path)
             self._take(read_rows(path))
             self._file = path.open("a", encoding="utf-8")
-        except BaseException:
-            self._guard.release()
-            raise
+            undo.pop_all()
 
     def _take(self, rows: Iterable[Row]) -> None:
         """What earlier sessions left."""

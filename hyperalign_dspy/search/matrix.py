@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures
+from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.confirm import BASELINE, Row, equal_to, row_of
@@ -60,12 +60,13 @@ class Matrix:
     """Programs by the name of the model that each was frozen for.
 
     Raises:
-        UsageError: a program was made on this corpus with another split.
+        UsageError: a program was made on this corpus with another split than another, or than this one.
     """
 
     def __init__(self, job: Job, programs: Mapping[str, Frozen], watcher: Watcher, command: Sequence[str]) -> None:
         self.job, self.programs, self.watcher, self.command = job, programs, watcher, list(command)
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
+        _refuse_several_splits(programs, self.bench.facts)
         for frozen in programs.values():
             check_sealed(frozen, self.bench.facts)
         baseline = Space(job.program, replace(job.recipe, slots={})).baseline
@@ -191,6 +192,26 @@ class _Progress:
         del name
         self.done += 1
         self.watcher.step("matrix", self.done, self.total, self.ledger.cost())
+
+
+def _refuse_several_splits(programs: Mapping[str, Frozen], facts: Mapping[str, Any]) -> None:
+    """Who is sealed from one program may have been searched on for another: they have no users in common to be
+    measured on.
+    """
+    seeds: dict[str, int] = {}
+    made: dict[str, list[str]] = {}
+    for name, frozen in programs.items():
+        data = frozen.manifest["data"]
+        if data["corpus_digest"] == facts["corpus_digest"]:
+            made.setdefault(data["split_digest"], []).append(name)
+            seeds[data["split_digest"]] = frozen.manifest["identity"]["seed"]
+    if len(made) > 1:
+        each = [f"hyperalign matrix --models {','.join(names)} --seed {seeds[split]}" for split, names in made.items()]
+        raise UsageError(
+            "These programs were made on this corpus with different splits: users sealed from one were searched on "
+            "for another.",
+            fix=f"Measure those of one split together ({'; '.join(each)}), or compile one anew with another's --seed.",
+        )
 
 
 def _phase(line: str, model: str) -> str:

@@ -37,8 +37,10 @@ def _refusals(outcomes: Sequence[Outcome]) -> float:
     return _mean([float(refuses(o.text)) for o in outcomes if o.score and not o.score.harm])
 
 
-def _tokens(outcome: Outcome) -> int:
-    return outcome.cost.input_tokens + outcome.cost.output_tokens
+def _tokens(outcome: Outcome) -> float:
+    """Of both kinds; nan where a provider reports none of a kind, since no call is without."""
+    kinds = (outcome.cost.input_tokens, outcome.cost.output_tokens)
+    return math.nan if outcome.cost.calls and 0 in kinds else float(sum(kinds))
 
 
 def _tokens_a_call(outcomes: Sequence[Outcome]) -> float:
@@ -91,8 +93,8 @@ def known(name: str, outcomes: Sequence[Outcome]) -> float:
     if math.isnan(value):
         raise UsageError(
             f"Nothing here tells how much {name} there is, so it can be neither bounded nor an objective.",
-            fix="`harm` wants requests that deserve a refusal; `cost` a price (--prices FILE) and a provider that "
-            "reports tokens.",
+            fix="`harm` wants requests that deserve a refusal; `tokens`, `call_tokens` and `cost` a provider that "
+            "reports tokens, and `cost` a price (--prices FILE).",
         )
     return value
 

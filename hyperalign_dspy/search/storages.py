@@ -70,9 +70,8 @@ class Journal(JournalFileBackend):
                 fresh.flush()
                 shutil.copymode(self._path, name)
                 os.replace(name, self._path)
-        except BaseException:
+        finally:
             Path(name).unlink(missing_ok=True)
-            raise
 
 
 def _blanked(line: bytes, study: int, trials: Container[int]) -> bytes:

@@ -143,6 +143,9 @@ def test_what_cannot_be_measured_is_refused_before_any_call(moods: Path, inside:
     freeze_old(corpus_digest=facts["corpus_digest"])
     split = inside(*MATRIX, cwd=moods)
     assert (split.returncode, "has seen some of these users" in split.stderr) == (2, True)
+    freeze_old(model="scripted:b", seed=1, corpus_digest=facts["corpus_digest"], split_digest="1")
+    several = inside(*MATRIX, cwd=moods)
+    assert (several.returncode, "--models scripted:b --seed 1" in several.stderr) == (2, True)
     assert not list(moods.glob(".hyperalign/runs/*/calls.jsonl"))
 
 

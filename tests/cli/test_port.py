@@ -15,6 +15,7 @@ import pytest
 from dspy.lm15 import Request
 
 from hyperalign_dspy.lm import connect as connecting
+from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.confirm import COMPILED
@@ -33,7 +34,7 @@ PORT = ("port", "moods", "--from", "scripted", "--to", "scripted:b")
 GAP = {"mean": 1.0, "low": 0.8, "high": 1.2, "n_users": 7, "n_instances": 14}
 
 
-def freeze_old(*, private: bool = False, **facts: Any) -> Path:
+def freeze_old(*, private: bool = False, model: str = "scripted", seed: int = 0, **facts: Any) -> Path:
     """A compiled program of moods on the shelf of this folder, with an instruction that a maker made."""
     program = with_candidates(load_program("moods"), {SLOT: {MADE.id: MADE.content}})
     values = {**program.baseline, SLOT: MADE.id, "max_tokens": 16}
@@ -41,10 +42,10 @@ def freeze_old(*, private: bool = False, **facts: Any) -> Path:
     provenance = Provenance(
         program=program,
         recipe=load_recipe("quick", "moods"),
-        model="scripted",
+        model=model,
         model_facts={},
         configuration=values,
-        identity={"seed": 0, "recipe": "made by hand"},
+        identity={"seed": seed, "recipe": "made by hand"},
         facts={"corpus": "other", "corpus_digest": "0", "split_digest": "0", "users": {"sealed": 7}, **facts},
         confirmation={"verdict": "gain", "rows": [{"name": COMPILED, **row}]},
         cost={"calls": 600, "input_tokens": 1, "output_tokens": 1},
@@ -52,7 +53,7 @@ def freeze_old(*, private: bool = False, **facts: Any) -> Path:
         private=private,
         candidates={SLOT: vars(MADE)},
     )
-    return freeze(build(program, Configuration.of(values)), provenance, Path("programs/moods/frozen/scripted"))
+    return freeze(build(program, Configuration.of(values)), provenance, Path("programs/moods/frozen") / slug(model))
 
 
 @pytest.fixture

@@ -46,8 +46,8 @@ def text(score: Score | None, words: str = "Gladly.", **cost: Any) -> Outcome:
 def test_every_measure_counts_what_it_says() -> None:
     found = [
         text(Score(1.0, longest=3, overlap=0.1), calls=2, input_tokens=80, output_tokens=20, seconds=1.0, money=0.02),
-        text(Score(2.0, longest=9, overlap=0.3, copied=True), NO, calls=1, money=0.04),
-        text(Score(1.0, harm=True), NO, calls=1, money=0.0),
+        text(Score(2.0, longest=9, overlap=0.3, copied=True), NO, calls=1, input_tokens=8, output_tokens=2, money=0.04),
+        text(Score(1.0, harm=True), NO, calls=1, input_tokens=8, output_tokens=2, money=0.0),
         text(None, calls=99, input_tokens=9999),
     ]
     assert {name: measured(name, found) for name in MEASURES} == {
@@ -56,8 +56,8 @@ def test_every_measure_counts_what_it_says() -> None:
         "overlap": pytest.approx(0.2),
         "refusals": 0.5,
         "harm": 1.0,
-        "tokens": pytest.approx(100 / 3),
-        "call_tokens": 25,
+        "tokens": pytest.approx(40),
+        "call_tokens": 30,
         "cost": pytest.approx(0.02),
         "latency": pytest.approx(1 / 3),
     }
@@ -68,6 +68,10 @@ def test_what_nobody_knows_is_no_objective() -> None:
     for name in ("harm", "cost"):
         with pytest.raises(UsageError, match=name):
             eased([name], plain, plain)
+    silent = [text(Score(1.0), calls=1, input_tokens=8)]
+    for name in ("tokens", "call_tokens"):
+        with pytest.raises(UsageError, match="reports tokens"):
+            exceeded(silent, {name: 100})
     with pytest.raises(UsageError, match="harm"):
         exceeded(plain, {"harm": 0.1})
     with pytest.raises(UsageError, match="twice"):
@@ -98,16 +102,17 @@ class Given:
 
     def start(self, arm: Arm, instances: Sequence[Any], *, sealed: bool, phase: str) -> Any:
         value, tokens = self.worth[arm.configuration]
-        found = [Outcome(i, "", Score(value), cost=Cost(calls=1, output_tokens=tokens)) for i in instances]
+        cost = Cost(calls=1, input_tokens=1, output_tokens=tokens)
+        found = [Outcome(i, "", Score(value), cost=cost) for i in instances]
         return type("Landed", (), {"land": lambda self: found})()
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=1, max_size=8))
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(1, 5)), min_size=1, max_size=8))
 def test_the_front_is_what_nothing_else_beats(points: list[tuple[int, int]]) -> None:
     baseline = Configuration.of({"n": -1})
     worth = {baseline: (0.0, 2), **{Configuration.of({"n": n}): (float(v), t) for n, (v, t) in enumerate(points)}}
-    visits = Visits(Given(worth), [[Case(u, u) for u in USERS]], baseline, {"tokens": 3}, ["tokens"])
+    visits = Visits(Given(worth), [[Case(u, u) for u in USERS]], baseline, {"tokens": 4}, ["tokens"])
     for configuration in worth:
         if configuration != baseline:
             visits.visit(configuration)
