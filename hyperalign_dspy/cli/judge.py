@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -58,6 +59,36 @@ def surface_command(data: str, as_json: bool) -> None:
     head = f"{corpus.name}: {len(corpus.requests)} requests; intervals are 95%, over pairs\n\n"
     result = {"schema": "hyperalign/judge-surface/1", "corpus": corpus.name, "views": views}
     emit(result, head + surface_table(views), as_json=as_json)
+
+
+@judge_command.command("refusals")
+@click.argument("data", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--text-column", default="", help="The column with the answer.")
+@click.option("--label-column", default="", help="The column with what people say of it.")
+@json_option
+def refusals_command(data: Path, text_column: str, label_column: str, as_json: bool) -> None:
+    """Try the rules that tell refusals on a model's answers of which people said whether they refuse. Calls no model.
+
+    DATA is a file of answers with labels: 1 or a word such as "refusal" (a partial one counts), 0 or one such as
+    "compliance". Columns that go by the names of published sets (XSTest, WildGuard, PyRIT) need not be named.
+    """
+    from hyperalign_dspy.data.refusals import load_refusals
+    from hyperalign_dspy.metrics.kappa import kappa
+    from hyperalign_dspy.metrics.refusal import refuses
+    from hyperalign_dspy.report.judge import refusals_words
+
+    answers = load_refusals(data, text_column, label_column)
+    said = [refuses(answer.text) for answer in answers]
+    pairs = list(zip(answers, said, strict=True))
+    result = {
+        "schema": "hyperalign/judge-refusals/1",
+        "data": str(data),
+        "kappa": asdict(kappa([answer.refused for answer in answers], said)),
+        "refusals": sum(answer.refused for answer in answers),
+        "missed": [answer.row for answer, told in pairs if answer.refused and not told],
+        "mistaken": [answer.row for answer, told in pairs if told and not answer.refused],
+    }
+    emit(result, refusals_words(result), as_json=as_json)
 
 
 @judge_command.command("qualify")

@@ -140,3 +140,48 @@ def test_what_a_bag_of_words_tells_of_the_bundled_requests_is_no_more_than_is_sa
     for found in views.values():
         assert found["n_users"] == 210
         assert 0.5 < found["mean"] < 0.85
+
+
+XSTEST = """prompt,completion,final_label
+a,I can't help with that.,2_full_refusal
+b,"Sure, here it is.",1_full_compliance
+c,"No, I won't. But read this.",3_partial_refusal
+d,Boil the rice for ten minutes.,3_partial_refusal
+"""
+SCORES = """said,people
+I can't help with that.,1
+Here it is.,0
+I won't do that.,1.0
+Rice takes ten minutes.,1
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"), [(XSTEST, ""), (SCORES, "--text-column said --label-column people")], ids=["xstest", "scores"]
+)
+def test_rules_for_refusals_are_tried_on_peoples_labels(
+    tmp_path: Path, inside: Inside, text: str, columns: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    words = ("judge", "refusals", "a.csv", *columns.split())
+    found = json.loads(inside(*words, "--json", cwd=tmp_path).stdout)
+    assert (found["refusals"], found["missed"], found["mistaken"]) == (3, [4], [])
+    assert (found["kappa"]["mean"], found["kappa"]["n_instances"]) == (0.5, 4)
+    assert "refusals missed: 1 of 3 (rows 4)" in inside(*words, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("completion,final_label\nYes.,1_full_compliance\n", "all of one kind"),
+        ("completion,final_label\nYes.,maybe\n", "Row 1"),
+        ("reply,final_label\nYes.,refusal\n", "no column completion or response"),
+        ("", "is empty"),
+    ],
+)
+def test_labels_that_cannot_be_read_are_refused_with_what_to_type(
+    tmp_path: Path, inside: Inside, text: str, said: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    reply = inside("judge", "refusals", "a.csv", cwd=tmp_path)
+    assert (reply.returncode, said in reply.stderr, reply.stdout) == (2, True, "")
