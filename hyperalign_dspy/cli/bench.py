@@ -104,14 +104,17 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
 
 
 @bench_command.command("replay")
-@click.argument("table", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("table", metavar="NAME|FILE")
 @click.option("--seeds", default=200, show_default=True, type=click.IntRange(10), help="Replays of every searcher.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw gain against calls into this file.")
 @click.option("--searchers", default="", help="Which, with commas between; all where none is named.")
 @display_option
 @json_option
-def replay_command(table: Path, as_json: bool, **given: Any) -> None:
-    """Replay searchers on a score TABLE: true gain on sealed users against calls. Calls no model."""
+def replay_command(table: str, as_json: bool, **given: Any) -> None:
+    """Replay searchers on a score table: true gain on sealed users against calls. Calls no model.
+
+    The table is a file of `bench tabulate`, or one that comes with the package: authorship-bundled, authorship-blogs.
+    """
     quiet()
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
     from hyperalign_dspy.search.compare import compare

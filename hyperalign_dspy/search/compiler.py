@@ -77,7 +77,7 @@ class Compiler:
         check(job.recipe.at_most)
         self._check_objectives()
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
-        self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed)
+        self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed, job.recipe.rounds)
         # Visited by the pilot already: what the recipe would begin with.
         start = self.space.configuration(self.space.params(job.recipe.start[0])) if job.recipe.start else None
         self.first = start if start != self.space.baseline else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -128,16 +129,20 @@ class _Looked:
 
 @dataclass(frozen=True)
 class Ours:
-    """Our search by some sampler, a name or what makes one of a seed; ``block_users`` users make a block."""
+    """Our search by some sampler, a name or what makes one of a seed; ``block_users`` users with one request each make
+    a block, and the rounds are as many as the table has requests of a user.
+    """
 
     sampler: str | SamplerMaker
-    visits: int = 60
-    block_users: int = 2
+    visits: int = 80
+    block_users: int = 8
 
     def __call__(self, world: World) -> Trace:
         """Replay it; what it would have chosen is asked after every visit."""
         space, cost = TableSpace(world.table), world.table.calls
-        visits = Visits(_Lookup(world, space), make_blocks(world.cells, self.block_users, world.seed), space.baseline)
+        rounds = max(Counter(cell.user_id for cell in world.cells).values())
+        blocks = make_blocks(world.cells, self.block_users, world.seed, rounds)
+        visits = Visits(_Lookup(world, space), blocks, space.baseline)
         calls, chosen = [], []
 
         def ended(visit: Ended) -> None:

@@ -24,6 +24,7 @@ LEAST = {
     "confirm_requests": 1,
     "finalists": 0,
     "search_users": 0,
+    "rounds": 1,
     "max_tokens": 1,
     "max_calls": 0,
 }
@@ -56,13 +57,14 @@ class ProgramSpec:
 class RecipeSpec:
     """How to search: which slots with which candidates, how many visits, how large a block and a confirmation.
 
-    ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all);
-    ``finalists`` configurations are seen on every block before one is chosen. ``confirm_users`` x
-    ``confirm_requests`` sealed instances judge it. ``start`` are configurations to visit first, as changes to the
-    baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what there should be
-    little of (see `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no gain.
-    ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates`` says how many
-    more candidates each maker is to add before the search, by predictor (see `hyperalign_dspy.search.pools`).
+    ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all),
+    who are all met again with other requests in each further one of ``rounds``; ``finalists`` configurations are
+    seen on every block before one is chosen. ``confirm_users`` x ``confirm_requests`` sealed instances judge it.
+    ``start`` are configurations to visit first, as changes to the baseline. ``max_calls`` caps the calls of the
+    whole run, 0 for no cap. ``at_most`` bounds what there should be little of (see
+    `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no gain. ``objectives``
+    are such things that the search is to lessen beside raising the value. ``candidates`` says how many more
+    candidates each maker is to add before the search, by predictor (see `hyperalign_dspy.search.pools`).
     """
 
     name: str
@@ -82,6 +84,12 @@ class RecipeSpec:
     at_most: Mapping[str, float] = field(default_factory=dict)
     candidates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     objectives: tuple[str, ...] = ()
+    rounds: int = 1
+
+    @property
+    def search_requests(self) -> int:
+        """How many requests of each validation user the search may see."""
+        return self.block_requests * self.rounds
 
 
 def load_program(name: str) -> ProgramSpec:
@@ -159,13 +167,12 @@ def _wishes(path: Path, found: Any) -> dict[str, dict[str, int]]:
 def recipe_digest(recipe: RecipeSpec) -> str:
     """SHA-256 of what a recipe searches.
 
-    A cap says when to stop and not what is searched: with a higher one the same run goes on. A recipe that asks for no
-    candidates, or has no objective beside the value, is the same as before there were any to ask for, so that a run
-    begun then goes on too.
+    A cap says when to stop and not what is searched: with a higher one the same run goes on. A recipe that asks for
+    nothing of what recipes could not ask for at first is the same as then, so that a run begun then goes on too.
     """
     plain = {**asdict(recipe), "max_calls": 0}
-    later = ("candidates", "objectives")
-    return digest({name: value for name, value in plain.items() if value or name not in later})
+    later = {"candidates": {}, "objectives": (), "rounds": 1}
+    return digest({name: value for name, value in plain.items() if name not in later or value != later[name]})
 
 
 def digest(spec: Any) -> str:

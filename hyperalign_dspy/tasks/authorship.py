@@ -66,7 +66,7 @@ class AuthorshipBench:
         self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         searched = split.validation[: job.recipe.search_users or None]
-        self.validation = self._instances(searched, job.recipe.block_requests)
+        self.validation = self._instances(searched, job.recipe.search_requests)
         self.sealed = self._instances(split.sealed[: job.recipe.confirm_users], job.recipe.confirm_requests)
 
     @property

@@ -67,7 +67,7 @@ class DeliberativeBench:
         half = len(pairs) // 2
         recipe = job.recipe
         self.sealed = self._pleas(self._pairs[:half][: recipe.confirm_users], recipe.confirm_requests)
-        self.validation = self._pleas(self._pairs[half:][: recipe.search_users or None], recipe.block_requests)
+        self.validation = self._pleas(self._pairs[half:][: recipe.search_users or None], recipe.search_requests)
 
     @property
     def digest(self) -> str:

@@ -68,7 +68,8 @@ class ExamplesBench:
         if len(users) < LEAST_USERS:
             raise TooLittleData(f"{job.source} has {len(users)} users or rows; {LEAST_USERS} are needed.")
         half = len(users) // 2
-        self.validation = _capped(instances, users[:half][: job.recipe.search_users or None], job.recipe.block_requests)
+        searched = users[:half][: job.recipe.search_users or None]
+        self.validation = _capped(instances, searched, job.recipe.search_requests)
         sealed = users[half:][: job.recipe.confirm_users]
         self.sealed = _capped(instances, sealed, job.recipe.confirm_requests)
 

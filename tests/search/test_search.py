@@ -87,6 +87,24 @@ def test_blocks_hold_every_instance_once_and_keep_users_whole(users: int, seed: 
     assert blocks == make_blocks(CASES, users, seed)
 
 
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=20), st.integers(1, 8), st.integers(1, 6), st.integers(0, 9))
+def test_in_every_round_each_user_is_met_once_with_an_equal_part(
+    counts: list[int], users: int, rounds: int, seed: int
+) -> None:
+    cases = [Case(f"{user}/{n}", str(user)) for user, count in enumerate(counts) for n in range(count)]
+    blocks = make_blocks(cases, users, seed, rounds)
+    assert sorted(c.instance_id for block in blocks for c in block) == sorted(c.instance_id for c in cases)
+    homes = [list(dict.fromkeys(c.user_id for c in block)) for block in blocks]
+    assert all(len(home) < users * 1.5 for home in homes)
+    met = [user for home in homes for user in home]
+    for turn in range(rounds):
+        present = [str(user) for user, count in enumerate(counts) if count > turn]
+        assert sorted(met[: len(present)]) == sorted(present)
+        met = met[len(present) :]
+    sizes = [sum(c.user_id == user for c in block) for block in blocks for user in {c.user_id for c in block}]
+    assert max(sizes) <= -(-max(counts) // rounds)
+
+
 def test_visits_pair_with_the_baseline_and_the_best_wins() -> None:
     visits = Visits(evaluator(ScriptedEngine()), make_blocks(CASES, 6, 0), worth(1.0))
     assert visits.visit(worth(3.0)) == 2.0
