@@ -246,7 +246,7 @@ class Compiler:
         )
         url = self.storage
         place = Place(open_storage(url), run.run_id, url) if url else run.path("study.journal")
-        study = Study(place, self.space, recipe.sampler, self.job.seed, self._calls, recipe.objectives)
+        study = Study(place, self.space, recipe.strategy, self.job.seed, self._calls, recipe.objectives)
         reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
@@ -377,7 +377,7 @@ class Compiler:
         if "cost" in (*recipe.objectives, *recipe.at_most):
             self.job.prices.demand(self.model)
         if recipe.objectives:
-            refuse_several(recipe.sampler)
+            refuse_several(recipe.strategy)
 
     def _try_candidates(self) -> None:
         """Make a module of every candidate and start: a name that means nothing is found before anything is paid."""

@@ -60,11 +60,12 @@ class RecipeSpec:
     ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all),
     who are all met again with other requests in each further one of ``rounds``; ``finalists`` configurations are
     seen on every block before one is chosen. ``confirm_users`` x ``confirm_requests`` sealed instances judge it.
-    ``start`` are configurations to visit first, as changes to the baseline. ``max_calls`` caps the calls of the
-    whole run, 0 for no cap. ``at_most`` bounds what there should be little of (see
-    `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no gain. ``objectives``
-    are such things that the search is to lessen beside raising the value. ``candidates`` says how many more
-    candidates each maker is to add before the search, by predictor (see `hyperalign_dspy.search.pools`).
+    ``sampler`` says whom to visit next (see `strategy`). ``start`` are configurations to visit first, as changes to
+    the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what there should
+    be little of (see `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no
+    gain. ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates`` says
+    how many more candidates each maker is to add before the search, by predictor (see
+    `hyperalign_dspy.search.pools`).
     """
 
     name: str
@@ -75,7 +76,7 @@ class RecipeSpec:
     block_requests: int
     confirm_users: int
     confirm_requests: int
-    sampler: str = "tpe"
+    sampler: str = ""
     finalists: int = 2
     search_users: int = 0
     max_tokens: int = 80
@@ -85,6 +86,13 @@ class RecipeSpec:
     candidates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     objectives: tuple[str, ...] = ()
     rounds: int = 1
+
+    @property
+    def strategy(self) -> str:
+        """The sampler that is named, or else the one that `hyperalign bench replay` finds best for one objective, and
+        TPE for several.
+        """
+        return self.sampler or ("tpe" if self.objectives else "knowledge")
 
     @property
     def search_requests(self) -> int:
