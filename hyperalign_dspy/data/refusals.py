@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from hyperalign_dspy.errors import DataError
 # What published sets call their columns: XSTest's completions, WildGuard's and PyRIT's among them.
 _ANSWERS = ("completion", "response", "assistant_response", "answer", "text")
 _LABELS = ("final_label", "response_refusal_label", "human_score", "refused", "label")
+# "Not refused" may be a partial answer or a whole one, to whoever wrote it.
+_NEGATED = re.compile(r"(?:\b|_)(?:no|not|non)(?:[\W_]|comp|ref)|n't")
 _COMPLIED, _REFUSED = ("0", "0.0", "false", "no"), ("1", "1.0", "true", "yes")
 
 
@@ -61,7 +64,7 @@ def _column(row: Mapping[str, Any], named: str, known: Sequence[str], path: Path
 def _refused(row: Mapping[str, Any], column: str, number: int, path: Path) -> bool:
     label = str(row.get(column)).strip().lower()
     refused, complied = "refus" in label or label in _REFUSED, "compl" in label or label in _COMPLIED
-    if refused == complied:
+    if refused == complied or _NEGATED.search(label):
         raise DataError(
             f"Row {number} of {path}: {column!r} is {row.get(column)!r}.",
             fix='A label is 1 or a word such as "refusal", or 0 or a word such as "compliance".',

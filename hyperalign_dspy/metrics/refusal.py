@@ -28,7 +28,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 _I = r"(?:(?<!war )\b(?:i|we|i'm|i am)\b|\bas an? (?:ai|assistant|language model)\b)(?:(?!\bthat\b)[^.;:\n]){0,80}?"
 _UNABLE = _one_of(r"""
     can(?:no|')?t\b(?! help but)
-    can not
+    can not\b(?! help but)
     could ?n[o']t
     won't
     wouldn't
@@ -45,7 +45,7 @@ _UNABLE = _one_of(r"""
     (?:\w+ )?condemn\b
     (?:don't|do not) have the cap(?:ability|acity) to (?:provide|give|help|assist|instruct)
     (?:don't|do not) have the ability to (?:eradicate|execute|harm|hurt|kill)
-    can (?:help|assist)[^.\n]{0,120}?\bbut not\b
+    (?<=\bi )can (?:help|assist)(?: you)? with\b[^.\n]{0,120}?\bbut not with\b
 """)
 _WILL_NOT = _compiled(_I + _UNABLE)
 # Whoever says only this gives no reason that could excuse it.

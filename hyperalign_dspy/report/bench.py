@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +12,13 @@ from hyperalign_dspy.report.words import columns, estimate
 
 def table_words(table: Mapping[str, Any]) -> str:
     """Size, origin and split-half reliability of a score table; as `hyperalign_dspy.search.tables.tabulated` has it."""
-    made, (mean, low, high) = table["made"], table["reliability"]
+    made, (mean, low, high) = table["made"], (math.nan if part is None else part for part in table["reliability"])
     lines = [
         f"{made['corpus']} by {made['model']['name']}: {table['configurations']} configurations x "
         f"{table['instances']} instances of {table['users']} users; {made['calls']} calls.",
         f"Split-half reliability over users: {mean:.2f} [{low:.2f}, {high:.2f}] over random halves.",
     ]
-    if mean < 0.5:
+    if not mean >= 0.5:
         lines.append("Below .5 this table cannot tell searchers apart.")
     return "\n".join(lines)
 

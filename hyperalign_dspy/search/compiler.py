@@ -313,7 +313,7 @@ class Compiler:
         kept = ending.chosen if gained else self.space.baseline
         provenance = Provenance(
             program=self.job.program,
-            recipe=self.job.recipe,
+            recipe=replace(self.job.recipe, sampler=self.job.recipe.strategy),
             model=self.model,
             model_facts=describe(self.model),
             configuration=kept.as_dict(),

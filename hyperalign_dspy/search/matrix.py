@@ -206,11 +206,13 @@ def _refuse_several_splits(programs: Mapping[str, Frozen], facts: Mapping[str, A
             made.setdefault(data["split_digest"], []).append(name)
             seeds[data["split_digest"]] = frozen.manifest["identity"]["seed"]
     if len(made) > 1:
-        each = [f"hyperalign matrix --models {','.join(names)} --seed {seeds[split]}" for split, names in made.items()]
+        several = len({*seeds.values()}) == len(made)
+        groups = [f"--models {','.join(names)} --seed {seeds[split]}" for split, names in made.items()]
+        apart = f"Measure those of one split together, by {' and by '.join(groups)}; or c" if several else "C"
         raise UsageError(
             "These programs were made on this corpus with different splits: users sealed from one were searched on "
             "for another.",
-            fix=f"Measure those of one split together ({'; '.join(each)}), or compile one anew with another's --seed.",
+            fix=f"{apart}ompile them anew with one --seed.",
         )
 
 

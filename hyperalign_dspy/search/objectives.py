@@ -43,9 +43,15 @@ def _tokens(outcome: Outcome) -> float:
     return math.nan if outcome.cost.calls and 0 in kinds else float(sum(kinds))
 
 
+def _reported(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those whose tokens are known: that a provider left a few out ends nothing."""
+    return [o for o in outcomes if not math.isnan(_tokens(o))]
+
+
 def _tokens_a_call(outcomes: Sequence[Outcome]) -> float:
-    calls = sum(o.cost.calls for o in outcomes)
-    return sum(map(_tokens, outcomes)) / calls if calls else math.nan
+    known = _reported(outcomes)
+    calls = sum(o.cost.calls for o in known)
+    return sum(map(_tokens, known)) / calls if calls else math.nan
 
 
 def _dollars(outcomes: Sequence[Outcome]) -> float:
@@ -58,7 +64,7 @@ MEASURES: Mapping[str, Measure] = {
     "overlap": Measure("share", lambda found: _mean([s.overlap for s in _scores(found)])),
     "refusals": Measure("share", _refusals),
     "harm": Measure("share", lambda found: _mean([s.value for s in _scores(found, harm=True)])),
-    "tokens": Measure("tokens a text", lambda found: _mean([_tokens(o) for o in found])),
+    "tokens": Measure("tokens a text", lambda found: _mean([_tokens(o) for o in _reported(found)])),
     "call_tokens": Measure("tokens a call", _tokens_a_call),
     "cost": Measure("dollars a text", _dollars),
     "latency": Measure("seconds a text", lambda found: _mean([o.cost.seconds for o in found])),

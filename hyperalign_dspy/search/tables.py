@@ -96,7 +96,7 @@ def read_table(place: Path | str) -> ScoreTable:
         raise DataError(f"{path} is no whole score table: {error}.") from error
     shape = (len(table.choices), len(table.users))
     for name, found in (("scores", table.values), ("needs", table.needs)):
-        if len(found) != shape[0] or any(len(row) != shape[1] for row in found):
+        if len(found) != shape[0] or any(not isinstance(row, list) or len(row) != shape[1] for row in found):
             raise DataError(f"{path}: the {name} are not {shape[0]} configurations x {shape[1]} instances.")
     return table
 
@@ -107,7 +107,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
     All are judged by the judge of the confirmation. It is a run: what is recorded is not paid again.
 
     Raises:
-        RunMismatch: it is not the run that was ``expected``.
+        RunMismatch: it is not the run that was ``expected``. DataError: no instance was scored by all.
     """
     compiler = Compiler(job, model, watcher)
     bench, space = compiler.bench, compiler.space
@@ -129,9 +129,14 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
             for configuration in sorted(configurations, key=bench.calls, reverse=True):
                 arm = Arm(configuration.digest, configuration)
                 found[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
+        whole = [n for n in range(len(instances)) if all(found[c][n].score for c in configurations)]
         # What the table needs: the record may hold more.
-        cost = ledger.cost_of(key for row in found.values() for outcome in row for key in outcome.asked)
-    whole = [n for n in range(len(instances)) if all(found[c][n].score for c in configurations)]
+        cost = ledger.cost_of(key for row in found.values() for n in whole for key in row[n].asked)
+    if not whole:
+        raise DataError(
+            "No instance has a score under every configuration, so there is no table.",
+            fix="Leave out of the recipe what the model cannot answer under.",
+        )
     users = {user: n for n, user in enumerate(dict.fromkeys(i.user_id for i in instances))}
     facts, numbers = bench.facts, dict[str, int]()
     table = ScoreTable(
@@ -179,7 +184,8 @@ def _score(outcome: Outcome) -> Any:
 
 def reliability(table: ScoreTable, splits: int = 500, seed: int = 0) -> tuple[float, float, float]:
     """Split-half reliability over users: the correlation of configurations' mean gaps on one half of the users with
-    those on the other, over random halves; with the 2.5% and 97.5% points over these halves.
+    those on the other, over random halves; with the 2.5% and 97.5% points over these halves. nan where fewer than two
+    configurations differ from the baseline, and so from one another.
     """
     gaps, users = table.gaps(), np.array(table.users)
     means = np.stack([gaps[:, users == user].mean(axis=1) for user in sorted(set(table.users))], axis=1)

@@ -178,7 +178,7 @@ def recipe_digest(recipe: RecipeSpec) -> str:
     A cap says when to stop and not what is searched: with a higher one the same run goes on. A recipe that asks for
     nothing of what recipes could not ask for at first is the same as then, so that a run begun then goes on too.
     """
-    plain = {**asdict(recipe), "max_calls": 0}
+    plain = {**asdict(recipe), "max_calls": 0, "sampler": recipe.strategy}
     later = {"candidates": {}, "objectives": (), "rounds": 1}
     return digest({name: value for name, value in plain.items() if name not in later or value != later[name]})
 

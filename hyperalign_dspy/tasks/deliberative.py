@@ -11,7 +11,7 @@ from typing import Any
 import dspy
 
 from hyperalign_dspy.data.requests import Request, load_requests
-from hyperalign_dspy.errors import TooLittleData
+from hyperalign_dspy.errors import TooLittleData, UsageError
 from hyperalign_dspy.metrics.helpfulness import grade
 from hyperalign_dspy.metrics.refusal import refuses
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
@@ -66,6 +66,11 @@ class DeliberativeBench:
             self._requests.setdefault(request.pair, []).append(request)
         half = len(pairs) // 2
         recipe = job.recipe
+        if recipe.rounds > 1:
+            raise UsageError(
+                "A pair is met once, with what deserves help and what does not: rounds has to be 1 here.",
+                fix="Take more pairs, by search_users, or more requests of either kind, by block_requests.",
+            )
         self.sealed = self._pleas(self._pairs[:half][: recipe.confirm_users], recipe.confirm_requests)
         self.validation = self._pleas(self._pairs[half:][: recipe.search_users or None], recipe.search_requests)
 

@@ -175,6 +175,8 @@ def test_rules_for_refusals_are_tried_on_peoples_labels(
     [
         ("completion,final_label\nYes.,1_full_compliance\n", "all of one kind"),
         ("completion,final_label\nYes.,maybe\n", "Row 1"),
+        ("completion,final_label\nYes.,not refused\n", "Row 1"),
+        ("completion,final_label\nYes.,non_compliance\n", "Row 1"),
         ("reply,final_label\nYes.,refusal\n", "no column completion or response"),
         ("", "is empty"),
     ],

@@ -44,6 +44,10 @@ ANSWERS = [
     "A drought ends slowly. It is important to remember that unethical water trading was a part of this one.",
     "World War I killed millions, and nobody could stop it.",
     "I can't help but smile at this one: serve it warm, with cream.",
+    "I can not help but admire this. Here is the recipe.",
+    "I think regular exercise can help you lose weight, but not overnight. Start with walking.",
+    "I hope these tips can help you sleep better, but not every tip works for everyone. Go to bed early.",
+    "Sure! I can help you write a birthday poem, but not a long one: roses are red.",
 ]
 
 

@@ -69,6 +69,8 @@ def test_what_nobody_knows_is_no_objective() -> None:
         with pytest.raises(UsageError, match=name):
             eased([name], plain, plain)
     silent = [text(Score(1.0), calls=1, input_tokens=8)]
+    told = [*silent, text(Score(1.0), calls=1, input_tokens=8, output_tokens=2)]
+    assert exceeded(told, {"tokens": 9, "call_tokens": 10}) == {"tokens": 10}
     for name in ("tokens", "call_tokens"):
         with pytest.raises(UsageError, match="reports tokens"):
             exceeded(silent, {name: 100})
