@@ -131,3 +131,8 @@ def test_habits_are_drawn_where_they_were_measured() -> None:
 
 def words_of(drawing: str) -> set[str]:
     return {str(element.text) for element in ElementTree.fromstring(drawing).iter(f"{SVG}text")}
+
+
+def test_a_pair_is_never_parted_by_rounds() -> None:
+    with pytest.raises(UsageError, match="rounds has to be 1"):
+        prepare("deliberative", "scripted", rounds=2)
