@@ -27,7 +27,7 @@ from hyperalign_dspy.shelf.frozen import public_name
 from hyperalign_dspy.shelf.locate import RECIPES, packaged
 from hyperalign_dspy.shelf.specs import Value
 from hyperalign_dspy.tasks.protocol import Arm, Job
-from hyperalign_dspy.types import Watcher
+from hyperalign_dspy.types import Cost, Watcher
 
 SCHEMA = "hyperalign/table/2"
 TABULATED = "hyperalign/tabulated/1"
@@ -120,7 +120,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         expect(expected, identity)
     run = open_run(identity, command)
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
-    found: dict[Configuration, list[Outcome]] = {}
+    answered: dict[Configuration, list[Outcome]] = {}
     with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
@@ -128,22 +128,37 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
             # Most drafts first: those with fewer find theirs in the record.
             for configuration in sorted(configurations, key=bench.calls, reverse=True):
                 arm = Arm(configuration.digest, configuration)
-                found[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
-        whole = [n for n in range(len(instances)) if all(found[c][n].score for c in configurations)]
+                answered[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
+        found = {configuration: answered[configuration] for configuration in configurations}
+        whole = [n for n in range(len(instances)) if all(row[n].score for row in found.values())]
         # What the table needs: the record may hold more.
         cost = ledger.cost_of(key for row in found.values() for n in whole for key in row[n].asked)
+    table = _table(compiler, found, [instances[n].user_id for n in whole], whole, cost)
+    write_json(run.path("result.json"), {**tabulated(table), "cost": asdict(cost)})
+    return table
+
+
+def _table(
+    compiler: Compiler,
+    found: Mapping[Configuration, Sequence[Outcome]],
+    users: Sequence[str],
+    whole: Sequence[int],
+    cost: Cost,
+) -> ScoreTable:
+    """Of outcomes by configuration, those that have a score under every one: ``whole`` are their places."""
     if not whole:
         raise DataError(
             "No instance has a score under every configuration, so there is no table.",
             fix="Leave out of the recipe what the model cannot answer under.",
         )
-    users = {user: n for n, user in enumerate(dict.fromkeys(i.user_id for i in instances))}
-    facts, numbers = bench.facts, dict[str, int]()
-    table = ScoreTable(
+    job, bench, space = compiler.job, compiler.bench, compiler.space
+    configurations = list(found)
+    numbers, known = dict[str, int](), {user: n for n, user in enumerate(dict.fromkeys(users))}
+    return ScoreTable(
         slots={slot: list(candidates) for slot, candidates in space.slots.items()},
         choices=[{slot: c.as_dict()[slot] for slot in space.slots} for c in configurations],
         baseline=configurations.index(space.baseline),
-        users=[users[instances[n].user_id] for n in whole],
+        users=[known[user] for user in users],
         values=[[round(_score(found[c][n]).value, 3) for n in whole] for c in configurations],
         copied=[
             (p, q) for p, c in enumerate(configurations) for q, n in enumerate(whole) if _score(found[c][n]).copied
@@ -152,18 +167,16 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         made={
             "program": job.program.name,
             "recipe": job.recipe.name,
-            "corpus": facts["corpus"],
-            "corpus_digest": facts["corpus_digest"],
+            "corpus": bench.facts["corpus"],
+            "corpus_digest": bench.facts["corpus_digest"],
             "unit": bench.unit,
-            "model": {**describe(model), "name": public_name(model)},
+            "model": {**describe(compiler.model), "name": public_name(compiler.model)},
             "seed": job.seed,
-            "instances_left_out": len(instances) - len(whole),
+            "instances_left_out": len(found[space.baseline]) - len(whole),
             "calls": cost.calls,
             "call_seconds": round(cost.seconds),
         },
     )
-    write_json(run.path("result.json"), {**tabulated(table), "cost": asdict(cost)})
-    return table
 
 
 def tabulated(table: ScoreTable) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.test_main_job import SMALL, Inside, inside, small
 
 __all__ = ["inside", "small"]
@@ -19,7 +21,7 @@ def test_optimisers_are_confirmed_side_by_side_and_a_failed_one_stops_nobody(sma
     assert [entry["name"] for entry in first] == ["search", "bootstrap-random-search", "mine:Nothing"]
     assert ours["beside"] is None
     assert theirs["gap"]["n_users"] == theirs["beside"]["n_users"] == ours["gap"]["n_users"]
-    assert theirs["beside"]["mean"] == theirs["value"]["mean"] - ours["value"]["mean"]
+    assert theirs["beside"]["mean"] == pytest.approx(theirs["value"]["mean"] - ours["value"]["mean"])
     assert 0 < theirs["searched"] < theirs["calls"]
     assert "cannot be found" in failed["failed"]
     assert not list(small.glob("programs/*"))

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,8 @@ from dspy.lm15 import Request
 from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.shelf.configure import Configuration, build
-from hyperalign_dspy.shelf.frozen import freeze
-from hyperalign_dspy.shelf.specs import load_program
 from tests.cli.test_main_job import HYPERALIGN, Inside, inside, rows, small, wait_for_calls
-from tests.cli.test_port import MADE, answer, freeze_old, moods
-from tests.shelf.test_frozen import provenance
+from tests.cli.test_port import MADE, answer, freeze_drafts, freeze_old, moods
 
 __all__ = ["inside", "moods", "small"]
 
@@ -166,11 +161,7 @@ def test_other_weights_under_the_same_name_are_refused(
 
 def test_writing_is_measured_at_equal_drafts_and_help_beside_harm(small: Path, inside: Inside) -> None:
     """Both tasks, one with the program that comes with the package."""
-    program = load_program("authorship")
-    values = {**program.baseline, "max_tokens": 56, "drafts": 3}
-    plain = provenance(values)
-    made = replace(plain, model="local", facts={**plain.facts, "corpus_digest": "0", "split_digest": "0"})
-    freeze(build(program, Configuration.of(values)), made, small / "programs/authorship/frozen/local")
+    freeze_drafts(small)
     words = ("--models", "local", "--users", "3", "--requests", "1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connecting, "engine_of", lambda model, ledger: ScriptedEngine())

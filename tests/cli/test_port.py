@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hyperalign_dspy.shelf.configure import Configuration, build, with_candidate
 from hyperalign_dspy.shelf.frozen import Provenance, freeze, load_frozen
 from hyperalign_dspy.shelf.specs import load_program, load_recipe
 from tests.cli.test_main_job import HYPERALIGN, Inside, Reply, inside, rows, small, wait_for_calls
+from tests.shelf.test_frozen import provenance
 
 __all__ = ["inside", "small"]
 
@@ -54,6 +56,15 @@ def freeze_old(*, private: bool = False, model: str = "scripted", seed: int = 0,
         candidates={SLOT: vars(MADE)},
     )
     return freeze(build(program, Configuration.of(values)), provenance, Path("programs/moods/frozen") / slug(model))
+
+
+def freeze_drafts(folder: Path) -> None:
+    """A program on the shelf of that folder, for the embedded model, that writes the best of three drafts."""
+    program = load_program("authorship")
+    values = {**program.baseline, "told": "none", "samples": 3, "drafts": 3, "max_tokens": 56}
+    plain = provenance(values)
+    made = replace(plain, model="local", facts={**plain.facts, "corpus_digest": "0", "split_digest": "0"})
+    freeze(build(program, Configuration.of(values)), made, folder / "programs/authorship/frozen/local")
 
 
 @pytest.fixture
@@ -228,7 +239,7 @@ def test_what_cannot_be_ported_is_refused_before_any_call(moods: Path, inside: I
 
 
 def test_writing_is_ported_with_its_drafts(small: Path, inside: Inside) -> None:
-    (small / "programs").mkdir()
+    freeze_drafts(small)
     words = ("port", "--from", "local", "--to", "scripted:b", "--data", "small.jsonl", "--recipe", "small")
     result = answer(inside(*words, "--visits", "1", "--anyway", "--json", cwd=small))
     by_name = {row["name"]: row for row in result["confirmation"]["rows"]}
