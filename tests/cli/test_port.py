@@ -63,7 +63,8 @@ def freeze_drafts(folder: Path) -> None:
     program = load_program("authorship")
     values = {**program.baseline, "told": "none", "samples": 3, "drafts": 3, "max_tokens": 56}
     plain = provenance(values)
-    made = replace(plain, model="local", facts={**plain.facts, "corpus_digest": "0", "split_digest": "0"})
+    facts = {**plain.facts, "corpus_digest": "0", "split_digest": "0"}
+    made = replace(plain, model="local", facts=facts, frozen_is=COMPILED)
     freeze(build(program, Configuration.of(values)), made, folder / "programs/authorship/frozen/local")
 
 
