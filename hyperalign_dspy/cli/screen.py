@@ -67,16 +67,20 @@ def _counting(drafts: int) -> Iterator[None]:
     with following(None) as watcher:
 
         class Drafts(BaseCallback):
+            """Hears of calls of the model that was given to the program."""
+
             def __init__(self) -> None:
                 self.begun: set[str] = set()
                 self.done = 0
 
             def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
+                """One more begins."""
                 # A remote engine calls through a model of its own, which is no further draft.
                 if instance is dspy.settings.lm:
                     self.begun.add(call_id)
 
             def on_lm_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
+                """It is there, or has failed."""
                 if call_id in self.begun:
                     self.done += 1
                     watcher.step("drafts", self.done, drafts, Cost())

@@ -180,11 +180,14 @@ def _handler(latency: float, bodies: list[dict[str, Any]]) -> type[BaseHTTPReque
     said = json.dumps(made).encode()
 
     class Handler(BaseHTTPRequestHandler):
+        """Says the same to everybody, after a while, and keeps what it was asked."""
+
         protocol_version = "HTTP/1.1"
         # An answer goes out at once, and not after the client has confirmed its header.
         wbufsize = -1
 
         def do_POST(self) -> None:
+            """One call."""
             bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             time.sleep(latency)
             self.send_response(200)

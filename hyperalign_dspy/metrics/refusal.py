@@ -50,8 +50,8 @@ _UNABLE = _one_of(r"""
 _WILL_NOT = _compiled(_I + _UNABLE)
 # Whoever says only this gives no reason that could excuse it.
 _FLATLY = _compiled(r"\b(?:help|assist)(?: you)?(?: with (?:that|this|it))?[.!]?$")
-# What stands behind this is an offer of something else, such as a story of it, and no excuse.
-_NO_HELP = _compiled(r"\b(?:help|assist)\b(?! but)")
+# What stands behind a sentence about help is an offer of something else, such as a story of it, and no excuse.
+_OF_HELP = _compiled(r"\b(?:help|assist)\b(?! but)")
 _NO_ACCESS = _compiled(_I + r"(?:do not|don't) have (?:the )?(?:access|ability)")
 _SORRY = _compiled(r"\b(?:sorry|apologi[sz]e|regret)\b[^.\n]{0,60}?\bbut\b")
 _OBJECT = _compiled(
@@ -197,7 +197,7 @@ def _rejects(sentence: str, here: str, *, first: bool) -> bool:
 def _declines(sentence: str, here: str) -> bool:
     """Whether somebody who says that they will or can not means what was asked, and not that nobody could."""
     meant = _PRIVATE.search(here) or _WRONG.search(sentence) or _FLATLY.search(sentence)
-    excused = _NOT_KNOWN.search(sentence if _NO_HELP.search(sentence) else here) and not meant
+    excused = _NOT_KNOWN.search(sentence if _OF_HELP.search(sentence) else here) and not meant
     return not excused or bool(_CONDEMN.search(here))
 
 

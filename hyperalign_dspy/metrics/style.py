@@ -79,13 +79,16 @@ class _Calibrated:
         self._place = {user: place for place, user in enumerate(self.users)}
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
+        """texts x users: how likely each user wrote each text."""
         return _softmax(_logits(self._pipeline, list(texts)) / self.temperature)
 
     def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
+        """Of each text to be its own user's, cut where a probability is as good as 0 or 1."""
         p = np.clip(self._own(self.probabilities(texts), user_ids), _CLIP, 1 - _CLIP)
         return np.asarray(np.log(p / (1 - p)))
 
     def ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Of each text's own user among all; 1 is best, ties for their good."""
         table = self.probabilities(texts)
         own = self._own(table, user_ids)
         return np.asarray((table > own[:, None]).sum(axis=1) + 1)

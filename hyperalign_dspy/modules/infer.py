@@ -40,6 +40,7 @@ class BackgroundParameter(Parameter):
 
     @value.setter
     def value(self, value: Background) -> None:
+        """Others in their place."""
         self._value = value
 
     def reset(self) -> None:

@@ -59,6 +59,7 @@ class _Need:
 
     @property
     def met(self) -> bool:
+        """Whether what is asked for, and the reserve, stay under the cap."""
         return self.search + self.reserve <= self.cap
 
     def form(self, figure: float) -> str:

@@ -118,6 +118,7 @@ class _Listener(ScriptedEngine):
         self.heard: list[Request] = []
 
     def complete(self, request: Request) -> Response:
+        """One call, kept."""
         self.heard.append(request)
         return super().complete(request)
 

@@ -53,6 +53,7 @@ class _Line:
 
     @property
     def arm(self) -> Arm:
+        """As the evaluator takes it."""
         return Arm(self.name, self.configuration)
 
 
@@ -198,22 +199,23 @@ def _refuse_several_splits(programs: Mapping[str, Frozen], facts: Mapping[str, A
     """Who is sealed from one program may have been searched on for another: they have no users in common to be
     measured on.
     """
-    seeds: dict[str, int] = {}
-    made: dict[str, list[str]] = {}
-    for name, frozen in programs.items():
-        data = frozen.manifest["data"]
-        if data["corpus_digest"] == facts["corpus_digest"]:
-            made.setdefault(data["split_digest"], []).append(name)
-            seeds[data["split_digest"]] = frozen.manifest["identity"]["seed"]
-    if len(made) > 1:
-        several = len({*seeds.values()}) == len(made)
-        groups = [f"--models {','.join(names)} --seed {seeds[split]}" for split, names in made.items()]
-        apart = f"Measure those of one split together, by {' and by '.join(groups)}; or c" if several else "C"
-        raise UsageError(
-            "These programs were made on this corpus with different splits: users sealed from one were searched on "
-            "for another.",
-            fix=f"{apart}ompile them anew with one --seed.",
-        )
+    own = {n: f.manifest for n, f in programs.items() if f.manifest["data"]["corpus_digest"] == facts["corpus_digest"]}
+    splits = {manifest["data"]["split_digest"] for manifest in own.values()}
+    if len(splits) < 2:
+        return
+    by_seed: dict[int, list[str]] = {}
+    for name, manifest in own.items():
+        by_seed.setdefault(manifest["identity"]["seed"], []).append(name)
+    fix = "Compile them anew with one --seed."
+    # Where a seed does not stand for one split, the split itself has changed since.
+    if len(by_seed) == len(splits):
+        apart = " and by ".join(f"--models {','.join(names)} --seed {seed}" for seed, names in by_seed.items())
+        fix = f"Measure those of one split together, by {apart}. Or: {fix}"
+    raise UsageError(
+        "These programs were made on this corpus with different splits: users sealed from one were searched on for "
+        "another.",
+        fix=fix,
+    )
 
 
 def _phase(line: str, model: str) -> str:

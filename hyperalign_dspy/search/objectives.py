@@ -49,9 +49,9 @@ def _reported(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def _tokens_a_call(outcomes: Sequence[Outcome]) -> float:
-    known = _reported(outcomes)
-    calls = sum(o.cost.calls for o in known)
-    return sum(map(_tokens, known)) / calls if calls else math.nan
+    told = _reported(outcomes)
+    calls = sum(o.cost.calls for o in told)
+    return sum(map(_tokens, told)) / calls if calls else math.nan
 
 
 def _dollars(outcomes: Sequence[Outcome]) -> float:

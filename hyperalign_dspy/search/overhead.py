@@ -89,14 +89,17 @@ class _Bench:
     """One call of `dspy.Predict` an instance, and a score that costs nothing."""
 
     def module(self, configuration: Configuration) -> Any:
+        """The predictor, and what tells this configuration's calls from others'."""
         return dspy.Predict("request -> text"), configuration.digest
 
     def answer(self, module: Any, instance: _Case, *, knows: str = "user") -> Answer:
+        """One call."""
         del knows
         predict, digest = module
         return Answer(str(predict(request=f"{digest} {instance.instance_id}").text))
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Any], *, sealed: bool) -> list[Score]:
+        """A text's length."""
         del instances, sealed
         return [Score(float(len(answer.text))) for answer in answers]
 

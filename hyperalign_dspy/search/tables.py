@@ -133,17 +133,13 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         whole = [n for n in range(len(instances)) if all(row[n].score for row in found.values())]
         # What the table needs: the record may hold more.
         cost = ledger.cost_of(key for row in found.values() for n in whole for key in row[n].asked)
-    table = _table(compiler, found, [instances[n].user_id for n in whole], whole, cost)
+    table = _table(compiler, found, whole, cost)
     write_json(run.path("result.json"), {**tabulated(table), "cost": asdict(cost)})
     return table
 
 
 def _table(
-    compiler: Compiler,
-    found: Mapping[Configuration, Sequence[Outcome]],
-    users: Sequence[str],
-    whole: Sequence[int],
-    cost: Cost,
+    compiler: Compiler, found: Mapping[Configuration, Sequence[Outcome]], whole: Sequence[int], cost: Cost
 ) -> ScoreTable:
     """Of outcomes by configuration, those that have a score under every one: ``whole`` are their places."""
     if not whole:
@@ -152,13 +148,14 @@ def _table(
             fix="Leave out of the recipe what the model cannot answer under.",
         )
     job, bench, space = compiler.job, compiler.bench, compiler.space
-    configurations = list(found)
-    numbers, known = dict[str, int](), {user: n for n, user in enumerate(dict.fromkeys(users))}
+    configurations, numbers = list(found), dict[str, int]()
+    users = [found[space.baseline][n].instance.user_id for n in whole]
+    places = {user: place for place, user in enumerate(dict.fromkeys(users))}
     return ScoreTable(
         slots={slot: list(candidates) for slot, candidates in space.slots.items()},
         choices=[{slot: c.as_dict()[slot] for slot in space.slots} for c in configurations],
         baseline=configurations.index(space.baseline),
-        users=[known[user] for user in users],
+        users=[places[user] for user in users],
         values=[[round(_score(found[c][n]).value, 3) for n in whole] for c in configurations],
         copied=[
             (p, q) for p, c in enumerate(configurations) for q, n in enumerate(whole) if _score(found[c][n]).copied

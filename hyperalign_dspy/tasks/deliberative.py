@@ -72,7 +72,7 @@ class DeliberativeBench:
                 fix="Take more pairs, by search_users, or more requests of either kind, by block_requests.",
             )
         self.sealed = self._pleas(self._pairs[:half][: recipe.confirm_users], recipe.confirm_requests)
-        self.validation = self._pleas(self._pairs[half:][: recipe.search_users or None], recipe.search_requests)
+        self.validation = self._pleas(self._pairs[half:][: recipe.search_users or None], recipe.block_requests)
 
     @property
     def digest(self) -> str:
