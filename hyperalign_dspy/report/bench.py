@@ -43,6 +43,8 @@ def comparison_words(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     ]
     if found["against"]:
         parts += ["Beside MIPROv2 at its light budget, at equal calls:", _against(found["against"])]
+        if any(row["ratio"] is None for row in found["against"].values()):
+            parts.append("MIPROv2's gain does not exclude 0, so there is nothing to reach and nothing to divide by.")
     return "\n\n".join(parts)
 
 
@@ -80,9 +82,9 @@ def _against(found: Mapping[str, Any]) -> str:
     rows = [
         [
             name,
-            estimate(row["reaches"], ".2f"),
+            estimate(row["reaches"], ".2f") if row["reaches"] else "-",
             estimate(row["gap"]),
-            estimate(row["ratio"], ".2f"),
+            estimate(row["ratio"], ".2f") if row["ratio"] else "-",
             estimate(row["below"], ".3f"),
             estimate(row["rival_below"], ".3f"),
         ]

@@ -1,16 +1,19 @@
 """Searchers compared on score tables: true gain on sealed users against calls, over many replays.
 
-Intervals resample both seeds and users: a table has few users, and which of them it has is luck too.
+Intervals resample both seeds and the users on whom a choice is judged: a table has few, and which of them it has is
+luck too. What a search would have chosen on other users is not in them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.search.replay import SEARCHERS, Ours, Searcher, Trace, World
 from hyperalign_dspy.search.study import SamplerMaker
@@ -20,6 +23,8 @@ Floats = NDArray[np.float64]
 RESAMPLES = 1000
 POINTS = 24
 RIVAL = "miprov2"
+# With fewer, a half of them is nobody to judge by.
+LEAST_USERS = 8
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,15 @@ class Curve:
 class Against:
     """A searcher beside MIPROv2.
 
-    ``reaches``: the calls after which its mean gain is MIPROv2's at the end, as a share of MIPROv2's calls (infinite
-    where it never is). ``gap`` and ``ratio``: its gain minus, and over, MIPROv2's at equal calls. ``below``: the share
-    of its runs that lie below the baseline there; ``rival_below``: of MIPROv2's.
+    ``reaches``: the calls from which on its mean gain is MIPROv2's at the end, as a share of MIPROv2's calls (infinite
+    where it is not within 1.5 of them). ``gap`` and ``ratio``: its gain minus, and over, MIPROv2's at equal calls.
+    ``below``: the share of its runs that lie below the baseline there; ``rival_below``: of MIPROv2's. Where MIPROv2's
+    gain does not exclude 0 there is nothing to reach and nothing to divide by: then ``reaches`` and ``ratio`` are None.
     """
 
-    reaches: Figure
+    reaches: Figure | None
     gap: Figure
-    ratio: Figure
+    ratio: Figure | None
     below: Figure
     rival_below: Figure
 
@@ -135,8 +141,9 @@ def compare(
     sampler of a seed, and run in our search. ``tick`` hears which has been replayed how often.
 
     Raises:
-        UnknownName: a name that no searcher goes by.
+        UnknownName: a name that no searcher goes by. DataError: too few users, or a pool without a choice.
     """
+    _refuse_small(table)
     searchers = _searchers(names, samplers or {})
     replays, names = Replays(table, seeds, searchers, tick), list(searchers)
     top = max(float(replays.spent(name).max()) for name in names)
@@ -157,6 +164,16 @@ def _searchers(names: Sequence[str], samplers: Mapping[str, SamplerMaker]) -> di
     return {**{name: SEARCHERS[name] for name in names}, **{name: Ours(made) for name, made in samplers.items()}}
 
 
+def _refuse_small(table: ScoreTable) -> None:
+    users, pool = len(set(table.users)), len(table.choices)
+    if users < LEAST_USERS or pool < 2 or pool != math.prod(map(len, table.slots.values())):
+        raise DataError(
+            f"This table has {users} users and {pool} configurations: replays want {LEAST_USERS} users or more, and "
+            "every combination of two candidates or more.",
+            fix="Make a larger one: hyperalign bench tabulate --out FILE",
+        )
+
+
 def _curve(replays: Replays, name: str, grid: Floats) -> Curve:
     spent = replays.spent(name)
     calls = [c for c in grid if c <= spent.mean()] + [spent.mean()]
@@ -175,10 +192,11 @@ def _against(replays: Replays, name: str) -> Against:
     theirs, mine = replays.chosen(RIVAL, equal), replays.chosen(name, equal)
     rival, own = replays.means(theirs), replays.means(mine)
     goal, reached = float(replays.gains(theirs).mean()), float(replays.gains(mine).mean())
+    proven = replays.figure(theirs).low > 0
     return Against(
-        reaches=_reaches(replays, name, goal, rival),
+        reaches=_reaches(replays, name, goal, rival) if proven else None,
         gap=_figure(reached - goal, own - rival),
-        ratio=_figure(reached / goal, own / rival),
+        ratio=_figure(reached / goal, own / rival) if proven else None,
         below=replays.figure(mine, _below),
         rival_below=replays.figure(theirs, _below),
     )
@@ -195,7 +213,10 @@ def _reaches(replays: Replays, name: str, goal: float, rival: Floats) -> Figure:
 
 
 def _first(shares: Floats, there: NDArray[np.bool_]) -> float:
-    return float(shares[np.argmax(there)]) if there.any() else float("inf")
+    """The share from which on it is there to the end."""
+    missing = np.flatnonzero(~there)
+    start = missing[-1] + 1 if len(missing) else 0
+    return float(shares[start]) if start < len(shares) else float("inf")
 
 
 def _below(gains: Floats) -> Floats:

@@ -60,28 +60,27 @@ class FactorModel:
         """The expected value of each configuration, seen or not."""
         return np.asarray(self._rows(configurations) @ self._mean * self.scale)
 
-    def spreads(self, configurations: Sequence[Levels]) -> Floats:
-        """The standard deviation of what is believed of each configuration."""
-        rows = self._rows(configurations)
-        known = ((rows @ self._covariance) * rows).sum(axis=1)
-        return np.asarray(np.sqrt(known + self._unseen(configurations)) * self.scale)
-
     def draw(self, configurations: Sequence[Levels], rng: np.random.Generator) -> Floats:
         """One value for each configuration, as it may be by all that was seen (Thompson, 1933)."""
         effects = self._mean + self._root @ rng.standard_normal(len(self._mean))
         own = rng.standard_normal(len(configurations)) * np.sqrt(self._unseen(configurations))
         return np.asarray((self._rows(configurations) @ effects + own) * self.scale)
 
-    def worth(self, configurations: Sequence[Levels]) -> Floats:
+    def worth(self, configurations: Sequence[Levels], most: int) -> Floats:
         """What one more visit to each configuration is expected to add to the best of their means: the knowledge
         gradient for correlated beliefs (Frazier, Powell and Dayanik, 2009).
+
+        Only the ``most`` hopeful are thought of as the best; any can be what tells of them.
         """
-        rows = self._rows(configurations)
-        known = rows @ self._covariance @ rows.T + np.diag(self._unseen(configurations))
-        means = rows @ self._mean
-        moved = known / np.sqrt(np.diag(known) + self._noise)
-        best = means.max()
-        found = [np.max(means[:, None] + column[:, None] * _POINTS, axis=0).mean() - best for column in moved.T]
+        rows, unseen = self._rows(configurations), self._unseen(configurations)
+        means, half = rows @ self._mean, rows @ self._covariance
+        alone = (half * rows).sum(axis=1) + unseen
+        hopeful = np.argsort(-(means + np.sqrt(alone)), kind="stable")[:most]
+        shared = half @ rows[hopeful].T
+        shared[hopeful, np.arange(len(hopeful))] = alone[hopeful]
+        moved = shared / np.sqrt(alone + self._noise)[:, None]
+        rivals = means[hopeful][:, None]
+        found = [np.max(rivals + row[:, None] * _POINTS, axis=0).mean() - rivals.max() for row in moved]
         return np.asarray(np.maximum(found, 0.0) * self.scale)
 
     def _fit(self, seen: Sequence[Seen]) -> None:

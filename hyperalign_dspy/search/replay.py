@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import dspy
 import optuna
+from dspy.teleprompt.utils import create_minibatch
 from scipy import special
 
 from hyperalign_dspy.search.blocks import make_blocks
@@ -155,6 +157,11 @@ class Ours:
         return Trace(tuple(calls), tuple(chosen))
 
 
+def blind(world: World) -> Trace:
+    """Any configuration, with no call: what a choice is worth that knows nothing."""
+    return Trace((0,), (random.Random(f"{world.seed}:blind").randrange(len(world.table.choices)),))
+
+
 def random_full(world: World) -> Trace:
     """Random configurations, each scored on every searched instance; the best mean paired difference is chosen."""
     table = world.table
@@ -189,7 +196,9 @@ def miprov2(world: World) -> Trace:
     logging.getLogger("dspy.teleprompt").setLevel(logging.ERROR)
     table = world.table
     words, numbers = _two_parts(table)
-    cells = world.cells[:LARGEST]
+    rng = random.Random(world.seed)
+    # As its light mode takes them from a larger set.
+    cells = create_minibatch(world.cells, LARGEST, rng)
     calls, chosen = [], []
 
     def evaluate(program: Any, devset: Sequence[Cell], callback_metadata: Mapping[str, str]) -> dspy.Prediction:
@@ -198,14 +207,14 @@ def miprov2(world: World) -> Trace:
         if len(devset) == len(cells):
             full.append((mean, c))
             calls.append(world.calls)
-            chosen.append(max(full)[1] if max(full)[0] > full[0][0] else full[0][1])
+            chosen.append(max(full, key=itemgetter(0))[1])
         return dspy.Prediction(score=mean)
 
     full: list[tuple[float, int]] = []
     optimizer = dspy.MIPROv2(
         metric=lambda *_: 0.0, prompt_model=_NO_MODEL, task_model=_NO_MODEL, auto="light", seed=world.seed
     )
-    optimizer.rng = random.Random(world.seed)
+    optimizer.rng = rng
     optimizer._optimize_prompt_parameters(
         _Stub(),
         {0: [str(n) for n in range(len(words))]},
@@ -258,5 +267,6 @@ SEARCHERS: Mapping[str, Searcher] = {
     "tpe": Ours("tpe"),
     "random": Ours("random"),
     "random-full": random_full,
+    "blind": blind,
     "miprov2": miprov2,
 }

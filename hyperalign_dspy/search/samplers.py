@@ -28,7 +28,7 @@ from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
 BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
 # A larger space is not looked through whole.
 _MOST = 2048
-# So many of the most hopeful configurations are looked at when every pair of them has to be.
+# So many of the most hopeful configurations are thought of as the best that there may be.
 _KEENLY = 256
 Space = Mapping[str, BaseDistribution]
 
@@ -138,10 +138,7 @@ class KnowledgeSampler(_Discrete):
             weight = float(np.mean([v.instances for v in visits]))
             expected = zip(flying, model.means(flying), strict=True)
             model = FactorModel([*seen, *(Seen(levels, "under way", float(mean), weight) for levels, mean in expected)])
-        if len(pool) > _KEENLY:
-            hopeful = np.argsort(-(model.means(pool) + model.spreads(pool)))[:_KEENLY]
-            pool = [pool[place] for place in hopeful]
-        worth = model.worth(pool)
+        worth = model.worth(pool, _KEENLY)
         if self.cost:
             worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Protocol
@@ -15,8 +15,8 @@ from hyperalign_dspy.search.objectives import eased
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
 
-# With more users than this the model looks at blocks, and not at every user of theirs.
-_MOST_USERS = 100
+# With more users and rounds than this the model looks at blocks, and not at every user of theirs.
+_MOST_GROUPS = 100
 
 
 class Landing(Protocol):
@@ -35,9 +35,9 @@ class Answering(Protocol):
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of one configuration: its paired differences to the baseline so far; and what the model believes of
-    it, by all visits of all configurations: see `hyperalign_dspy.search.factors`. ``rises`` is what each objective of
-    the search beside the value has risen by over the baseline so far; less is better.
+    """What is known of one configuration: its paired differences to the baseline so far; and how far above the baseline
+    the model believes it to lie, by all visits of all configurations: see `hyperalign_dspy.search.factors`. ``rises``
+    is what each objective of the search beside the value has risen by over the baseline so far; less is better.
     """
 
     configuration: Configuration
@@ -180,20 +180,19 @@ class Visits:
 
         This only nominates: whether it is better is for the confirmation to say.
         """
-        meets = {c: mean for c, mean in self._believed().items() if mean > 0 and self._allowed(c)}
-        return max(meets, key=lambda c: (meets[c], c.digest), default=self.baseline)
+        return next((s.configuration for s in self.contenders() if s.shrunk > 0), self.baseline)
 
     def _allowed(self, configuration: Configuration) -> bool:
         return configuration not in self._barred and not self.exceeded(configuration)
 
     def _believed(self) -> dict[Configuration, float]:
-        """What the model expects of every visited configuration but the baseline."""
+        """How far above the baseline the model expects every visited configuration to lie."""
         visited = list(dict.fromkeys(m.configuration for m in self._met if m.configuration != self.baseline))
         if not visited:
             return {}
-        levels = _levels(visited)
-        means = FactorModel(self._seen(levels)).means([levels[c] for c in visited])
-        return {c: float(mean) for c, mean in zip(visited, means, strict=True)}
+        levels = _levels([self.baseline, *visited])
+        base, *means = FactorModel(self._seen(levels)).means(list(levels.values()))
+        return {c: float(mean - base) for c, mean in zip(visited, means, strict=True)}
 
     def exceeded(self, configuration: Configuration) -> dict[str, float]:
         """The constraints that a configuration has not met so far, each with what was measured."""
@@ -217,13 +216,18 @@ class Visits:
         return paired([m.value for m in met], [m.user for m in met])
 
     def _seen(self, levels: Mapping[Configuration, Levels]) -> list[Seen]:
-        """Every configuration's mean on each user (or block), as the model takes them."""
-        fine = len({m.user for m in self._met}) <= _MOST_USERS
-        groups: dict[tuple[Configuration, str | int], list[float]] = {}
+        """Every configuration's mean on each user of a block (or on the block), as the model takes them.
+
+        The baseline is one more configuration, whose difference to itself is 0 wherever it was met: what it scored
+        there by luck all others have in common, and it has not.
+        """
+        fine = len({(m.user, m.block) for m in self._met}) <= _MOST_GROUPS
+        groups: dict[tuple[Configuration, Hashable], list[float]] = {}
         for m in self._met:
-            if m.configuration in levels:
-                groups.setdefault((m.configuration, m.user if fine else m.block), []).append(m.value)
-        return [Seen(levels[c], where, fmean(values), len(values)) for (c, where), values in groups.items()]
+            groups.setdefault((m.configuration, (m.user, m.block) if fine else m.block), []).append(m.value)
+        seen = [Seen(levels[c], where, fmean(values), len(values)) for (c, where), values in groups.items()]
+        most = {where: max(s.n for s in seen if s.block == where) for where in dict.fromkeys(s.block for s in seen)}
+        return [*seen, *(Seen(levels[self.baseline], where, 0.0, n) for where, n in most.items())]
 
     def _rival(self, block: int) -> Landing:
         if block not in self._baseline:

@@ -133,8 +133,8 @@ def _cost(manifest: Mapping[str, Any]) -> str:
     if "cost" in held and n:
         each = {part: held["cost"][part] / n for part in ("calls", "input_tokens", "output_tokens")}
         lines.append(
-            f"- to use: {each['calls']:.2g} calls, {each['input_tokens']:.0f} tokens in and "
-            f"{each['output_tokens']:.0f} out an answer, as measured"
+            f"- to use, for each answer measured: model calls {each['calls']:.2g}, tokens in "
+            f"{each['input_tokens']:.0f}, tokens out {each['output_tokens']:.0f}"
         )
     return "\n".join(lines)
 

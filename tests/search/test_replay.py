@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hyperalign_dspy.errors import DataError
+from hyperalign_dspy.search import replay
 from hyperalign_dspy.search.compare import compare
 from hyperalign_dspy.search.replay import SEARCHERS, World
 from hyperalign_dspy.search.tables import ScoreTable, read_table, reliability
@@ -44,7 +46,7 @@ def needs(choices: list[dict[str, object]], whose: list[int]) -> list[list[list[
     return [[calls(choice, place) for place in range(len(whose))] for choice in choices]
 
 
-@pytest.mark.parametrize("name", list(SEARCHERS))
+@pytest.mark.parametrize("name", [name for name in SEARCHERS if name != "blind"])
 def test_every_searcher_finds_what_helps_and_never_looks_at_sealed_users(name: str) -> None:
     known = table()
     gaps = known.gaps().mean(axis=1)
@@ -82,6 +84,32 @@ def test_a_comparison_counts_calls_and_holds_the_truth() -> None:
     assert full.end.low <= full.end.mean <= full.end.high <= found.best + 0.3
     assert full.below.mean == 0
     assert found.against["random-full"].gap.low < 0.2
+
+
+def test_where_the_rival_proves_nothing_there_is_nothing_to_divide_by() -> None:
+    rng = np.random.default_rng(1)
+    noise = ScoreTable(**{**vars(table()), "values": rng.normal(size=(12, 64)).tolist()})
+    found = compare(noise, 20, ["blind", "miprov2"], lambda name, done: None)
+    assert found.curves["blind"].spent == 0
+    assert found.curves["blind"].end.low < 0 < found.curves["blind"].end.high
+    assert found.against["blind"].ratio is None and found.against["blind"].reaches is None
+    told = compare(table(), 20, ["random-full", "miprov2"], lambda name, done: None).against["random-full"]
+    assert told.ratio and told.ratio.low <= told.ratio.mean <= told.ratio.high
+
+
+def test_miprov2_takes_its_light_sample_from_all_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "LARGEST", 20)
+    known = table()
+    world = World(known, 0)
+    SEARCHERS["miprov2"](world)
+    met = {known.users[cell.place] for cell in world.cells if set(known.needs[0][cell.place]) <= world._paid}
+    assert len(met) > 20 / 4
+
+
+@pytest.mark.parametrize("change", [{"users": [0] * 64}, {"slots": {**SLOTS, "drafts": [1, 2, 3]}}])
+def test_tables_too_small_for_a_half_to_judge_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="users"):
+        compare(ScoreTable(**{**vars(table()), **change}), 10, ["blind"])
 
 
 def test_copies_lose_and_noise_has_no_reliability() -> None:

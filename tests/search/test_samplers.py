@@ -89,3 +89,17 @@ def test_what_a_dear_and_a_cheap_configuration_share_is_learnt_from_the_cheap_on
         study = searched(lambda seed, cost=cost: KnowledgeSampler(seed, cost), 2)  # type: ignore[misc]
         shares.append(np.mean([trial.params["c"] for trial in study.trials]))
     assert shares[1] < shares[0] - 0.1
+
+
+def test_in_a_large_pool_too_the_dear_are_visited_only_where_they_tell_more() -> None:
+    slots = {"a": list(range(16)), "b": list(range(16)), "c": [False, True]}
+    rng = np.random.default_rng(0)
+    # That the dear are better is seen at once; then they are all that is hopeful, and the cheap tell as much of "a".
+    study = optuna.create_study(
+        direction="maximize", sampler=KnowledgeSampler(0, lambda params: 50.0 if params["c"] else 1.0)
+    )
+    for _ in range(24):
+        trial = study.ask({name: optuna.distributions.CategoricalDistribution(c) for name, c in slots.items()})
+        study.tell(trial, 20.0 * trial.params["c"] + rng.normal())
+    late = [trial.params["c"] for trial in study.trials[10:]]
+    assert np.mean(late) < 0.5
