@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.search.replay import SEARCHERS, Ours, Searcher, Trace, World
+from hyperalign_dspy.search.replay import CONTROLS, SEARCHERS, Ours, Searcher, Trace, World
 from hyperalign_dspy.search.study import SamplerMaker
 from hyperalign_dspy.search.tables import ScoreTable
 
@@ -57,6 +57,7 @@ class Against:
     where it is not within 1.5 of them). ``gap`` and ``ratio``: its gain minus, and over, MIPROv2's at equal calls.
     ``below``: the share of its runs that lie below the baseline there; ``rival_below``: of MIPROv2's. Where MIPROv2's
     gain does not exclude 0 there is nothing to reach and nothing to divide by: then ``reaches`` and ``ratio`` are None.
+    Controls are no searches: they are taken at their end, whatever it cost, and reach nothing.
     """
 
     reaches: Figure | None
@@ -188,13 +189,13 @@ def _curve(replays: Replays, name: str, grid: Floats) -> Curve:
 
 
 def _against(replays: Replays, name: str) -> Against:
-    equal = replays.spent(RIVAL)
-    theirs, mine = replays.chosen(RIVAL, equal), replays.chosen(name, equal)
+    equal, control = replays.spent(RIVAL), name in CONTROLS
+    theirs, mine = replays.chosen(RIVAL, equal), replays.chosen(name, replays.spent(name) if control else equal)
     rival, own = replays.means(theirs), replays.means(mine)
     goal, reached = float(replays.gains(theirs).mean()), float(replays.gains(mine).mean())
     proven = replays.figure(theirs).low > 0
     return Against(
-        reaches=_reaches(replays, name, goal, rival) if proven else None,
+        reaches=_reaches(replays, name, goal, rival) if proven and not control else None,
         gap=_figure(reached - goal, own - rival),
         ratio=_figure(reached / goal, own / rival) if proven else None,
         below=replays.figure(mine, _below),

@@ -90,13 +90,14 @@ class FactorModel:
         for row, s in enumerate(seen):
             design[row, self._starts[-2] + self._blocks[s.block]] = 1.0
         noise, weighed = _NOISE**2, design.T * weights
-        square, moment = weighed @ design, weighed @ values
+        # All that is ever asked of the values: so a round takes no longer for many.
+        square, moment, whole = weighed @ design, weighed @ values, float(weights @ values**2)
         for _ in range(_ROUNDS):
             self._solve(square, moment, noise)
             self._learn()
-            left = values - design @ self._mean
-            spread = ((design @ self._covariance) * design).sum(axis=1)
-            noise = (float(weights @ (left**2 + spread)) + _WEIGHT * _NOISE**2) / (len(values) + _WEIGHT)
+            left = whole + float(self._mean @ (square @ self._mean - 2 * moment))
+            spread = float((square * self._covariance).sum())
+            noise = (max(left, 0.0) + spread + _WEIGHT * _NOISE**2) / (len(values) + _WEIGHT)
         self._solve(square, moment, noise)
         self._noise = noise
         self._root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._mean)))

@@ -162,6 +162,15 @@ def blind(world: World) -> Trace:
     return Trace((0,), (random.Random(f"{world.seed}:blind").randrange(len(world.table.choices)),))
 
 
+def everything(world: World) -> Trace:
+    """Our choice once every configuration has met every instance: no search can know more."""
+    space = TableSpace(world.table)
+    visits = Visits(_Lookup(world, space), [world.cells], space.baseline)
+    for configuration in space.place:
+        visits.visit(configuration)
+    return Trace((world.calls,), (space.place[visits.winner()],))
+
+
 def random_full(world: World) -> Trace:
     """Random configurations, each scored on every searched instance; the best mean paired difference is chosen."""
     table = world.table
@@ -267,6 +276,9 @@ SEARCHERS: Mapping[str, Searcher] = {
     "tpe": Ours("tpe"),
     "random": Ours("random"),
     "random-full": random_full,
+    "everything": everything,
     "blind": blind,
     "miprov2": miprov2,
 }
+# What is to be had by knowing all, and by knowing nothing.
+CONTROLS = ("everything", "blind")

@@ -226,7 +226,9 @@ class Visits:
         for m in self._met:
             groups.setdefault((m.configuration, (m.user, m.block) if fine else m.block), []).append(m.value)
         seen = [Seen(levels[c], where, fmean(values), len(values)) for (c, where), values in groups.items()]
-        most = {where: max(s.n for s in seen if s.block == where) for where in dict.fromkeys(s.block for s in seen)}
+        most: dict[Hashable, float] = {}
+        for s in seen:
+            most[s.block] = max(s.n, most.get(s.block, 0.0))
         return [*seen, *(Seen(levels[self.baseline], where, 0.0, n) for where, n in most.items())]
 
     def _rival(self, block: int) -> Landing:
