@@ -6,7 +6,7 @@ import json
 import math
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -41,6 +41,7 @@ from hyperalign_dspy.lm.records import (
     row_of,
     slim,
 )
+from hyperalign_dspy.lm.siblings import kin_of
 from hyperalign_dspy.types import Cost
 
 _PHASE: ContextVar[str] = ContextVar("hyperalign_phase", default="")
@@ -69,7 +70,8 @@ class Ledger:
         self._purse = Purse(limits or Limits())
         self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
         self._longest = 0.0
-        self._failed = Amount()
+        self._failed: defaultdict[str, Amount] = defaultdict(Amount)
+        self._wanted: set[str] = set()
         # Kept as it grows: whoever follows a run asks for it at every answer.
         self._cost = Cost(money=0.0)
         self._records: dict[str, Row] = {}
@@ -87,6 +89,15 @@ class Ledger:
     def limits(self) -> Limits:
         """The caps that hold now."""
         return self._purse.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._purse.limits = limits
+
+    @property
+    def used(self) -> Amount:
+        """What all calls of all sessions have used, failed ones too: what the caps go by."""
+        return self._purse.used
 
     @contextmanager
     def within(self, limits: Limits) -> Iterator[None]:
@@ -125,13 +136,14 @@ class Ledger:
         return self.path().calls
 
     def path(self) -> Amount:
-        """What the path so far has cost: the distinct calls that this session asked for, and all failures.
+        """What the path so far has cost: the distinct calls that this session asked for, and their failures.
 
         A run that goes on, or is given again, walks the same path and so counts the same: what it can afford does not
         depend on how often it was cut off.
         """
         with self._lock:
-            return total(amount_of(row, self.prices) for row in self._walked()) + self._failed
+            lost = [self._failed[key] for key in sorted(self._failed.keys() & self._wanted)]
+            return total([*(amount_of(row, self.prices) for row in self._walked()), *lost])
 
     def largest(self) -> Bound:
         """The most that any one call on the path could have used; zeros before the first."""
@@ -213,6 +225,7 @@ class Ledger:
             asked.append(key)
         while True:
             with self._lock:
+                self._wanted.add(key)
                 self._phases.setdefault(_PHASE.get(), Counter())
                 if key in self._records:
                     self._phases[_PHASE.get()][key] += 1
@@ -241,7 +254,7 @@ class Ledger:
         kin = [key]
         # What an earlier sibling's request has made already was set aside with that one.
         if key not in self._purse:
-            kin += [k for k in _siblings(engine, model, request) if k not in self._records and k not in self._purse]
+            kin += [k for k in kin_of(engine, model, request) if k not in self._records and k not in self._purse]
             worst = _bound(request).amount(price)
             self._purse.reserve(dict.fromkeys(kin, worst), self.seconds(), self._longest)
         self._flying[key] = threading.Event()
@@ -278,7 +291,7 @@ class Ledger:
         with self._lock:
             lost = self._purse.forfeit(kin)
             self.failures += lost.calls
-            self._failed += lost
+            self._failed[kin[0]] += lost
             self._write(
                 {
                     "key": kin[0],
@@ -296,7 +309,7 @@ class Ledger:
         if "failed" in row:
             lost = amount_of(row, self.prices)
             self.failures += lost.calls
-            self._failed += lost
+            self._failed[row["key"]] += lost
             self._purse.settle(row["key"], lost)
             return
         row = {**slim(row), "when": when}
@@ -385,12 +398,3 @@ def honoured(engine: Any, request: Request) -> Request:
 
 def _bound(request: Request) -> Bound:
     return bound_of(messages_of(request), config_of(request))
-
-
-def _siblings(engine: Any, model: str, request: Request) -> list[str]:
-    """The keys of the drafts that an engine makes with this one, for the seeds that follow."""
-    drafts, seed = getattr(engine, "drafts", None), request.config.seed
-    if drafts is None or seed is None:
-        return []
-    others = (replace(request.config, seed=seed + place) for place in range(1, drafts(request)))
-    return [key_of(model, replace(request, config=config)) for config in others]
