@@ -18,17 +18,18 @@ from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.board import Board
-from hyperalign_dspy.search.budget import Budget, Reserve
+from hyperalign_dspy.search.budget import Budget, Reserve, reserve_of
 from hyperalign_dspy.search.candidates import Scene
 from hyperalign_dspy.search.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
 from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.forecast import forecast, seconds_a_call
+from hyperalign_dspy.search.forecast import seconds_a_call
+from hyperalign_dspy.search.grants import grant, granted
 from hyperalign_dspy.search.lead import Lead
 from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.objectives import check_names
-from hyperalign_dspy.search.opinion import CALLS, ModelJudge
+from hyperalign_dspy.search.opinion import ModelJudge
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.pilot import pilot, pilot_blocks
 from hyperalign_dspy.search.pools import Pools
@@ -152,17 +153,23 @@ class Compiler:
 
     @contextmanager
     def searched(self) -> Iterator[Searched]:
-        """Pilot and search, or the same again from the record; what is to be confirmed is asked for within."""
+        """Pilot and search, or the same again from the record; what is to be confirmed is asked for within.
+
+        Raises: see `Budget.kept`; a cap that is met after the pilot only ends the search.
+        """
         run = open_run(self.identity, self.command)
         with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger, self._lead(run) as lead:
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, around=lead.engine)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
                 recipe = self.job.recipe
                 visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
-                self._pilot(visits, evaluator)
-                self._propose(run, visits, evaluator, lm)
-                budget = Budget(ledger, self._reserve, evaluator.concurrency)
-                self._search(run, visits, evaluator, budget)
+                budget = Budget(ledger, self._reserve, evaluator.concurrency, granted(run, self.limits))
+                with budget.kept():
+                    self._pilot(visits, evaluator)
+                    with budget.ending(evaluator.drop, self.watcher.say):
+                        self._propose(run, visits, evaluator, lm, budget)
+                        self._search(run, visits, evaluator, budget)
+                grant(run, self.limits, budget.answers)
                 yield Searched(run, visits, evaluator, bool(budget.refused))
 
     def _lead(self, run: Run) -> Lead:
@@ -190,7 +197,7 @@ class Compiler:
     def _pilot_size(self) -> int:
         return sum(len(block) for block in pilot_blocks(self.blocks))
 
-    def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any) -> None:
+    def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any, budget: Budget) -> None:
         """Have the candidates made that the recipe asks for; from here on program and space hold them."""
         pools, job = self.pools, self.job
         if not pools.wishes:
@@ -208,7 +215,6 @@ class Compiler:
             prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger),
             seed=job.seed,
         )
-        budget = Budget(evaluator.ledger, self._reserve, evaluator.concurrency)
         pools.make(run, scene, budget.affords, self.watcher.say)
         self.bench.extend(pools.program())
         self.space = Space(pools.program(), pools.recipe())
@@ -218,6 +224,7 @@ class Compiler:
         recipe = self.job.recipe
 
         def begins(phase: str, configuration: Configuration, blocks: int) -> None:
+            budget.renew()
             self.watch(evaluator, phase, sum(visits.ahead(configuration, blocks)))
 
         def ended(visit: Ended) -> None:
@@ -352,19 +359,12 @@ class Compiler:
     @cached_property
     def _reserve(self) -> Reserve:
         """What is kept for the confirmation, told from the costliest program that it could be of."""
-        space, prices, judge = self.space, self.job.prices, self.job.judge
-        costliest, sealed = self.space.costliest(self._calls), len(self.bench.sealed)
+        space, costliest = self.space, self.space.costliest(self._calls)
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
         arms = self.arms(costliest)
-        return Reserve(
-            instances=sealed,
-            # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
-            calls=sealed * len(arms) * self._most(),
-            judge_calls=sealed * CALLS if judge else 0,
-            forecast=forecast(self.bench, tried, arms, self.job.recipe.max_tokens, judged=bool(judge)),
-            price=prices.of(self.model),
-            judge_price=prices.of(judge),
-        )
+        # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
+        calls = len(self.bench.sealed) * len(arms) * self._most()
+        return reserve_of(self.job, self.model, self.bench, arms, calls, tried)
 
     def _most(self) -> int:
         """The most calls that an instance can cost."""

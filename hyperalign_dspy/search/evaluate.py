@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from hyperalign_dspy.errors import ModelError, TooManyFailures
+from hyperalign_dspy.errors import BudgetReached, ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.search.together import Places, Pool
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser, Score
@@ -18,6 +19,7 @@ from hyperalign_dspy.types import Cost
 
 # A visit or an arm in which more than this share has no answer is no measurement.
 MOST_MISSING = 0.2
+_NOTHING = Limits(max_calls=0)
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,8 @@ class Evaluator:
 
     def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Flight:
         """Begin to answer instances; other flights may be under way."""
-        module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
         tick = self.tick
-
-        def answer(instance: HasUser) -> Paid:
-            with self.ledger.metered() as asked:
-                given = self.bench.answer(module, instance, knows=arm.knows)
-            return Paid(given, self.ledger.cost_of(asked), tuple(dict.fromkeys(asked)))
-
-        with self.ledger.phase(phase):
-            futures = self._pool.submit(answer, instances, lambda: tick(arm.name))
+        futures = self._submit(arm, instances, phase, lambda: tick(arm.name))
 
         def score(answers: list[Paid | ModelError]) -> list[Outcome]:
             _refuse_too_many(arm, answers)
@@ -108,6 +102,29 @@ class Evaluator:
     def outcomes(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> list[Outcome]:
         """Answer instances and wait for them. Raises: see `Flight.land`."""
         return self.start(arm, instances, sealed=sealed, phase=phase).land()
+
+    def lacking(self, arm: Arm, instances: Sequence[HasUser], phase: str) -> int:
+        """How many instances the record does not answer by itself; nothing is sent."""
+        with self.ledger.within(_NOTHING):
+            futures = self._submit(arm, instances, phase, lambda: None)
+            return sum(isinstance(future.exception(), BudgetReached) for future in futures)
+
+    def drop(self) -> None:
+        """Begin to answer nothing more of what was started, and wait for what has begun."""
+        self._pool.drop()
+
+    def _submit(
+        self, arm: Arm, instances: Sequence[HasUser], phase: str, tick: Callable[[], None]
+    ) -> list[Future[Paid | ModelError]]:
+        module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
+
+        def answer(instance: HasUser) -> Paid:
+            with self.ledger.metered() as asked:
+                given = self.bench.answer(module, instance, knows=arm.knows)
+            return Paid(given, self.ledger.cost_of(asked), tuple(dict.fromkeys(asked)))
+
+        with self.ledger.phase(phase):
+            return self._pool.submit(answer, instances, tick)
 
     def _scored(
         self, instances: Sequence[HasUser], answers: Sequence[Paid | ModelError], *, sealed: bool

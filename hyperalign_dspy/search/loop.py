@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hyperalign_dspy.errors import TooManyFailures
+from hyperalign_dspy.errors import BudgetReached, TooManyFailures
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Begun, Visits
 from hyperalign_dspy.shelf.configure import Configuration
@@ -66,19 +66,36 @@ def lag_of(concurrency: int, block: int, visits: int) -> int:
 
 
 def search(study: Study, visits: Visits, orders: Orders) -> str:
-    """Search until the visits are used up; returns why it ended."""
+    """Search until the visits are used up; returns why it ended.
+
+    Raises:
+        BudgetReached: a call met a cap; nothing is told of the visits in flight. TooManyFailures: see `_end`.
+    """
     for configuration in orders.known:
         for block in visits.seen(configuration):
             study.add(configuration, visits.told(configuration, block), block, len(visits.blocks[block]))
     for changes in orders.start:
         if study.space.configuration(study.space.params(changes)) not in orders.known:
             study.enqueue(changes)
-    failures = 0
     flying: deque[tuple[int, int, Begun]] = deque()
+    try:
+        reason = _visit(study, visits, orders, flying)
+        _finals(visits, orders)
+    except BudgetReached:
+        for _, number, _ in flying:
+            study.drop(number)
+        raise
+    return reason
+
+
+def _visit(study: Study, visits: Visits, orders: Orders, flying: deque[tuple[int, int, Begun]]) -> str:
+    """Make the visits, those that are under way in ``flying``; returns why they end."""
+    failures = 0
     reason = "all visits are made"
     for place in range(1, orders.visits + 1):
         if len(flying) >= orders.lag:
-            failures = _end(study, visits, orders, flying.popleft(), failures)
+            failures = _end(study, visits, orders, flying[0], failures)
+            flying.popleft()
         asked = _ask(study, visits)
         if asked is None:
             reason = "nothing that was suggested is still worth a visit"
@@ -91,8 +108,8 @@ def search(study: Study, visits: Visits, orders: Orders) -> str:
         orders.begins(f"visit {place}/{orders.visits}", configuration, 1)
         flying.append((place, number, visits.begin(configuration)))
     while flying:
-        failures = _end(study, visits, orders, flying.popleft(), failures)
-    _finals(visits, orders)
+        failures = _end(study, visits, orders, flying[0], failures)
+        flying.popleft()
     return reason
 
 

@@ -7,6 +7,7 @@ candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
 calls.journal  the board on which workers find calls; gone once the run has ended well: calls.jsonl holds them all
 visits.jsonl   every visit with its instances
+grants.json    what the caps have granted a search that has ended
 looks.json     which configurations the sealed users have judged, by digest
 outputs.jsonl  every text of the confirmation, with its request and value
 result.json    the confirmation and verdict, once there

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dspy
 
@@ -64,6 +64,7 @@ class Pool:
         self.lm, self.concurrency, self._own = lm, concurrency, own
         self._places = places or nullcontext()
         self._threads = ThreadPoolExecutor(max(concurrency, MOST_THREADS) if places else concurrency)
+        self._under_way: set[Future[Any]] = set()
 
     def submit(
         self, call: Callable[[Item], Answer], items: Sequence[Item], tick: Callable[[], None]
@@ -87,7 +88,18 @@ class Pool:
             finally:
                 tick()
 
-        return [self._threads.submit(contextvars.copy_context().run, one, item) for item in items]
+        futures = [self._threads.submit(contextvars.copy_context().run, one, item) for item in items]
+        for future in futures:
+            self._under_way.add(future)
+            future.add_done_callback(self._under_way.discard)
+        return futures
+
+    def drop(self) -> None:
+        """Begin nothing more of what was submitted, and wait for what has begun."""
+        left = self._under_way.copy()
+        for future in left:
+            future.cancel()
+        wait(left)
 
     def __enter__(self) -> Pool:
         return self

@@ -157,7 +157,8 @@ class Visits:
     def ranking(self) -> list[Standing]:
         """Every visited configuration but the baseline, the most promising first."""
         found = [
-            Standing(c, self._estimate(c), mean, self._begun[c], self.rises(c)) for c, mean in self._believed().items()
+            Standing(c, self._estimate(c), mean, len(self.seen(c)), self.rises(c))
+            for c, mean in self._believed().items()
         ]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.loop import Orders, search
+from hyperalign_dspy.search.loop import Ended, Orders, search
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits
@@ -166,6 +167,33 @@ class FewWorths:
 
     def params(self, changes: Any) -> dict[str, Any]:
         return {"worth": 1.0, **changes}
+
+
+def test_a_cap_in_the_middle_of_a_visit_ends_the_search_and_nothing_more_is_sent() -> None:
+    engine = ScriptedEngine(delay=0.002)
+    made = evaluator(engine, Limits(max_calls=50))
+    visits = Visits(made, make_blocks(CASES, 6, 0), worth(1.0))
+    study = Study(None, FewWorths(), "random", 0)
+    ended: list[Ended] = []
+    with pytest.raises(BudgetReached):
+        search(study, visits, Orders(visits=12, finalists=1, ended=ended.append))
+    made.drop()
+    with made.ledger.within(Limits()):
+        time.sleep(0.05)
+        assert engine.calls == 50
+    assert ended
+    assert [s.blocks for s in visits.ranking()] == [len(visits.seen(s.configuration)) for s in visits.ranking()]
+    assert sum(s.blocks for s in visits.ranking()) == len(ended)
+    assert study._study.get_trials(states=[optuna.trial.TrialState.RUNNING]) == []
+
+
+def test_what_the_record_does_not_answer_is_counted_and_not_asked_for() -> None:
+    engine = ScriptedEngine()
+    made = evaluator(engine)
+    arm = Arm("a", worth(1.0))
+    made.outcomes(arm, CASES[:20], sealed=True, phase="x")
+    assert made.lacking(arm, CASES, "x") == len(CASES) - 20
+    assert (engine.calls, made.ledger.limits) == (20, Limits())
 
 
 def test_a_cap_travels_out_of_dspy_as_itself() -> None:
