@@ -69,23 +69,33 @@ def bounds(pairs: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def limit_options(command: Command) -> Command:
-    """The caps of a run, all sessions together, and the prices that the one on money goes by."""
+def cap_options(command: Command) -> Command:
+    """The caps of a run, all sessions together."""
     options = [
         click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together."),
         click.option("--max-tokens", type=click.IntRange(1), help="Never more tokens than this, in and out together."),
         click.option("--max-cost", type=click.FloatRange(0, min_open=True), help="Never more dollars than this."),
-        click.option("--max-time", default="", metavar="90s|30m|2h", help="Never longer than this, by the clock."),
         click.option(
-            "--prices",
-            type=click.Path(path_type=Path),
-            envvar="HYPERALIGN_PRICES",
-            help="A TOML file of models' prices.",
+            "--max-time",
+            default="",
+            metavar="90s|30m|2h",
+            help="No call begins that would end later than this, if it took as long as the longest so far.",
         ),
     ]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def limit_options(command: Command) -> Command:
+    """The caps of a run, and the prices that the one on money goes by."""
+    prices = click.option(
+        "--prices",
+        type=click.Path(path_type=Path),
+        envvar="HYPERALIGN_PRICES",
+        help="A TOML file of models' prices.",
+    )
+    return cap_options(prices(command))
 
 
 def limits_of(given: dict[str, Any]) -> Limits:

@@ -100,7 +100,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         # Judges are fitted for what is said of them; nobody who asks for the power alone waits for that.
         facts = {} if given["power"] else dict(compiler.bench.facts)
         watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
-        result = {} if free else result_of(_compiled(compiler, given["point"]))
+        result = {} if free else result_of(_compiled(compiler, given["point"], models))
     if given["power"]:
         emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
     elif given["only_plan"]:
@@ -121,11 +121,17 @@ def _asked(recipe: Any, given: dict[str, Any]) -> Any:
     )
 
 
-def _compiled(compiler: Any, point: int) -> Any:
-    """What a run ends with, or one point of its Pareto set."""
+def _compiled(compiler: Any, point: int, models: list[str]) -> Any:
+    """What a run ends with, or one point of its Pareto set, under the caps that `runs confirm` hands on."""
+    if not point:
+        return compiler.run()
+    from hyperalign_dspy.lm.limits import Limits
     from hyperalign_dspy.search.points import confirm_point
 
-    return confirm_point(compiler, point) if point else compiler.run()
+    caps = click.get_current_context().find_object(Limits) or Limits()
+    for name in models if caps.max_cost else ():
+        compiler.job.prices.demand(name)
+    return confirm_point(compiler, point, caps)
 
 
 def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import shlex
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, prices_of, say
+from hyperalign_dspy.cli.common import cap_options, emit, json_option, limits_of, prices_of, say
 from hyperalign_dspy.errors import DataError
+
+if TYPE_CHECKING:
+    from hyperalign_dspy.lm.limits import Limits
 
 
 @click.group("runs")
@@ -73,11 +76,12 @@ def resume(run: str, as_json: bool) -> None:
 @runs_command.command("confirm")
 @click.argument("run")
 @click.option("--point", type=click.IntRange(1), required=True, help="Its number in the Pareto set.")
+@cap_options
 @json_option
-def confirm(run: str, point: int, as_json: bool) -> None:
+def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
     """Measure a point of a RUN's Pareto set on the sealed users; `hyperalign freeze RUN --point N` ships it.
 
-    The more points the same users judge, the more certainty a verdict asks for.
+    The more points the same users judge, the more certainty a verdict asks for. A cap takes the place of the run's own.
     """
     from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.search.runs import find_run
@@ -88,7 +92,7 @@ def confirm(run: str, point: int, as_json: bool) -> None:
             f"{found.run_id} has no Pareto set: it is not done, or had one objective.",
             fix="hyperalign compile --objective tokens",
         )
-    _again(found, ["--point", str(point)], as_json=as_json)
+    _again(found, ["--point", str(point)], as_json=as_json, caps=limits_of(given))
 
 
 @runs_command.command("remove")
@@ -123,8 +127,8 @@ def _left_in(url: str, run_id: str) -> str:
     return f"Texts of this run still lie in {path}: delete that file once no other run is shared there."
 
 
-def _again(run: Any, more: list[str], *, as_json: bool) -> None:
-    """Give a run's own command once more."""
+def _again(run: Any, more: list[str], *, as_json: bool, caps: Limits | None = None) -> None:
+    """Give a run's own command once more; ``caps`` are for a confirmation alone, and no part of it."""
     from hyperalign_dspy.cli.main import cli
     from hyperalign_dspy.errors import UsageError
 
@@ -136,7 +140,7 @@ def _again(run: Any, more: list[str], *, as_json: bool) -> None:
         )
     say("hyperalign " + shlex.join(command))
     expected = [*more, "--expect", run.run_id, *(["--json"] if as_json else [])]
-    cli.main([*command, *expected], standalone_mode=False)
+    cli.main([*command, *expected], standalone_mode=False, obj=caps)
 
 
 def _summary(run: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +157,9 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     assert [row["gap"] for row in again["rows"]] == [row["gap"] for row in point["confirmation"]["rows"]]
     assert again["looks"] == 2
     assert len(rows(small)) == paid
+    # Nothing is lacking, so that no cap is too low.
+    assert inside(*confirm, "--max-calls", "1", cwd=small).returncode == 0
+    assert len(rows(small)) == paid
     (small / "programs").mkdir()
     reply = inside(*freeze, "--json", cwd=small)
     frozen = load_frozen(json.loads(reply.stdout)["path"])
@@ -163,6 +167,27 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     assert frozen.manifest["configuration"].items() >= asked["changes"].items()
     missing = inside("runs", "confirm", result["run"], "--point", "99", cwd=small)
     assert (missing.returncode, "numbered from 1" in missing.stderr) == (2, True)
+
+
+def test_caps_that_do_not_cover_a_points_confirmation_are_refused_before_it(small: Path, inside: Inside) -> None:
+    result = json.loads(inside(*SMALL, "--objective", "tokens", "--json", cwd=small).stdout)
+    asked = next(p["point"] for p in result["pareto"] if p["point"] and not p["chosen"])
+    confirm = ("runs", "confirm", result["run"], "--point", str(asked))
+    before = rows(small)
+    caps: tuple[str, ...] = ("--max-cost", "1", "--max-time", "2h")
+    for option in ("--max-calls", "--max-tokens"):
+        refused = inside(*confirm, *caps, option, str(len(before)), cwd=small)
+        assert (refused.returncode, "are used, and this confirmation can take" in refused.stderr) == (2, True)
+        assert len(rows(small)) == len(before)
+        caps += (option, re.search(rf"at least {option} (\d+): that covers", refused.stderr)[1])  # type: ignore[index]
+    assert not list(small.glob(".hyperalign/runs/*/points"))
+    reply = inside(*confirm, *caps, "--json", cwd=small)
+    assert reply.returncode == 0, reply.stderr
+    assert len(before) < len(rows(small)) <= int(caps[5])
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows(small)) <= int(caps[7])
+    # They were for this once: the run's own command is what it was.
+    plan = next(small.glob(".hyperalign/runs/*/plan.json"))
+    assert "--max-calls" not in json.loads(plan.read_text())["command"]
 
 
 def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> None:
