@@ -36,7 +36,7 @@ def _estimates(plan: Mapping[str, Any]) -> str:
 
 
 def _caps(plan: Mapping[str, Any], limits: Limits) -> str:
-    """Which caps are set, and how many visits they buy."""
+    """Which caps are set, and how many visits they buy, or calls of an optimiser."""
     caps = [
         f"{limits.max_calls:,} calls" if limits.max_calls else "",
         f"{limits.max_tokens:,} tokens" if limits.max_tokens else "",
@@ -45,14 +45,21 @@ def _caps(plan: Mapping[str, Any], limits: Limits) -> str:
     ]
     if not any(caps):
         return "No cap is set."
+    if plan.get("optimizer"):
+        return f"Caps: {', '.join(filter(None, caps))}.{_to_optimizer(plan['optimizer_calls'])}"
     bought = f"{plan['paid_visits']} of {plan['visits']} visits at least"
     timed = ", as far as can be told before it is known how long a call takes" if limits.max_seconds else ""
     return f"Caps: {', '.join(filter(None, caps))}. They buy {bought}{timed}."
 
 
+def _to_optimizer(calls: int | None) -> str:
+    return "" if calls is None else f" After the pilot, {calls:,} calls are the optimiser's beside the confirmation."
+
+
 def _whole(plan: Mapping[str, Any]) -> str:
     if plan.get("optimizer"):
-        return "How many calls the optimiser makes is its own affair: a cap bounds the run."
+        own = "How many calls the optimiser makes is its own affair: a cap bounds the run."
+        return f"{own} Estimates for the confirmation: {_estimates(plan)}."
     return f"At most {plan['calls']} calls in all. Estimates for these: {_estimates(plan)}."
 
 

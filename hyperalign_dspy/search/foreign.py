@@ -30,6 +30,7 @@ from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.budget import Budget
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import MOST_MISSING, Evaluator
+from hyperalign_dspy.search.forecast import seconds_a_call
 from hyperalign_dspy.search.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
@@ -50,9 +51,12 @@ _MOST_ERRORS = 10**6
 
 @dataclass(frozen=True)
 class ForeignPlan(Plan):
-    """A plan whose search is an optimiser's own affair: ``calls`` is the cap, 0 for none."""
+    """A plan whose search is an optimiser's own affair: ``calls`` is the cap, 0 for none, and ``optimizer_calls`` what
+    it leaves to the optimiser after the pilot, None for any number. Tokens, money and time are the confirmation's.
+    """
 
     optimizer: str = ""
+    optimizer_calls: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ class ForeignCompiler(Compiler):
         bench, reserve = self.bench, self._reserve
         confirmed = reserve.calls + reserve.judge_calls
         budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
-        budget.demand(self._pilot_size * self._calls(self.space.baseline) + 1)
+        piloted = self._pilot_size * self._calls(self.space.baseline)
+        budget.demand(piloted + 1)
+        left, pace = budget.left().max_calls, seconds_a_call(self.model)
         users = len({i.user_id for i in bench.sealed})
         return ForeignPlan(
             run_id=run_id_of(self.identity),
@@ -124,9 +130,10 @@ class ForeignCompiler(Compiler):
             smallest_win=smallest_win(users, len(bench.sealed) / users),
             unit=bench.unit,
             **reserve.estimate(0),
-            time=None,
+            time=None if pace is None else pace * confirmed,
             paid_visits=0,
             optimizer=self.asked.name,
+            optimizer_calls=None if left is None else left - piloted,
         )
 
     def run(self) -> Compiled:

@@ -8,7 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dspy.lm15 import Request
 
+from hyperalign_dspy.errors import BudgetReached
+from hyperalign_dspy.lm import connect as connecting
+from hyperalign_dspy.lm import ledger as recording
+from hyperalign_dspy.lm.scripted import ScriptedEngine, _scripted
 from hyperalign_dspy.shelf.frozen import load_frozen
 from tests.cli.test_main_job import SMALL, Inside, inside, measured, rows, small
 
@@ -44,6 +49,66 @@ def test_a_capped_run_confirms_what_it_has_and_a_higher_cap_goes_on_to_the_same_
     whole = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
     assert (more.returncode, resumed["run"], resumed["capped"]) == (0, capped["run"], False)
     assert measured(resumed) == measured(whole)
+
+
+class Impatient(ScriptedEngine):
+    """From its ``last``-th call of the search on there is no time for it: the provider wants too long a pause."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__(self.reply)
+        self.left = last
+
+    def reply(self, request: Request) -> str:
+        if recording._PHASE.get() == "search":
+            self.left -= 1
+            if self.left < 0:
+                raise BudgetReached("at its rate limit", fix="Go on later.")
+        return _scripted(request)
+
+
+def test_a_cap_that_a_call_of_the_search_meets_ends_it_and_what_was_found_is_confirmed(
+    small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = [Impatient(42), Impatient(10**6), Impatient(10**6)]
+    monkeypatch.setattr(connecting, "engine_of", lambda name, ledger: engines[0])
+    (small / "programs").mkdir()
+    capped = (*SMALL, "--max-time", "1h", "--json")
+    reply = inside(*capped, cwd=small)
+    found = json.loads(reply.stdout)
+    assert (reply.returncode, found["capped"]) == (4, True), reply.stderr
+    assert "kept for the confirmation" in reply.stderr
+    assert load_frozen(small / "programs/authorship/frozen/scripted")
+    paid = len(rows(small))
+    # The provider has time again, and the search has ended all the same: the confirmation has seen the sealed users.
+    engines.pop(0)
+    again = json.loads(inside(*capped, cwd=small).stdout)
+    assert (len(rows(small)), engines[0].calls) == (paid, 0)
+    assert (measured(again), again["capped"], again["top"]) == (measured(found), True, found["top"])
+    engines.pop(0)
+    more = inside(*SMALL, "--max-time", "2h", "--json", cwd=small)
+    assert (more.returncode, json.loads(more.stdout)["capped"]) == (0, False)
+    assert engines[0].calls > 0
+
+
+def test_a_pilot_that_meets_a_cap_confirms_nothing(
+    small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "engine_of", lambda name, ledger: Impatient(5))
+    reply = inside(*SMALL, "--max-time", "1h", cwd=small)
+    assert (reply.returncode, len(rows(small))) == (4, 5)
+    assert not list(small.glob(".hyperalign/runs/*/result.json"))
+
+
+def test_a_plan_says_what_a_cap_leaves_to_an_optimiser(small: Path, inside: Inside) -> None:
+    words = (*SMALL, "--optimizer", "copro", "--plan", "--json")
+    free = json.loads(inside(*words, cwd=small).stdout)["plan"]
+    assert free["optimizer_calls"] is None
+    reply = inside(*words, "--max-calls", str(free["confirm_calls"] + 1000), cwd=small)
+    left = json.loads(reply.stdout)["plan"]["optimizer_calls"]
+    assert 900 < left < 1000
+    assert f"After the pilot, {left} calls are the optimiser's beside the confirmation." in reply.stderr
+    assert re.search(r"Estimates for the confirmation: [\d,]+ tokens in, [\d,]+ out, at no cost", reply.stderr)
+    assert "visits" not in reply.stderr
 
 
 def test_a_run_that_is_out_of_time_keeps_what_it_has_and_says_what_raises_the_cap(small: Path, inside: Inside) -> None:
