@@ -81,9 +81,13 @@ class MissingStorage(Missing):
 
 
 class BudgetReached(HyperalignError):
-    """The next call could pass a cap. Everything recorded is kept."""
+    """The next call could pass a cap. Everything recorded is kept. ``cap`` is the option that sets it."""
 
     exit_code = 4
+
+    def __init__(self, message: str, *, fix: str = "", cap: str = "a cap") -> None:
+        super().__init__(message, fix=fix)
+        self.cap = cap
 
 
 class GateFailed(HyperalignError):

@@ -124,4 +124,5 @@ def _within(option: str, cap: float | None, used: float, more: float, form: str)
             f"The cap of {form.format(cap)} is reached: {form.format(used)} are used or set aside, and the next call "
             f"can take {form.format(more)}. Everything recorded is kept.",
             fix=f"Go on with a higher {option}.",
+            cap=option,
         )

@@ -4,7 +4,9 @@ others, and with an end that no `except Exception` can hold up."""
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
@@ -37,11 +39,36 @@ class End:
 
     def __init__(self) -> None:
         self.reason: HyperalignError | None = None
+        self._under_way = 0
+        self._changed = threading.Condition()
 
     def note(self, error: BaseException) -> None:
         """Keep the first error that is about the run and not about one call."""
         if isinstance(error, HyperalignError) and not isinstance(error, ModelError):
             self.reason = self.reason or error
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around one call.
+
+        Raises:
+            Ended: the search has ended already.
+        """
+        with self._changed:
+            if self.reason:
+                raise Ended(self.reason)
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
+
+    def settle(self) -> None:
+        """Wait for the calls under way: one that another had to wait for may only now ask for its share of a cap."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way)
 
 
 class RolloutEngine:
@@ -59,10 +86,8 @@ class RolloutEngine:
         Raises:
             Ended: a cap, or anything else that is not about this one call; at once in every later call.
         """
-        if self.end.reason:
-            raise Ended(self.end.reason)
         try:
-            with self.ledger.phase(self.phase):
+            with self.end.call(), self.ledger.phase(self.phase):
                 response: Response = self.inner.complete(_rolled(request))
         except HyperalignError as error:
             self.end.note(error)

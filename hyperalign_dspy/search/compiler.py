@@ -279,7 +279,7 @@ class Compiler:
         arms = self.arms(chosen)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
         self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        terms = Terms(self.job.recipe.at_most, look(run, chosen))
+        terms = Terms(self.job.recipe.at_most, look(run, chosen, evaluator.given.get(chosen)))
         return confirm(self.bench, evaluator, arms, judge, terms, keeper(outputs or run, self.bench))
 
     def arms(self, chosen: Configuration) -> list[Arm]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import dspy
-from dspy.utils.callback import BaseCallback
-from dspy.utils.exceptions import AdapterParseError
 
 from hyperalign_dspy.adapters import adapter
-from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, TooManyFailures, UsageError
-from hyperalign_dspy.lm.causes import unwrap
+from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, UsageError
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import LOCAL
@@ -29,8 +24,9 @@ from hyperalign_dspy.metrics.leak import RUN, longest_run_among
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.search.budget import Budget
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.evaluate import MOST_MISSING, Evaluator
+from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import seconds_a_call
+from hyperalign_dspy.search.heard import Evaluations, Listener, plain_state
 from hyperalign_dspy.search.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent
 from hyperalign_dspy.search.runs import Run, open_run, run_id_of
@@ -145,34 +141,68 @@ class ForeignCompiler(Compiler):
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
-                made = self._made(
-                    self._optimized(run, lm, ledger, Budget(ledger, self._reserve, evaluator.concurrency))
-                )
+                budget = Budget(ledger, self._reserve, evaluator.concurrency)
+                found, capped = self._optimized(run, lm, ledger, budget)
+                made = self._made(found)
                 write_json(run.path("optimized.json"), made.module.dump_state())
                 evaluator.given[made.configuration] = made.module
                 confirmation = self.confirm(run, evaluator, made.configuration, self.judge(ledger))
             cost = ledger.cost()
-        spent = Spent(cost, time.monotonic() - start, capped=False)
+        spent = Spent(cost, time.monotonic() - start, capped)
         return self.finish(run, plan, Ending(made.configuration, confirmation, spent, made.module, made.private))
 
-    def _optimized(self, run: Run, lm: Any, ledger: Ledger, budget: Budget) -> Any:
-        """What the optimiser returns, within what the cap leaves beside the confirmation."""
+    def _optimized(self, run: Run, lm: Any, ledger: Ledger, budget: Budget) -> tuple[Any, bool]:
+        """What the optimiser returns, within what the caps leave beside the confirmation; or, and then True, the best
+        program that it had evaluated when a cap ended it.
+
+        Raises:
+            BudgetReached: it had evaluated none.
+        """
         end = End()
         kit = self._kit(lm, ledger, end)
         student = self.bench.module(self.space.baseline)
         listener = Listener(type(student), end, lambda n: self.watcher.step("optimizer", n, 0, ledger.cost()))
+        evaluations = Evaluations(student, end)
         self._say_who_proposes()
-        try:
-            with ledger.within(budget.left()), quietly(run.path("optimizer.log")), self._speaking(kit, listener):
+        with (
+            ledger.within(budget.left()),
+            quietly(run.path("optimizer.log")),
+            self._speaking(kit, [listener, evaluations]),
+        ):
+            try:
                 found = self._compile(student, kit, end, listener)
-        except BudgetReached as error:
-            raise BudgetReached(
-                f"{self.asked.name} wants more than a cap leaves beside the confirmation. {error.message}",
-                fix="Go on with a higher cap, or have it do less by --optimizer-arg: another run, then.",
-            ) from error
+            except BudgetReached as error:
+                # What is still under way would take its next call out of the confirmation's share.
+                end.settle()
+                return self._best(evaluations, listener, error), True
         unread = f"; {listener.unread} could not be read and counted as 0" if listener.unread else ""
         self.watcher.say(f"{self.asked.name} is done: {listener.done} program calls{unread}.")
-        return found
+        return found, False
+
+    def _best(self, evaluations: Evaluations, listener: Listener, reached: BudgetReached) -> Any:
+        """The best program that was evaluated before a cap was reached.
+
+        Raises:
+            BudgetReached: none was. TooManyFailures: scores say nothing, since the model failed too often.
+        """
+        best, name = evaluations.best, self.asked.name
+        if best is None:
+            raise BudgetReached(
+                f"{name} wants more than a cap leaves beside the confirmation. {reached.message}",
+                fix="Go on with a higher cap, or have it do less by --optimizer-arg: another run, then.",
+                cap=reached.cap,
+            ) from reached
+        failure = listener.failure(name)
+        if failure:
+            raise failure from reached
+        self.watcher.say(
+            f"{reached.cap} ends {name}: programs evaluated on {best.examples} examples each: {evaluations.count}; "
+            f"the best scores {best.score:.1f}%. The rest is for the confirmation."
+        )
+        module = self.bench.module(self.space.baseline)
+        for predictor, state in zip(module.predictors(), best.states, strict=True):
+            predictor.load_state(state)
+        return module
 
     def _compile(self, student: Any, kit: Kit, end: End, listener: Listener) -> Any:
         constructor, compiling = arguments(self.kind, self.asked, kit)
@@ -213,12 +243,12 @@ class ForeignCompiler(Compiler):
             labelled=self._labelled(),
         )
 
-    def _speaking(self, kit: Kit, listener: Listener) -> Any:
+    def _speaking(self, kit: Kit, callbacks: list[Any]) -> Any:
         # Proposals have several fields: JSON is what models of every size can be held to.
         return dspy.context(
             lm=kit.lm,
             adapter=adapter("json"),
-            callbacks=[listener],
+            callbacks=callbacks,
             disable_history=True,
             num_threads=kit.concurrency,
             max_errors=_MOST_ERRORS,
@@ -240,7 +270,7 @@ class ForeignCompiler(Compiler):
         for mine, theirs in zip(module.predictors(), found.predictors(), strict=True):
             mine.load_state(plain_state(theirs))
         if module.dump_state() == own.dump_state():
-            self.watcher.say(f"{self.asked.name} gave the baseline back as it was.")
+            self.watcher.say(f"What {self.asked.name} came to is the baseline as it was.")
             return Made(own, baseline, False)
         private = self._holds_texts(module, own)
         if private and not self._may_embed():
@@ -274,66 +304,6 @@ class ForeignCompiler(Compiler):
                 f"{self.asked.name} is as good as the model that writes its proposals, and the embedded one writes "
                 "hardly any that make sense: give a stronger one with --prompt-model."
             )
-
-
-class Listener(BaseCallback):
-    """Hears how every call of the program ends, and keeps what DSPy's evaluation would turn into a score of 0."""
-
-    def __init__(self, program: type, end: End, tick: Callable[[int], None]) -> None:
-        self.program, self.end, self.tick = program, end, tick
-        self.done = self.unread = self.failed = 0
-        self.first = ""
-        self._open: set[str] = set()
-        self._lock = threading.Lock()
-
-    def on_module_start(self, call_id: str, instance: Any, inputs: Mapping[str, Any]) -> None:
-        """Remember the calls of the program itself, not those of its parts."""
-        if type(instance) is self.program:
-            self._open.add(call_id)
-
-    def on_module_end(self, call_id: str, outputs: Any, exception: BaseException | None = None) -> None:
-        """Count the call and what became of it."""
-        if call_id not in self._open:
-            return
-        self._open.discard(call_id)
-        with self._lock:
-            self.done += 1
-            if exception is not None:
-                self._failed(exception)
-            self.tick(self.done)
-
-    def failure(self, name: str) -> TooManyFailures | None:
-        """The error where the model failed in more than a fifth of the calls."""
-        if self.failed <= MOST_MISSING * self.done:
-            return None
-        return TooManyFailures(
-            f"{name}: {self.failed} of {self.done} program calls failed. The first: {self.first}",
-            fix="Try the model with `hyperalign models check --model MODEL`.",
-        )
-
-    def _failed(self, exception: BaseException) -> None:
-        if isinstance(exception, Ended):
-            return
-        if isinstance(exception, AdapterParseError):
-            self.unread += 1
-            return
-        cause = unwrap(exception)
-        self.end.note(cause)
-        self.failed += 1
-        self.first = self.first or f"{type(cause).__name__}: {cause}"[:300]
-
-
-def plain_state(predictor: Any) -> dict[str, Any]:
-    """A predictor's instructions and demonstrations as they come back from a file, and nothing else.
-
-    A demonstration keeps the predictor's own fields; earlier turns are no part of one, since no adapter shows them.
-    """
-    state = predictor.dump_state()
-    fields = predictor.signature.fields
-    shown = [name for name in fields if fields[name].annotation is not dspy.History]
-    demos = [{name: demo[name] for name in shown if name in demo} for demo in map(dict, predictor.demos)]
-    plain: list[dict[str, Any]] = json.loads(json.dumps(demos, default=str))
-    return {**state, "demos": plain, "traces": [], "train": [], "lm": None}
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import dspy
@@ -17,7 +19,7 @@ from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import BudgetReached, GateFailed, TooManyFailures, UnknownName, UsageError
 from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.rollouts import End, RolloutEngine, RolloutLM
+from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search import compiler as compiling
 from hyperalign_dspy.search.foreign import ForeignCompiler
@@ -40,6 +42,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "copro": {"breadth": 2, "depth": 1},
 }
 OWN = '''
+import itertools
+
 import dspy
 from dspy.teleprompt import Teleprompter
 
@@ -64,6 +68,36 @@ class Rewrite(Teleprompter):
                 predictor, inputs, outputs = dspy.settings.trace[-1]
             last.demos.append(dspy.Example(augmented=True, **inputs, **outputs))
         return student
+
+
+class Restless(Teleprompter):
+    """Never stops: changes one program on and on, and scores it on one example thrice, best, and then on all.
+
+    ``deaf``: goes on where its calls are refused, forty times, and gives back what it made last.
+    """
+
+    def __init__(self, metric, scores, deaf=False):
+        self.scores, self.deaf = scores, deaf
+
+    def compile(self, student, *, trainset, valset):
+        student = student.deepcopy()
+        last, forward = student.predictors()[-1], student.forward
+
+        def anyhow(**inputs):
+            try:
+                return forward(**inputs)
+            except BaseException:
+                return dspy.Prediction(text="")
+
+        if self.deaf:
+            student.forward = anyhow
+        for way in itertools.count():
+            if self.deaf and way == 40:
+                return student
+            last.signature = last.signature.with_instructions(f"Write in way {way}.")
+            for examples, score in ((valset[:1] * 3, 1.0), (valset, self.scores[min(way, len(self.scores) - 1)])):
+                dspy.Evaluate(devset=examples, metric=lambda *_: score)(student)
+            SEEN["whole"] = way + 1
 
 
 class Another(Teleprompter):
@@ -127,11 +161,15 @@ def asked(name: str, *, embed: bool = True, prompt_model: str = "", **changes: A
 
 
 def compiler(
-    wanted: Optimizer, watcher: Watching | None = None, max_calls: int = 0, source: str = "small.jsonl"
+    wanted: Optimizer,
+    watcher: Watching | None = None,
+    max_calls: int = 0,
+    source: str = "small.jsonl",
+    model: str = "scripted",
 ) -> ForeignCompiler:
     recipe = replace(load_recipe("quick", "authorship"), confirm_users=3, confirm_requests=1, max_calls=max_calls)
     job = Job(load_program("authorship"), recipe, source, {"words": 40})
-    return ForeignCompiler(job, "scripted", watcher or Watching(), wanted)
+    return ForeignCompiler(job, model, watcher or Watching(), wanted)
 
 
 def calls(folder: Path) -> list[dict[str, Any]]:
@@ -179,6 +217,22 @@ def test_anybodys_optimiser_is_taken_from_the_current_folder_and_goes_on(
     again = json.loads(capsys.readouterr().out)
     assert len(calls(folder)) == before
     assert again["confirmation"]["rows"][-1]["gap"] == result["confirmation"]["rows"][-1]["gap"]
+
+
+def test_a_command_whose_optimiser_a_cap_ends_leaves_with_4(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["compile", "--model", "scripted", "--data", "small.jsonl", "--optimizer", "mine:Restless", "--json"]
+    words += ["--optimizer-arg", "scores=[0.2, 0.9, 0.4]", "--max-calls"]
+    with pytest.raises(UsageError) as least:
+        cli.main([*words, "100"], standalone_mode=False)
+    cap = int(least.value.fix.split("--max-calls ")[1].split(":")[0]) + 60
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, str(cap)], standalone_mode=False)
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert (left.value.code, result["capped"], result["changes"]) == (4, True, {"optimizer": "restless"})
+    assert "--max-calls ends mine:Restless" in said.err
+    assert result["cost"]["calls"] <= cap
 
 
 def test_no_sealed_user_is_ever_shown_and_no_user_is_on_both_sides() -> None:
@@ -239,25 +293,71 @@ def test_refusing_is_worth_most_where_help_would_harm() -> None:
 
 def test_a_cap_keeps_the_confirmations_share_and_a_higher_one_goes_on() -> None:
     least = compiler(asked("gepa")).plan().confirm_calls
-    capped = compiler(asked("gepa"), max_calls=least + 17)
-    with pytest.raises(BudgetReached, match="gepa wants more than a cap leaves"):
-        capped.run()
-    more = compiler(asked("gepa"), max_calls=least + 90)
-    assert more.plan().run_id == capped.plan().run_id
-    folder = Path(".hyperalign/runs") / more.plan().run_id
-    before = len(calls(folder))
-    assert before == 17
-    made = more.run()
-    assert made.cost.recorded_calls >= before
-    assert before < len(calls(folder)) <= least + 90
+    first = compiler(asked("gepa"), max_calls=least + 17).run()
+    rows = calls(first.run.folder)
+    assert sum(not row["phase"].startswith("confirm") for row in rows) == 17
+    assert first.capped
+    more = compiler(asked("gepa"), max_calls=least + 150).run()
+    assert (more.run.run_id, more.capped) == (first.run.run_id, False)
+    assert more.cost.recorded_calls >= len(rows)
+    assert len(rows) < len(calls(more.run.folder)) <= least + 150
     with pytest.raises(UsageError, match="too low"):
         compiler(asked("gepa"), max_calls=least).plan()
 
 
+def restless(max_calls: int = 0, watcher: Watching | None = None, *, deaf: bool = False) -> ForeignCompiler:
+    """The second and the third way score equally; the tenth is better."""
+    scores = [0.2, 0.9, 0.9, *[0.3] * 6, 0.95, 0.4]
+    return compiler(asked("mine:Restless", scores=scores, deaf=deaf), watcher, max_calls)
+
+
+def test_what_a_cap_ends_is_confirmed_by_the_best_that_was_evaluated_whole() -> None:
+    cap, watcher = restless().plan().confirm_calls + 14, Watching()
+    made = restless(cap, watcher).run()
+    whole = sys.modules["mine"].SEEN["whole"]
+    assert 3 <= whole < 10
+    assert (made.capped, made.changes) == (True, {"optimizer": "restless"})
+    assert made.confirmation.rows[-1].name == "compiled"
+    assert json.loads(made.run.path("result.json").read_text())["capped"] is True
+    assert "way 1." in made.run.path("optimized.json").read_text()
+    assert len(calls(made.run.folder)) <= cap
+    (said,) = (line for line in watcher.said if "ends mine:Restless" in line)
+    assert said.startswith("--max-calls ends")
+    assert f"each: {whole}; the best scores 90.0%" in said
+    again = restless(cap).run()
+    assert (again.capped, again.cost.calls, again.confirmation.looks) == (True, made.cost.calls, 1)
+    assert [row.value for row in again.confirmation.rows] == [row.value for row in made.confirmation.rows]
+    more = restless(2 * cap).run()
+    assert (more.run.run_id, more.capped) == (made.run.run_id, True)
+    assert "way 9." in more.run.path("optimized.json").read_text()
+    # The same users judge another program under the same settings.
+    assert more.confirmation.looks == 2
+
+
+def test_scores_of_calls_that_a_cap_refused_do_not_count() -> None:
+    made = restless(restless().plan().confirm_calls + 14, deaf=True).run()
+    assert sys.modules["mine"].SEEN["whole"] == 40
+    assert made.capped
+    assert "way 1." in made.run.path("optimized.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["miprov2", "gepa", "copro", "bootstrap-random-search"])
+def test_a_cap_that_ends_a_known_one_late_leaves_its_best(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = compiler(asked(name)).run()
+    searched = sum(not row["phase"].startswith("confirm") for row in calls(whole.run.folder))
+    monkeypatch.setenv("HYPERALIGN_RUNS", "capped")
+    cap = whole.plan.confirm_calls + searched - 1
+    watcher = Watching()
+    made = compiler(asked(name), watcher, cap).run()
+    assert (whole.capped, made.capped) == (False, True)
+    assert any(line.startswith(f"--max-calls ends {name}") for line in watcher.said)
+    assert made.cost.calls <= cap
+
+
 @pytest.mark.parametrize("name", ["simba", "miprov2"])
-def test_a_cap_ends_the_known_ones_as_a_cap_too(name: str) -> None:
+def test_a_cap_before_anything_was_evaluated_whole_ends_as_a_cap(name: str) -> None:
     least = compiler(asked(name)).plan().confirm_calls
-    with pytest.raises(BudgetReached, match=name):
+    with pytest.raises(BudgetReached, match=f"{name} wants more than a cap leaves"):
         compiler(asked(name), max_calls=least + 17).run()
 
 
@@ -333,6 +433,9 @@ def test_a_model_that_fails_in_a_strangers_hands_is_no_score_of_0(monkeypatch: p
     monkeypatch.setattr(connecting, "ScriptedEngine", lambda **_: ScriptedEngine(answer))
     with pytest.raises(TooManyFailures, match="no voice"):
         compiler(asked("mine:Rewrite")).run()
+    heard = 0
+    with pytest.raises(TooManyFailures, match="no voice"):
+        restless(restless().plan().confirm_calls + 60).run()
 
 
 def test_another_rollout_and_another_answer_of_one_call_are_other_texts() -> None:
@@ -347,6 +450,30 @@ def test_another_rollout_and_another_answer_of_one_call_are_other_texts() -> Non
     assert lm.copy(rollout_id=3)("Say.") == other
     assert lm.copy(rollout_id=3, temperature=0.0)("Say.") == lm.copy(temperature=0.0)("Say.")
     assert ledger.cost("search").calls == 4
+
+
+def test_who_ends_a_search_waits_for_the_calls_under_way() -> None:
+    asking, answering = Event(), Event()
+
+    def answer(request: Request) -> str:
+        asking.set()
+        assert answering.wait(10)
+        return "Late."
+
+    ledger, end = Ledger(), End()
+    engine = RolloutEngine(ledger.wrap(ScriptedEngine(answer), "scripted"), ledger, "search", end)
+    lm = RolloutLM("scripted", engine=engine, cache=False, max_tokens=20, temperature=1.0)
+    with ThreadPoolExecutor() as threads:
+        late = threads.submit(lm, "Say.")
+        assert asking.wait(10)
+        end.note(BudgetReached("No more."))
+        settled = threads.submit(end.settle)
+        with pytest.raises(Ended):
+            lm("Say more.")
+        assert not settled.done()
+        answering.set()
+        assert late.result(10) == ["Late."]
+        settled.result(10)
 
 
 def test_a_prompt_model_writes_the_proposals_through_the_same_record() -> None:
