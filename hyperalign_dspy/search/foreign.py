@@ -18,7 +18,7 @@ from hyperalign_dspy.adapters import adapter
 from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, UsageError
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.models import LOCAL
+from hyperalign_dspy.lm.models import GGUF, LOCAL
 from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among
 from hyperalign_dspy.metrics.stats import smallest_win
@@ -299,10 +299,13 @@ class ForeignCompiler(Compiler):
         return self.asked.embed_private or bool(self.bench.facts["public"])
 
     def _say_who_proposes(self) -> None:
-        if known(self.asked).reflects and (self.asked.prompt_model or self.model) == LOCAL:
+        other = self.asked.prompt_model
+        # Whoever names a file as the prompt model has chosen it.
+        weak = (other or self.model) == LOCAL or (not other and self.model.startswith(GGUF))
+        if known(self.asked).reflects and weak:
             self.watcher.say(
-                f"{self.asked.name} is as good as the model that writes its proposals, and the embedded one writes "
-                "hardly any that make sense: give a stronger one with --prompt-model."
+                f"{self.asked.name} is as good as the model that writes its proposals, and small ones, such as the "
+                "embedded one, write hardly any that make sense: give a stronger one with --prompt-model."
             )
 
 

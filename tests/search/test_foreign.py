@@ -485,7 +485,12 @@ def test_a_prompt_model_writes_the_proposals_through_the_same_record() -> None:
     assert made.plan.run_id != compiler(asked("copro")).plan().run_id
 
 
-def test_it_is_said_where_the_embedded_model_would_write_the_proposals() -> None:
+def test_it_is_said_where_a_model_of_this_process_would_write_the_proposals(small: Path) -> None:
+    (small / "own.gguf").write_bytes(b"GGUF")
+    for prompt_model in ("", "scripted", "gguf:own.gguf"):
+        heard = Watching()
+        compiler(asked("gepa", prompt_model=prompt_model), heard, model="gguf:own.gguf")._say_who_proposes()
+        assert bool(heard.said) == (not prompt_model)
     watcher = Watching()
     compiler(asked("gepa", prompt_model="local"), watcher)._say_who_proposes()
     compiler(asked("bootstrap-optuna"), watcher)._say_who_proposes()
