@@ -148,6 +148,8 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
 @click.option("--embed-private", is_flag=True, help="Let programs hold users' texts that are not public.")
 @limit_options
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the searches and every text.")
+@click.option("--expect", default="", hidden=True, help="Refuse unless one of the runs is this one.")
+@shelf_option
 @display_option
 @json_option
 def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
@@ -182,7 +184,8 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
             prompt_model=given["prompt_model"],
             embed_private=given["embed_private"],
         )
-        found = [asdict(entry) for entry in compete(job, model, names, watcher)]
+        entries = compete(job, model, names, watcher, command_of(click.get_current_context()), given["expect"])
+    found = [asdict(entry) for entry in entries]
     unit = "log-odds" if spec.task == "authorship" else spec.task
     emit({"schema": "hyperalign/live/1", "entries": found}, live_words(found, unit), as_json=as_json)
 

@@ -92,6 +92,11 @@ def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
             f"{found.run_id} has no Pareto set: it is not done, or had one objective.",
             fix="hyperalign compile --objective tokens",
         )
+    if found.plan["command"][:1] == ["bench"]:
+        raise UsageError(
+            f"{found.run_id} is part of a contest, which confirms one program of each.",
+            fix="Give `hyperalign compile` the same options: the points of that run can be confirmed.",
+        )
     _again(found, ["--point", str(point)], as_json=as_json, caps=limits_of(given))
 
 

@@ -99,7 +99,7 @@ def live_words(entries: Sequence[Mapping[str, Any]], unit: str) -> str:
     rows = [
         [
             entry["name"],
-            str(entry["searched"]),
+            f"{entry['searched']}{', capped' if entry['capped'] else ''}",
             str(entry["calls"]),
             f"{entry['seconds']:.0f}",
             f"{entry['value']['mean']:.2f}",
@@ -124,8 +124,10 @@ def live_words(entries: Sequence[Mapping[str, Any]], unit: str) -> str:
     n = done[0]["gap"] if done else None
     told = f"{n['n_users']} sealed users, {n['n_instances']} instances; {unit}; [95% intervals over users]" if n else ""
     looks = f"These users have judged {len(done)} programs: the best of them looks better than it is." if n else ""
+    capped = "capped: a cap ended the search; its best until then is what was confirmed."
+    notes = [capped if any(entry["capped"] for entry in done) else "", looks]
     failed = [f"{entry['name']}: {entry['failed']}" for entry in entries if entry["failed"]]
-    return "\n\n".join(part for part in (told, columns(header, rows) if rows else "", looks, *failed) if part)
+    return "\n\n".join(part for part in (told, columns(header, rows) if rows else "", *notes, *failed) if part)
 
 
 def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:

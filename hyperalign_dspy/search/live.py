@@ -15,7 +15,7 @@ from hyperalign_dspy.search.confirm import COMPILED
 from hyperalign_dspy.search.foreign import ForeignCompiler
 from hyperalign_dspy.search.optimizers import Optimizer
 from hyperalign_dspy.search.outputs import OUTPUTS
-from hyperalign_dspy.search.runs import Run
+from hyperalign_dspy.search.runs import Run, expect, find_run
 from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Watcher
 
@@ -30,7 +30,7 @@ class Entry:
 
     ``value`` is the compiled program's on sealed users, ``gap`` and ``wins`` are over the baseline at equal drafts,
     ``beside`` is its paired difference to our own search's program. ``calls`` are all of the run's, ``searched`` those
-    before the confirmation.
+    before the confirmation; ``capped``: a cap ended the search, and its best until then is what was confirmed.
     """
 
     name: str
@@ -44,26 +44,33 @@ class Entry:
     calls: int = 0
     searched: int = 0
     seconds: float = 0.0
+    capped: bool = False
 
 
-def compete(job: Job, model: str, names: Sequence[str], watcher: Watcher) -> list[Entry]:
+def compete(
+    job: Job, model: str, names: Sequence[str], watcher: Watcher, command: Sequence[str] = (), expected: str = ""
+) -> list[Entry]:
     """Run every optimiser, each under the job's caps, and confirm each on the same sealed users.
 
-    Nothing goes on the shelf. An optimiser that cannot run says why, and the others go on. Given again, finished runs
-    cost nothing.
+    Nothing goes on the shelf. An optimiser that cannot run says why, and the others go on. Given again, as ``command``
+    gives it, finished runs cost nothing.
 
     Raises:
-        UnknownName: no optimiser by that name. HyperalignError: none could run; of the last one.
+        UnknownName: no optimiser by that name. RunMismatch: the run that was ``expected`` is none of these.
+        HyperalignError: none could run; of the last one.
     """
     for name in names:
         if name != SEARCH and ":" not in name:
             registry.resolve("optimizer", name, registry.OPTIMIZERS)
+    if expected:
+        own = find_run(expected).plan.get("optimizer", SEARCH)
+        expect(expected, _compiler(job, model, own, watcher, command).identity)
     found: list[tuple[Entry, dict[str, tuple[str, float]]]] = []
     last: HyperalignError | None = None
     for name in names:
         watcher.say(f"== {name}")
         try:
-            found.append(_entry(job, model, name, watcher))
+            found.append(_entry(_compiler(job, model, name, watcher, command), name))
         except HyperalignError as error:
             watcher.say(error.message)
             found.append((Entry(name, failed=error.message), {}))
@@ -74,9 +81,9 @@ def compete(job: Job, model: str, names: Sequence[str], watcher: Watcher) -> lis
     return [replace(entry, beside=_beside(values, ours)) for entry, values in found]
 
 
-def _entry(job: Job, model: str, name: str, watcher: Watcher) -> tuple[Entry, dict[str, tuple[str, float]]]:
+def _entry(compiler: Compiler, name: str) -> tuple[Entry, dict[str, tuple[str, float]]]:
     """An optimiser's figures, and its compiled program's value on every sealed instance, with the user."""
-    compiled = _compiler(replace(job, shelve=False), model, name, watcher).run()
+    compiled = compiler.run()
     row = compiled.confirmation.row(COMPILED)
     entry = Entry(
         name=name,
@@ -88,15 +95,17 @@ def _entry(job: Job, model: str, name: str, watcher: Watcher) -> tuple[Entry, di
         calls=compiled.cost.calls,
         searched=_searched(compiled.run),
         seconds=compiled.seconds,
+        capped=compiled.capped,
     )
     return entry, _values(compiled.run)
 
 
-def _compiler(job: Job, model: str, name: str, watcher: Watcher) -> Compiler:
+def _compiler(job: Job, model: str, name: str, watcher: Watcher, command: Sequence[str]) -> Compiler:
+    job = replace(job, shelve=False)
     if name == SEARCH:
-        made = Compiler(job, model, watcher)
+        made = Compiler(job, model, watcher, command)
     else:
-        made = ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private))
+        made = ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private), command)
     # A contest under a cap is no run of the user's own, and is not gone on with under another cap.
     made.identity |= {"contest": asdict(job.limits)}
     return made

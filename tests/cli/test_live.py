@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,24 @@ from tests.cli.test_main_job import SMALL, Inside, inside, small
 __all__ = ["inside", "small"]
 
 LIVE = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search,mine:Nothing", "--embed-private")
+ENDLESS = """
+import itertools
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+
+class Endless(Teleprompter):
+    def __init__(self, metric):
+        self.metric = metric
+
+    def compile(self, student, *, trainset):
+        for way in itertools.count():
+            tried = student.deepcopy()
+            last = tried.predictors()[-1]
+            last.signature = last.signature.with_instructions(f"Write in way {way}.")
+            dspy.Evaluate(devset=trainset, metric=self.metric)(tried)
+"""
 
 
 def test_optimisers_are_confirmed_side_by_side_and_a_failed_one_stops_nobody(small: Path, inside: Inside) -> None:
@@ -45,3 +64,39 @@ def test_a_contest_leaves_the_users_own_run_alone(small: Path, inside: Inside) -
     )
     entry = json.loads(inside("bench", "live", *SMALL[1:], "--optimizers", "search", "--json", cwd=small).stdout)
     assert entry["entries"][0]["run"] not in ("", own)
+
+
+def test_an_optimiser_that_a_cap_ended_is_confirmed_and_marked(small: Path, inside: Inside) -> None:
+    (small / "endless.py").write_text(ENDLESS)
+    words = ("bench", "live", *SMALL[1:], "--optimizers", "endless:Endless", "--max-calls")
+    least = re.search(r"at least --max-calls (\d+)", inside(*words, "10", cwd=small).stderr)
+    assert least
+    cap = str(int(least[1]) + 100)
+    (entry,) = json.loads(inside(*words, cap, "--json", cwd=small).stdout)["entries"]
+    assert (entry["failed"], entry["capped"]) == ("", True)
+    shown = inside(*words, cap, cwd=small).stdout
+    assert f"{entry['searched']}, capped" in shown
+    assert "a cap ended the search" in shown
+
+
+def test_a_contests_run_goes_on_by_the_contests_command(small: Path, inside: Inside) -> None:
+    recipe = small / "optimizers/small.toml"
+    text = recipe.read_text().replace("visits = 9", 'visits = 1\nobjectives = ["tokens"]')
+    recipe.write_text(text)
+    words = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search", "--embed-private")
+    first = json.loads(inside(*words, "--json", cwd=small).stdout)["entries"]
+    run, other = (small / ".hyperalign/runs" / entry["run"] for entry in first)
+    refused = inside("runs", "confirm", run.name, "--point", "1", cwd=small)
+    assert (refused.returncode, "part of a contest" in refused.stderr) == (2, True)
+    for folder in (run, other):
+        before = (folder / "calls.jsonl").read_bytes()
+        (folder / "result.json").unlink()
+        assert f"hyperalign runs resume {folder.name}" in inside("runs", "show", folder.name, cwd=small).stdout
+        reply = inside("runs", "resume", folder.name, "--json", cwd=small)
+        assert "hyperalign bench live authorship" in reply.stderr
+        assert [entry["gap"] for entry in json.loads(reply.stdout)["entries"]] == [entry["gap"] for entry in first]
+        assert (folder / "calls.jsonl").read_bytes() == before
+    recipe.write_text(text.replace("confirm_requests = 2", "confirm_requests = 1"))
+    for folder in (run, other):
+        changed = inside("runs", "resume", folder.name, cwd=small)
+        assert (changed.returncode, "recipe_digest: was" in changed.stderr) == (5, True)
