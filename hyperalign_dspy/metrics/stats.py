@@ -56,13 +56,13 @@ def proportion(values: Sequence[float], users: Sequence[str]) -> Estimate:
     return replace(found, low=max(0.0, found.low), high=min(1.0, found.high)) if found.low == found.low else found
 
 
-def widened(estimate: Estimate) -> Estimate:
+def widened(estimate: Estimate, level: float = LEVEL) -> Estimate:
     """An estimate of a share, or of its change, that is never without width: where all users say the same, the exact
     bound for what none of so many has shown (Clopper and Pearson, 1934).
     """
     if estimate.high > estimate.low or estimate.low != estimate.low:
         return estimate
-    room = 1 - ((1 - LEVEL) / 2) ** (1 / estimate.n_users)
+    room = 1 - ((1 - level) / 2) ** (1 / estimate.n_users)
     return replace(estimate, low=estimate.mean - room, high=estimate.mean + room)
 
 
@@ -82,14 +82,14 @@ def agreement(first: Sequence[float], second: Sequence[float], users: Sequence[s
     return Agreement(proportion(same, users), float(stats.spearmanr(first, second).statistic) if varied else math.nan)
 
 
-def verdict(estimate: Estimate, harm: Estimate | None = None) -> Verdict:
+def verdict(estimate: Estimate, harm: Estimate | None = None, level: float = LEVEL) -> Verdict:
     """Gain or loss where the interval excludes 0, and no gain otherwise.
 
     ``harm`` is the rise of what should not be, where there is such a thing: unless its interval ends below ten
-    points, a gain is "harm not excluded".
+    points, a gain is "harm not excluded". ``level`` is that of both intervals.
     """
     if estimate.low > 0:
-        excluded = harm is None or widened(harm).high < MOST_HARM
+        excluded = harm is None or widened(harm, level).high < MOST_HARM
         return "gain" if excluded else "harm not excluded"
     return "loss" if estimate.high < 0 else "no gain"
 

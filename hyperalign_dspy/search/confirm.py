@@ -162,7 +162,8 @@ def confirm(
     if same:
         return Confirmation(rows, "no gain", margins, {})
     opinion = _opinion(bench, judge, compiled, rival) if judge else None
-    words = gated(verdict(_gap(compiled, rival, terms.level), _harm_rise(compiled, rival, terms.level)), opinion)
+    level = terms.level
+    words = gated(verdict(_gap(compiled, rival, level), _harm_rise(compiled, rival, level), level), opinion)
     over = exceeded(compiled, terms.at_most)
     if over and words == "gain":
         words = "constraint not met"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import dspy
@@ -12,11 +14,19 @@ from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.metrics.pairwise import Judged, tally
 from hyperalign_dspy.metrics.stats import Verdict, paired, proportion, verdict, widened
 from hyperalign_dspy.modules.grader import Grader, GradingJudge
+from hyperalign_dspy.search.confirm import COMPILED, Terms, confirm, verdict_arms
 from hyperalign_dspy.search.constraints import exceeded
 from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.opinion import Opinion, gated
 from hyperalign_dspy.search.qualifications import last_trial, remember
-from hyperalign_dspy.tasks.protocol import Score
+from hyperalign_dspy.shelf.configure import Configuration
+from hyperalign_dspy.tasks.protocol import Arm, Score
+
+
+@dataclass(frozen=True)
+class Case:
+    instance_id: str
+    user_id: str
 
 
 def opinion(wins: int, of: int, *, qualified: bool) -> Opinion:
@@ -98,3 +108,18 @@ def test_no_interval_is_without_width_and_few_pairs_qualify_nobody() -> None:
     assert verdict(paired([1.0, 2.0] * 12, users), paired(none, users)) == "harm not excluded"
     many = [str(n) for n in range(60)]
     assert verdict(paired([1.0, 2.0] * 30, many), paired([0.0] * 60, many)) == "gain"
+
+
+def test_a_later_look_asks_for_more_certainty_where_nobody_was_harmed() -> None:
+    cases = [Case(str(n), f"u{n}") for n in range(36)]
+    baseline, compiled = (Configuration.of({"n": n}) for n in (0, 1))
+
+    def outcomes(arm: Arm, instances: Any, **_: Any) -> list[Outcome]:
+        helped = [Outcome(i, "", Score(float(arm.name == COMPILED) * (1 + n % 2))) for n, i in enumerate(instances)]
+        return [*helped, *(Outcome(i, "", Score(0.0, harm=True)) for i in instances)]
+
+    evaluator: Any = SimpleNamespace(outcomes=outcomes, ledger=Ledger())
+    bench: Any = SimpleNamespace(sealed=cases)
+    arms = verdict_arms(baseline, compiled)
+    found = [confirm(bench, evaluator, arms, terms=Terms(looks=looks)).verdict for looks in (1, 2)]
+    assert found == ["gain", "harm not excluded"]
