@@ -149,10 +149,9 @@ class RacingSampler(_Discrete):
     """Successive halving over visits (Karnin, Koren and Somekh, 2013), with races in between.
 
     A bracket begins with ``width`` configurations of one visit each; the better half is visited again, and so on, until
-    one is left; the next bracket races it against new ones. Whoever lies below the bracket's leader on the blocks that
-    both have met, by more than chance would have it, is not visited again in that bracket. Every look spends a part of
-    ``alpha``, 6 / (pi k)^2 of it at the k-th, so that all looks together drop a configuration that is as good as the
-    leader no more often than that.
+    one is left; the next bracket races it against new ones. Who is better is told without the luck of the blocks that
+    each has met; whoever lies below the bracket's leader by more than chance would have it, at the level ``alpha`` over
+    all looks together, is not visited again in that bracket (see `unbeaten`).
     """
 
     def __init__(self, seed: int | None = None, width: int = 8, alpha: float = 0.1) -> None:
@@ -174,7 +173,8 @@ class RacingSampler(_Discrete):
             waiting = self._waiting(bracket, values, due, free)
             if waiting is not None:
                 return waiting
-        return max(pool, key=lambda levels: _mean(values[levels]) if levels in values else -math.inf)
+        effects = _effects(values)
+        return max(pool, key=lambda levels: effects.get(levels, -math.inf))
 
     def _sizes(self, met: int, pool: int) -> range:
         """How many configurations have been met once each bracket is full."""
@@ -188,27 +188,49 @@ class RacingSampler(_Discrete):
         free: set[Levels],
     ) -> Levels | None:
         """Who of a bracket is to be visited next, None once one is left."""
-        keep = [levels for levels in bracket if levels in values]
-        for look in range(1, math.ceil(math.log2(max(2, self._width))) + 1):
-            keep = sorted(keep, key=lambda levels: -_mean(values[levels]))[: max(1, math.ceil(len(keep) / 2))]
-            level = self._alpha * 6 / (math.pi * look) ** 2
-            keep = [levels for levels in keep if not _beaten(values[levels], values[keep[0]], level)]
-            behind = [levels for levels in keep if due[levels] <= look and levels in free]
+        keep = unbeaten({levels: values[levels] for levels in bracket if levels in values}, self._alpha)
+        for rung in range(1, math.ceil(math.log2(max(2, self._width))) + 1):
+            keep = keep[: max(1, math.ceil(len(keep) / 2))]
+            behind = [levels for levels in keep if due[levels] <= rung and levels in free]
             if behind:
                 return min(behind, key=lambda levels: due[levels])
         return None
 
 
-def _mean(found: Mapping[Any, float]) -> float:
-    return float(np.mean(list(found.values())))
+def unbeaten(found: Mapping[Levels, Mapping[Any, float]], alpha: float) -> list[Levels]:
+    """Of a bracket's configurations, each with its values by block, those that may be the best: most promising first.
+
+    Whoever lies below the leader on the blocks that both have met is out, by one-sided paired t-tests from three blocks
+    on. Every other configuration may lead at some time, so each has an equal part of ``alpha``; of that the k-th look
+    at a pair, which is the one at k + 2 blocks, spends 6 / (pi k)^2. So a configuration as good as all others is ever
+    out in at most ``alpha`` of races, however often it is looked at.
+    """
+    effects = _effects(found)
+    ranked = sorted(found, key=lambda levels: -effects[levels])
+    part = alpha / max(1, len(ranked) - 1)
+    return [levels for levels in ranked if not _beaten(found[levels], found[ranked[0]], part)]
+
+
+def _effects(found: Mapping[Levels, Mapping[Any, float]]) -> dict[Levels, float]:
+    """What each configuration is worth beside the others, the luck of the blocks taken out by least squares."""
+    values = [(levels, block, value) for levels, met in found.items() for block, value in met.items()]
+    places = {levels: place for place, levels in enumerate(found)}
+    blocks = {block: place for place, block in enumerate(dict.fromkeys(b for _, b, _ in values), len(places))}
+    design = np.zeros((len(values), len(places) + len(blocks)))
+    for row, (levels, block, _) in enumerate(values):
+        design[row, [places[levels], blocks[block]]] = 1.0
+    fitted = np.linalg.lstsq(design, np.array([value for *_, value in values]), rcond=None)[0]
+    # What is equal stays so, whatever the last digits are.
+    return dict(zip(found, np.round(fitted[: len(places)], 9).tolist(), strict=True))
 
 
 def _beaten(mine: Mapping[Any, float], leader: Mapping[Any, float], level: float) -> bool:
-    """A one-sided paired t-test over the blocks that both have met."""
     shared = [leader[block] - mine[block] for block in mine if block in leader]
-    if len(shared) < 3 or np.std(shared) == 0:
+    look = len(shared) - 2
+    if look < 1 or np.std(shared) == 0:
         return False
-    return float(stats.ttest_1samp(shared, 0.0, alternative="greater").pvalue) < level
+    tested = stats.ttest_1samp(shared, 0.0, alternative="greater")
+    return float(tested.pvalue) < level * 6 / (math.pi * look) ** 2
 
 
 def _visits(study: optuna.Study, space: Space) -> list[Visit]:

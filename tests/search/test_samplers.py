@@ -11,7 +11,7 @@ import optuna
 import pytest
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
-from hyperalign_dspy.search.samplers import BLOCK, FactorSampler, KnowledgeSampler, RacingSampler
+from hyperalign_dspy.search.samplers import BLOCK, FactorSampler, KnowledgeSampler, RacingSampler, unbeaten
 
 SLOTS = {"a": [0, 1, 2, 3], "b": ["x", "y", "z"], "c": [False, True]}
 
@@ -78,6 +78,28 @@ def test_a_race_drops_who_is_surely_beaten_and_goes_on_with_the_rest() -> None:
     best = max(visits, key=lambda key: worth(dict(zip(SLOTS, key, strict=True))))
     assert visits[best] == max(visits.values())
     assert min(visits.values()) == 1
+
+
+def test_a_newcomer_after_an_easy_block_does_not_outrank_who_was_better_on_it() -> None:
+    study = optuna.create_study(direction="maximize", sampler=RacingSampler(0, width=2))
+    choices = optuna.distributions.CategoricalDistribution(["old", "new"])
+    for which, block, value in [("old", 0, 5.0), ("old", 1, 0.1), ("old", 2, 0.2), ("old", 3, 0.0), ("new", 0, 4.9)]:
+        told = {"params": {"which": which}, "value": value, "user_attrs": {BLOCK: block}}
+        study.add_trial(optuna.trial.create_trial(distributions={"which": choices}, **told))
+    # The better half of two is visited again where it has been seen once.
+    assert study.ask({"which": choices}).params["which"] == "old"
+
+
+def test_one_of_four_equals_is_dropped_in_no_more_races_than_agreed() -> None:
+    rng, alpha, runs = np.random.default_rng(0), 0.1, 400
+    dropped = 0
+    for _ in range(runs):
+        values = rng.normal(size=(4, 12)) + rng.normal(0, 3, 12)
+        races = ({(n,): dict(enumerate(row[:blocks])) for n, row in enumerate(values)} for blocks in range(1, 13))
+        dropped += any((0,) not in unbeaten(race, alpha) for race in races)
+    assert 0 < dropped / runs <= alpha
+    better = {(n,): dict(enumerate(row + 6 * (n == 1))) for n, row in enumerate(values)}
+    assert unbeaten(better, alpha) == [(1,)]
 
 
 def test_what_a_dear_and_a_cheap_configuration_share_is_learnt_from_the_cheap_one() -> None:
