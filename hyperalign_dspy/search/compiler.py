@@ -25,6 +25,7 @@ from hyperalign_dspy.search.constraints import check
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import seconds_a_call
 from hyperalign_dspy.search.grants import grant, granted
+from hyperalign_dspy.search.identity import identity_of
 from hyperalign_dspy.search.lead import Lead
 from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
@@ -46,7 +47,6 @@ from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
 from hyperalign_dspy.shelf.locate import writable_frozen
-from hyperalign_dspy.shelf.specs import digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
 from hyperalign_dspy.types import Watcher
 
@@ -82,19 +82,7 @@ class Compiler:
         # Visited by the pilot already: what the recipe would begin with.
         start = self.space.configuration(self.space.params(job.recipe.start[0])) if job.recipe.start else None
         self.first = start if start != self.space.baseline else None
-        self.identity = {
-            "program": job.program.name,
-            "program_digest": digest(job.program),
-            "recipe": job.recipe.name,
-            "recipe_digest": recipe_digest(job.recipe),
-            "data_digest": self.bench.digest,
-            "source": job.source,
-            "model": model,
-            "model_digest": digest(describe(model)),
-            "seed": job.seed,
-            "judge": job.judge,
-            **_prompt_model(job),
-        }
+        self.identity = identity_of(job, self.bench.digest, model)
 
     def plan(self) -> Plan:
         """What the run will do and can show.
@@ -389,9 +377,3 @@ class Compiler:
 
     def _calls(self, configuration: Configuration) -> int:
         return self.bench.calls(configuration)
-
-
-def _prompt_model(job: Job) -> dict[str, str]:
-    """Part of what a run is only where one is given: without it the model that is compiled for proposes."""
-    given = job.prompt_model
-    return {"prompt_model": given, "prompt_model_digest": digest(describe(given))} if given else {}

@@ -32,6 +32,8 @@ from hyperalign_dspy.shelf.files import read_json, write_json
 from hyperalign_dspy.shelf.specs import digest
 
 BOARD = "calls.journal"
+# The part of a plan that names a program's own files.
+CODE = "code"
 
 
 def home() -> Path:
@@ -114,7 +116,7 @@ def folder_for(name: str) -> Path:
 
 
 def expect(run_id: str, plan: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run whose program, recipe, corpus or model changed.
+    """Refuse to go on with a run whose program, its code, recipe, corpus or model changed.
 
     Raises:
         RunMismatch: with what differs.
@@ -124,11 +126,19 @@ def expect(run_id: str, plan: Mapping[str, Any]) -> None:
     run = find_run(run_id)
     old = {key: value for key, value in run.plan.items() if key != "command"}
     changed = [key for key in sorted({*old, *plan}) if old.get(key) != plan.get(key)]
-    lines = [f"  {key}: was {str(old.get(key))[:40]}, is {str(plan.get(key))[:40]}" for key in changed]
+    lines = [_difference(key, old.get(key), plan.get(key)) for key in changed]
     raise RunMismatch(
         f"The run {run.run_id} was started with something else:\n" + "\n".join(lines),
         fix="Give the command anew: it makes a run of its own, and this one stays as it is.",
     )
+
+
+def _difference(key: str, was: Any, now: Any) -> str:
+    if key != CODE:
+        return f"  {key}: was {str(was)[:40]}, is {str(now)[:40]}"
+    old, new = was or {}, now or {}
+    files = [file for file in sorted({*old, *new}) if old.get(file) != new.get(file)]
+    return f"  {key}: it has changed in {', '.join(files)}"
 
 
 def all_runs() -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tests.cli.test_main_job import Inside, inside
 from tests.resume.project import COMPILE, small_project
 from tests.resume.server import Server, Trouble
+from tests.shelf.test_schemas import errors, read
 
 __all__ = ["inside"]
 
@@ -18,6 +20,10 @@ CHANGES = {
     "program_digest": ("programs/authorship/program.toml", "three short", "four short"),
     "recipe_digest": ("optimizers/small.toml", "finalists = 1", "finalists = 2"),
     "data_digest": ("small.jsonl", "the", "teh"),
+}
+CODE_CHANGES = {
+    "forward": ("message=message", "message=message.strip()"),
+    "metric": ("example.mood.lower() in", "example.mood.lower() =="),
 }
 
 
@@ -51,3 +57,24 @@ def test_a_changed_program_recipe_corpus_or_server_is_refused_with_the_differenc
         assert (reply.returncode, "  model_digest: was " in reply.stderr) == (5, True)
     assert (server.requests, other.requests) == (asked, 0)
     assert len(list(project.glob(".hyperalign/runs/*/plan.json"))) == 1
+
+
+@pytest.mark.parametrize("part", CODE_CHANGES)
+def test_changed_code_of_ones_own_is_refused_and_the_plain_command_begins_another_run(
+    tmp_path: Path, inside: Inside, part: str
+) -> None:
+    name = f"tune_{part}"
+    assert inside("init", name, cwd=tmp_path).returncode == 0
+    words = ("compile", name, "--model", "scripted", "--json")
+    run = json.loads(inside(*words, cwd=tmp_path).stdout)["run"]
+    code = tmp_path / f"{name}.py"
+    whole, (old, new) = code.read_text(), CODE_CHANGES[part]
+    code.write_text(whole.replace(old, new, 1))
+    refused = inside("runs", "resume", run, cwd=tmp_path)
+    assert (refused.returncode, f"  code: it has changed in {name}.py" in refused.stderr) == (5, True), refused.stderr
+    assert json.loads(inside(*words, cwd=tmp_path).stdout)["run"] != run
+    code.write_text(whole)
+    assert json.loads(inside("runs", "resume", run, "--json", cwd=tmp_path).stdout)["run"] == run
+    assert inside("verify", name, "--model", "scripted", cwd=tmp_path).returncode == 0
+    (manifest,) = tmp_path.glob(f"programs/{name}/frozen/*/manifest.json")
+    assert errors("manifest.schema.json", read(manifest)) == []
