@@ -79,9 +79,9 @@ class Compiler:
         self._check_objectives()
         self.bench: Bench = registry.resolve("task", job.program.task, registry.TASKS)().prepare(job)
         self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed, job.recipe.rounds)
-        # Visited by the pilot already: what the recipe would begin with.
-        start = self.space.configuration(self.space.params(job.recipe.start[0])) if job.recipe.start else None
-        self.first = start if start != self.space.baseline else None
+        # Visited by the pilot already: what the recipe would begin with, else the least that it could change.
+        starts = [self.space.configuration(self.space.params(changes)) for changes in job.recipe.start]
+        self.first = next((c for c in (*starts, self.space.neighbour()) if c != self.space.baseline), None)
         self.identity = identity_of(job, self.bench.digest, model)
 
     def plan(self) -> Plan:
@@ -167,8 +167,10 @@ class Compiler:
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
+        # Read off the plan only where it says less: it looks through what was recorded.
+        planned = self.job.recipe.visits if self.limits == Limits() else self.plan().paid_visits
         try:
-            pilot(self.bench, visits, self.first, self.job.anyway, self.watcher.say, self.job.recipe.visits)
+            pilot(self.bench, visits, self.first, self.job.anyway, self.watcher.say, planned)
         except TooManyFailures as error:
             # Where the baseline fails too, it is not for the other one's sake.
             visits.on_block(0)

@@ -49,9 +49,9 @@ class Headroom:
 def headroom(gaps: Sequence[float], visits: tuple[int, int], sealed: tuple[int, float], room: float | None) -> Headroom:
     """From the pilot's paired differences, one a user, between the baseline and something unlike it.
 
-    ``visits``: how many are planned, and how many blocks the pilot met. ``sealed``: the number of sealed users, and how
-    many requests each has for one of the pilot's. The spread between users holds what users truly differ in, so it errs
-    on the side of caution.
+    ``visits``: how many are paid for, and how many blocks the pilot met. ``sealed``: the number of sealed users, and
+    how many requests each has for one of the pilot's. The spread between users holds what users truly differ in, so it
+    errs on the side of caution.
     """
     (planned, blocks), (users, requests), count = visits, sealed, len(gaps)
     spread = stdev(gaps) if count > 1 else math.inf

@@ -38,9 +38,9 @@ def pilot(
     say: Callable[[str], None],
     planned: int,
 ) -> None:
-    """Let the baseline answer the pilot's blocks, and the recipe's first start beside it, where there is one.
+    """Let the baseline answer the pilot's blocks, and beside it what is to be visited first, where anything is.
 
-    Its visits count: the search begins with what they told. ``planned`` is how many visits are to follow.
+    Its visits count: the search begins with what they told. ``planned`` is how many visits are paid for after them.
 
     Raises:
         GateFailed: the baseline does not answer; or no gain could be shown, and nobody said to go on ``anyway``.

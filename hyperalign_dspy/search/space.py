@@ -39,6 +39,11 @@ class Space:
         """The baseline with the suggested candidates put in."""
         return Configuration.of({**self.baseline.as_dict(), **params})
 
+    def neighbour(self) -> Configuration | None:
+        """The baseline with another candidate in the first slot that has one; None where there is nothing to search."""
+        one = (self.configuration({slot: value}) for slot, found in self.slots.items() for value in found)
+        return next((configuration for configuration in one if configuration != self.baseline), None)
+
     def costliest(self, calls: Callable[[Configuration], int]) -> Configuration:
         """Of every slot the candidate with the most calls, and among these the largest number."""
 

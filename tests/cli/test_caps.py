@@ -45,6 +45,9 @@ def test_a_capped_run_confirms_what_it_has_and_a_higher_cap_goes_on_to_the_same_
     assert inside("runs", "resume", run.parent.name, cwd=small).returncode == 4
     more = inside(*SMALL, "--max-tokens", "9000000", "--max-time", "2h", "--max-cost", "1", "--json", cwd=small)
     resumed = json.loads(more.stdout)
+    # Fewer visits tell less apart.
+    told = [float(re.search(r"that differ by ([\d.]+)", r.stderr)[1]) for r in (reply, more)]  # type: ignore[index]
+    assert told[0] > 1.5 * told[1]
     shutil.rmtree(small / ".hyperalign")
     whole = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
     assert (more.returncode, resumed["run"], resumed["capped"]) == (0, capped["run"], False)

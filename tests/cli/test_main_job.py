@@ -411,6 +411,7 @@ def test_a_program_of_ones_own_is_written_and_compiles(tmp_path: Path, inside: I
     assert reply.returncode == 0, reply.stderr
     result = json.loads(reply.stdout)
     assert result["plan"]["unit"] == "names_the_mood"
+    assert "Pilot: a block's mean is off by" in reply.stderr
     frozen = load_frozen(tmp_path / "programs/moods/frozen/scripted")
     assert frozen.manifest["program"] == "moods"
     assert frozen.module.settings.value.max_tokens == 16
