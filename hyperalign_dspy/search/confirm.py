@@ -9,7 +9,7 @@ from typing import Any
 
 from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.search.constraints import exceeded
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.evaluate import Evaluator, Flight, Outcome
 from hyperalign_dspy.search.opinion import Judge, Opinion, gated
 from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
@@ -140,12 +140,7 @@ def confirm(
     A judge that has qualified has to see a gain too, and texts that do not meet the terms are none.
     """
     terms = terms or Terms()
-    measured: dict[str, tuple[list[Outcome], Cost]] = {}
-    # Most drafts first: an arm with fewer of the same then finds its texts in the record, and no prompt is read twice.
-    for arm in sorted(arms, key=_drafts, reverse=True):
-        phase = f"confirm:{arm.name}"
-        found = evaluator.outcomes(arm, bench.sealed, sealed=True, phase=phase)
-        measured[arm.name] = (found, evaluator.ledger.cost(phase))
+    measured = _measured(bench, evaluator, arms)
     keep({arm.name: measured[arm.name][0] for arm in arms})
     rival = measured[EQUAL][0]
     rows = tuple(row_of(arm, *measured[arm.name], measured[arm.against or EQUAL][0]) for arm in arms)
@@ -168,6 +163,35 @@ def confirm(
     if over and words == "gain":
         words = "constraint not met"
     return Confirmation(rows, words, margins, _agreement(compiled, rival), opinion, over, terms.looks)
+
+
+def _measured(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> dict[str, tuple[list[Outcome], Cost]]:
+    """Each arm's outcomes, and what they cost. All are in the air together: none waits for another's slowest answers.
+
+    Only an arm with fewer drafts of the same configuration comes after those with more: its texts are on record then,
+    and an engine that makes drafts together reads no prompt twice.
+    """
+
+    def start(arm: Arm) -> Flight:
+        return evaluator.start(arm, bench.sealed, sealed=True, phase=_phase(arm))
+
+    ordered = sorted(arms, key=_drafts, reverse=True)
+    flights = {arm.name: start(arm) for arm in ordered if not any(_holds(other, arm) for other in arms)}
+    measured = {}
+    for arm in ordered:
+        found = (flights.get(arm.name) or start(arm)).land()
+        measured[arm.name] = (found, evaluator.ledger.cost(_phase(arm)))
+    return measured
+
+
+def _holds(arm: Arm, other: Arm) -> bool:
+    """Whether another arm's drafts are the first of this one's."""
+    one, two = (each.configuration.changed(drafts=0) for each in (arm, other))
+    return one == two and _drafts(arm) > _drafts(other)
+
+
+def _phase(arm: Arm) -> str:
+    return f"confirm:{arm.name}"
 
 
 def _opinion(bench: Bench, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Opinion | None:

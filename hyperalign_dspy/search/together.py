@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import dspy
 
-from hyperalign_dspy.errors import HyperalignError, ModelError
+from hyperalign_dspy.errors import HyperalignError, ModelError, NotSent
 from hyperalign_dspy.lm.causes import unwrap
 
 Item = TypeVar("Item")
@@ -63,6 +63,7 @@ class Pool:
     ) -> None:
         self.lm, self.concurrency, self._own = lm, concurrency, own
         self._places = places or nullcontext()
+        self._over = False
         self._threads = ThreadPoolExecutor(max(concurrency, MOST_THREADS) if places else concurrency)
         self._under_way: set[Future[Any]] = set()
 
@@ -79,6 +80,8 @@ class Pool:
         def one(item: Item) -> Answer | ModelError:
             try:
                 with self._places, dspy.context(lm=self.lm, disable_history=True):
+                    if self._over:
+                        raise NotSent("The run ended before this was begun.")
                     return call(item)
             except Exception as error:
                 cause = unwrap(error)
@@ -107,8 +110,10 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Whoever interrupts does not wait for a slow call.
-        self._threads.shutdown(wait=kind is None, cancel_futures=True)
+        # What is under way is paid for, so its answers go on record, and nothing else begins. Whoever interrupts does
+        # not wait for a slow call.
+        self._over = kind is not None
+        self._threads.shutdown(wait=kind is None or issubclass(kind, HyperalignError), cancel_futures=True)
 
 
 def together(
