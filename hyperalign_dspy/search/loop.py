@@ -59,10 +59,12 @@ class Orders:
 
 
 def lag_of(concurrency: int, block: int, visits: int) -> int:
-    """So many visits in flight keep every place busy while the slowest answers of the oldest are waited for; never
+    """So many visits in flight keep most places busy while the slowest answers of the oldest are waited for; never
     more than a third of all, since a decision ought to know something.
+
+    One where a block is twice as large as there are places: the embedded engine's four are as busy with one visit.
     """
-    return max(1, min(math.ceil(2 * concurrency / block) - 1, visits // 3))
+    return max(1, min(math.ceil(2 * concurrency / block), visits // 3))
 
 
 def search(study: Study, visits: Visits, orders: Orders) -> str:

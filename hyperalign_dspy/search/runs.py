@@ -7,6 +7,7 @@ candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
 calls.journal  the board on which workers find calls; gone once the run has ended well: calls.jsonl holds them all
 visits.jsonl   every visit with its instances
+lag.json       how many visits are in flight together, as it was when the search began
 grants.json    what the caps have granted a search that has ended
 looks.json     which configurations the sealed users have judged, by digest
 outputs.jsonl  every text of the confirmation, with its request and value
@@ -66,6 +67,13 @@ class Run:
     def path(self, name: str) -> Path:
         """A file of the run."""
         return self.folder / name
+
+    def once(self, name: str, value: int) -> int:
+        """A number that the run's decisions depend on: as it was when the run first came to it, however it goes on."""
+        path = self.path(f"{name}.json")
+        if not path.is_file():
+            write_json(path, value)
+        return int(read_json(path))
 
     def append(self, name: str, row: Mapping[str, Any]) -> None:
         """Add one line to a JSON-lines file of the run."""
