@@ -29,13 +29,16 @@ from hyperalign_dspy.types import Cost, Hypothesis, Watcher
 
 @dataclass(frozen=True)
 class Batch:
-    """What is to be answered, by which program on which model, and the file that the answers go to."""
+    """What is to be answered, by which program on which model, and the file that the answers go to; ``concurrency``:
+    see `hyperalign_dspy.lm.connect.connect`.
+    """
 
     lines: Sequence[Line]
     module: Any
     program: str
     model: str
     out: Path
+    concurrency: int | None = None
 
     def marks(self) -> list[str]:
         """For each line, twelve digits of all that decides its answer, but for what a profile holds."""
@@ -72,7 +75,7 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
     with Ledger(record / "calls.jsonl", prices=prices) as ledger:
         done = _go_on(batch, marks)
         left = batch.lines[done:]
-        lm = connect(batch.model, ledger=ledger)
+        lm = connect(batch.model, ledger=ledger, concurrency=batch.concurrency)
         with Pool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
             ended = _Ended(done, len(batch.lines), ledger, watcher)
             failed = _write(batch, left, marks[done:], _begun(batch, left, pool, ended))

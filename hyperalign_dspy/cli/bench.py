@@ -12,6 +12,7 @@ import click
 from hyperalign_dspy.cli.common import (
     columns_of,
     command_of,
+    concurrency_option,
     data_options,
     emit,
     frozen_folder,
@@ -78,6 +79,7 @@ def gains_command(runs: int, seed: int, as_json: bool) -> None:
 @data_options
 @click.option("--seed", default=0, show_default=True, help="Seeds the split and every text.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table's file (JSON).")
+@concurrency_option
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
@@ -96,7 +98,8 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
     options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
     with following(given["display"]) as watcher:
         ready(model, watcher)
-        job = Job(spec, recipe, given["data"] or spec.data, options, given["seed"], watcher.say)
+        source, most = given["data"] or spec.data, given["concurrency"]
+        job = Job(spec, recipe, source, options, given["seed"], watcher.say, concurrency=most)
         table = tabulate(job, model, watcher, command_of(click.get_current_context()), given["expect"])
     write_json(given["out"], table.as_dict())
     result = tabulated(table)
@@ -147,6 +150,7 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
 @click.option("--prompt-model", default="", help="The model that writes proposals; it reads users' texts.")
 @click.option("--embed-private", is_flag=True, help="Let programs hold users' texts that are not public.")
 @limit_options
+@concurrency_option
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the searches and every text.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless one of the runs is this one.")
 @shelf_option
@@ -183,6 +187,7 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
             prices=prices,
             prompt_model=given["prompt_model"],
             embed_private=given["embed_private"],
+            concurrency=given["concurrency"],
         )
         entries = compete(job, model, names, watcher, command_of(click.get_current_context()), given["expect"])
     found = [asdict(entry) for entry in entries]
@@ -196,18 +201,24 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
 )
 @json_option
 def overhead_command(calls: int, as_json: bool) -> None:
-    """What the machinery itself costs: places kept busy, time an instance, resuming, memory. Takes a minute."""
+    """What the machinery itself costs: places kept busy, time an instance, opening and walking a record, memory.
+
+    Takes about two minutes.
+    """
     quiet()
     from hyperalign_dspy.report.bench import overhead_words
-    from hyperalign_dspy.search.overhead import dispatch, overhead, resumed
+    from hyperalign_dspy.search.overhead import dispatch, opened, overhead, walked
 
-    say("10 configurations x 1,000 instances, 64 in flight")
+    say("a confirmation of 10 configurations x 1,000 instances, 64 in flight")
     busy = dispatch()
     say("time an instance")
     each = overhead()
+    say("recorded instances, walked again")
+    again = walked()
     say(f"a record of {calls:,} calls")
-    found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}, "resumed": asdict(resumed(calls))}
-    emit({"schema": "hyperalign/overhead/1", **found}, overhead_words(found), as_json=as_json)
+    found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}}
+    found |= {"walked": asdict(again), "opened": asdict(opened(calls))}
+    emit({"schema": "hyperalign/overhead/2", **found}, overhead_words(found), as_json=as_json)
 
 
 @bench_command.command("serving")

@@ -28,6 +28,12 @@ model_option = click.option(
     "--model", default="local", show_default=True, help="local, gguf:PATH, scripted, or PROVIDER/NAME."
 )
 
+concurrency_option = click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    help="Calls in flight at once. [default: 8 at a server; an engine in this process takes 4 at most]",
+)
+
 
 def data_options(command: Command) -> Command:
     """The options that say what a corpus is."""

@@ -14,6 +14,7 @@ from hyperalign_dspy.cli.common import (
     bounds,
     columns_of,
     command_of,
+    concurrency_option,
     data_options,
     emit,
     json_option,
@@ -38,6 +39,7 @@ from hyperalign_dspy.errors import BudgetReached
 @data_options
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
 @limit_options
+@concurrency_option
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
 @click.option(
     "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
@@ -93,6 +95,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
         source, judge, anyway = given["data"] or spec.data, given["judge"], given["anyway"]
         job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, anyway, limits, prices)
+        job = replace(job, concurrency=given["concurrency"])
         compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)

@@ -11,6 +11,7 @@ import click
 from hyperalign_dspy.cli.common import (
     columns_of,
     command_of,
+    concurrency_option,
     data_options,
     emit,
     json_option,
@@ -36,6 +37,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.option("--key", default="id", show_default=True, help="The column by which rows of the two belong together.")
 @click.option("--judge", default="", help="A model whose opinion is asked too.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
+@concurrency_option
 @shelf_option
 @display_option
 @json_option
@@ -76,6 +78,7 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         seed = frozen.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
         source, judge = given["data"] or spec.data, given["judge"]
         job = Job(spec, recipe, source, options, seed, watcher.say, judge, prices=prices_of())
+        job = replace(job, concurrency=given["concurrency"])
         result = measure(job, model, frozen, watcher, command, given["expect"])
     emit(result, result_table(result), as_json=as_json)
 
@@ -96,11 +99,12 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
         found = compare(pairs, corpus, given["seed"] or 0, max(10, longest))
         if given["judge"]:
             ready(given["judge"], watcher)
-            found["opinion"] = _opinion(given["judge"], model, outputs_as_pairs(pairs, corpus), watcher)
+            texts = outputs_as_pairs(pairs, corpus)
+            found["opinion"] = _opinion(given["judge"], model, texts, watcher, given["concurrency"])
     emit({"schema": "hyperalign/outputs/1", **found}, outputs_words(found), as_json=as_json)
 
 
-def _opinion(judge: str, generator: str, pairs: Any, watcher: Any) -> dict[str, Any]:
+def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: int | None) -> dict[str, Any]:
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.search.opinion import ModelJudge
     from hyperalign_dspy.search.qualifications import judge_folder
@@ -110,4 +114,4 @@ def _opinion(judge: str, generator: str, pairs: Any, watcher: Any) -> dict[str, 
         def tick(done: int) -> None:
             watcher.step("judge", done, len(pairs), ledger.cost())
 
-        return asdict(ModelJudge(judge, generator, ledger, tick).opinion(pairs))
+        return asdict(ModelJudge(judge, generator, ledger, tick, concurrency).opinion(pairs))

@@ -12,6 +12,7 @@ import click
 from hyperalign_dspy.cli.common import (
     columns_of,
     command_of,
+    concurrency_option,
     data_options,
     emit,
     json_option,
@@ -35,6 +36,7 @@ from hyperalign_dspy.errors import BudgetReached
 @click.option("--users", default=16, show_default=True, type=click.IntRange(3), help="How many sealed users at most.")
 @click.option("--requests", default=2, show_default=True, type=click.IntRange(1), help="Requests a user at most.")
 @limit_options
+@concurrency_option
 @click.option("--seed", type=int, help="Seeds the split; the programs' own where none is given.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw the gaps to this file.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
@@ -87,6 +89,7 @@ def matrix_command(program: str, models: str, as_json: bool, **given: Any) -> No
                 same_weights(programs[name].manifest, name)
         source = given["data"] or spec.data
         job = Job(spec, recipe, source, options, seed, watcher.say, limits=limits, prices=prices)
+        job = replace(job, concurrency=given["concurrency"])
         result = Matrix(job, programs, watcher, command).measure(names, given["expect"])
     if given["svg"]:
         write_text(given["svg"], matrix_svg(result))

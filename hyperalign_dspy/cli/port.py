@@ -11,6 +11,7 @@ import click
 from hyperalign_dspy.cli.common import (
     columns_of,
     command_of,
+    concurrency_option,
     data_options,
     emit,
     json_option,
@@ -33,6 +34,7 @@ from hyperalign_dspy.errors import BudgetReached
 @data_options
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
 @limit_options
+@concurrency_option
 @click.option("--seed", type=int, help="Seeds the split and every text; the program's own where none is given.")
 @click.option("--retune", is_flag=True, help="Search even where the old program holds.")
 @click.option("--anyway", is_flag=True, help="Go on even where the pilot leaves no hope of showing a gain.")
@@ -82,6 +84,7 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
         seed = old.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
         source, anyway = given["data"] or spec.data, given["anyway"]
         job = Job(spec, recipe, source, options, seed, watcher.say, "", anyway, limits, prices)
+        job = replace(job, concurrency=given["concurrency"])
         compiler = PortCompiler(job, model, watcher, old, command, given["retune"])
         if given["expect"]:
             expect(given["expect"], compiler.identity)

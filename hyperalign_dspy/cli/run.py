@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hyperalign_dspy.cli.common import (
+    concurrency_option,
     emit,
     json_option,
     model_option,
@@ -36,6 +37,7 @@ from hyperalign_dspy.errors import UsageError
 @click.option("--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json.")
 @click.option("--max-tokens", type=click.IntRange(8), help="The longest text, instead of the program's own.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another text.")
+@concurrency_option
 @shelf_option
 @json_option
 def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
@@ -88,8 +90,9 @@ def _check_options(given: dict[str, Any]) -> None:
         if given["out"].resolve() == given["requests"].resolve():
             raise click.UsageError("--out names the file of the --requests: give another.")
         return
-    if given["out"]:
-        raise click.UsageError("--out is for the answers to --requests.")
+    for name in ("out", "concurrency"):
+        if given[name]:
+            raise click.UsageError(f"--{name} is for --requests.")
     if given["request"] is None:
         raise click.UsageError('Say what is to be written: --request "..."')
     if (given["user"] is None) == (given["samples"] is None):
@@ -105,7 +108,8 @@ def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bo
     module = _module(program, model, given["max_tokens"])
     with following(None) as watcher:
         ready(model, watcher)
-        tally = answer_all(Batch(lines, module, program, model, given["out"]), prices_of(), watcher)
+        batch = Batch(lines, module, program, model, given["out"], given["concurrency"])
+        tally = answer_all(batch, prices_of(), watcher)
     answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(tally)}
     emit(answer, str(given["out"]), as_json=as_json)
     if tally.failed:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, quiet, ready, storage_option
+from hyperalign_dspy.cli.common import concurrency_option, emit, json_option, quiet, ready, storage_option
 from hyperalign_dspy.cli.progress import display_option, following
 from hyperalign_dspy.errors import UsageError
 
@@ -18,9 +18,10 @@ from hyperalign_dspy.errors import UsageError
 @click.command("worker")
 @click.argument("run")
 @storage_option
+@concurrency_option
 @display_option
 @json_option
-def worker_command(run: str, storage: str, display: str | None, as_json: bool) -> None:
+def worker_command(run: str, storage: str, concurrency: int | None, display: str | None, as_json: bool) -> None:
     """Make calls of a RUN that another process leads, until it ends.
 
     On the same machine RUN is enough; elsewhere give the --storage that `compile` was given. A worker needs the model
@@ -33,7 +34,7 @@ def worker_command(run: str, storage: str, display: str | None, as_json: bool) -
         board = _board(run, storage)
         if model := board.model():
             ready(model, watcher)
-        worker = Worker(board, watcher)
+        worker = Worker(board, watcher, concurrency)
         watcher.say(f"Joined {board.run_id} as {worker.name}: {worker.slots} calls at a time.")
         with _interruptible(worker, watcher):
             helped = worker.run()

@@ -78,18 +78,19 @@ def connect(
     max_tokens: int = 256,
     temperature: float | None = None,
     around: Callable[[Any, str], Any] = lambda engine, model: engine,
+    concurrency: int | None = None,
 ) -> Any:
     """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
-    ``around`` puts something between the ledger and the engine.
+    ``around`` puts something between the ledger and the engine; ``concurrency``: see `at_once`.
 
     Raises:
         UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
     """
     check_name(model)
     ledger = ledger or Ledger()
-    engine = ledger.wrap(around(engine_of(model, ledger), model), model)
+    engine = ledger.wrap(around(at_once(engine_of(model, ledger), concurrency), model), model)
     return dspy.LM(model, engine=engine, cache=False, max_tokens=max_tokens, temperature=temperature)
 
 
@@ -152,6 +153,16 @@ def _address(model: str) -> str:
 
 def _runtime() -> str:
     return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
+
+
+def at_once(engine: Any, concurrency: int | None) -> Any:
+    """The engine, with so many calls in flight at once; None: as many as it takes well.
+
+    One in this process takes no more than that, whatever it is asked.
+    """
+    if concurrency:
+        engine.concurrency = min(concurrency, engine.concurrency or concurrency)
+    return engine
 
 
 def engine_of(model: str, ledger: Ledger) -> Any:

@@ -131,16 +131,18 @@ def live_words(entries: Sequence[Mapping[str, Any]], unit: str) -> str:
 
 
 def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:
-    """What the machinery costs, in three lines."""
-    busy, each, back = found["dispatch"], found["overhead"], found["resumed"]
+    """What the machinery costs, in a few lines."""
+    busy, each, again, back = found["dispatch"], found["overhead"], found["walked"], found["opened"]
     lines = [
-        f"Places: {busy['instances']:,} instances, exponential latency, {busy['places']} in flight: "
+        f"Places: a confirmation of {busy['instances']:,} instances, exponential latency, {busy['places']} in flight: "
         f"{busy['busy']:.2f} of greedy dispatch ({busy['share_of_sum']:.2f} of the latencies' sum over places), "
         f"{busy['seconds']:.0f} s.",
         f"An instance: {each['ours']:.2f} ms, of which dspy.Predict alone takes {each['predict']:.2f}; our own "
         f"{each['own']:.2f} ms ({each['instances']:,} instances, an engine that answers at once, the record on disk).",
-        f"Resuming: {back['calls']:,} recorded calls open in {back['seconds']:.1f} s and take "
+        f"Opening the record: {back['calls']:,} recorded calls are read in {back['seconds']:.1f} s and take "
         f"{back['bytes_a_call'] / 1000:.2f} KB of memory each.",
+        f"Walking it again, as a run does that goes on: {again['each']:.2f} ms an instance "
+        f"({again['instances']:,} recorded instances of one call, from the program's input to its score).",
     ]
     return "\n".join(lines)
 

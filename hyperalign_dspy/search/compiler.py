@@ -107,7 +107,7 @@ class Compiler:
         each = len(bench.sealed) / users
         total = searched + confirmed + self.pools.calls
         total = min(total, self.limits.max_calls or total)
-        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
+        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
         budget.demand(visits[0])
         pace = seconds_a_call(self.model)
         return Plan(
@@ -147,9 +147,9 @@ class Compiler:
         """
         run = open_run(self.identity, self.command)
         with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger, self._lead(run) as lead:
-            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, around=lead.engine)
+            recipe, most = self.job.recipe, self.job.concurrency
+            lm = connect(self.model, ledger=ledger, max_tokens=recipe.max_tokens, around=lead.engine, concurrency=most)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
-                recipe = self.job.recipe
                 visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency, granted(run, self.limits))
                 with budget.kept():
@@ -202,7 +202,7 @@ class Compiler:
             first=visits.on_block(0),
             tried=tried_before(run, job.program),
             lm=lm,
-            prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger),
+            prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger, concurrency=job.concurrency),
             seed=job.seed,
         )
         pools.make(run, scene, budget.affords, self.watcher.say)
@@ -227,7 +227,8 @@ class Compiler:
             self.watcher.say(line + visits.excess(visit.configuration))
 
         # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same.
-        lag = 1 if self.limits != Limits() else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
+        together = lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
+        lag = 1 if self.limits != Limits() else run.once("lag", together)
         orders = Orders(
             visits=recipe.visits,
             finalists=recipe.finalists,
@@ -250,12 +251,11 @@ class Compiler:
 
     def judge(self, ledger: Ledger) -> ModelJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
-        total = len(self.bench.sealed)
 
         def tick(done: int) -> None:
-            self.watcher.step("judge", done, total, ledger.cost())
+            self.watcher.step("judge", done, len(self.bench.sealed), ledger.cost())
 
-        return ModelJudge(self.job.judge, self.model, ledger, tick) if self.job.judge else None
+        return ModelJudge(self.job.judge, self.model, ledger, tick, self.job.concurrency) if self.job.judge else None
 
     def confirm(
         self,

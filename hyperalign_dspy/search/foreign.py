@@ -108,7 +108,7 @@ class ForeignCompiler(Compiler):
         """
         bench, reserve = self.bench, self._reserve
         confirmed = reserve.calls + reserve.judge_calls
-        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, REMOTE_CONCURRENCY)
+        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
         piloted = self._pilot_size * self._calls(self.space.baseline)
         budget.demand(piloted + 1)
         left, pace = budget.left().max_calls, seconds_a_call(self.model)
@@ -138,7 +138,8 @@ class ForeignCompiler(Compiler):
         plan = self.plan()
         run = open_run(self.identity, self.command)
         with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
-            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
+            most = self.job.concurrency
+            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, concurrency=most)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency)
@@ -230,7 +231,8 @@ class ForeignCompiler(Compiler):
     def _kit(self, lm: Any, ledger: Ledger, end: End) -> Kit:
         room = max(PROPOSAL_TOKENS, self.job.recipe.max_tokens)
         other = self.asked.prompt_model
-        proposer = connect(other, ledger=ledger, max_tokens=room) if other else lm
+        most = self.job.concurrency
+        proposer = connect(other, ledger=ledger, max_tokens=room, concurrency=most) if other else lm
         instances = self.bench.validation
         return Kit(
             metric=_guarded(self.bench.metric, end),

@@ -127,7 +127,8 @@ class Matrix:
     def _column(self, model: str, ledger: Ledger, progress: _Progress) -> dict[str, list[Outcome] | str]:
         """Line -> its outcomes on a model, or why there are none; lines that a cap left out are not there."""
         found: dict[str, list[Outcome] | str] = {}
-        lm = connect(model, ledger=ledger, max_tokens=self.job.recipe.max_tokens)
+        tokens, most = self.job.recipe.max_tokens, self.job.concurrency
+        lm = connect(model, ledger=ledger, max_tokens=tokens, concurrency=most)
         with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.tick = progress.tick
             # Most drafts first: a line with fewer of the same then finds its texts in the record.

@@ -50,7 +50,7 @@ def measure(
     most = len(bench.sealed) * sum(bench.calls(arm.configuration) for arm in arms)
     watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
     with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:
-        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
+        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.given[configuration] = frozen.module
             compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))

@@ -50,12 +50,14 @@ class Judge(Protocol):
 
 
 class ModelJudge:
-    """A model as judge, its calls in the run's own ledger."""
+    """A model as judge, its calls in the run's own ledger; ``concurrency``: see `connect`."""
 
-    def __init__(self, model: str, generator: str, ledger: Ledger, tick: Callable[[int], None]) -> None:
+    def __init__(
+        self, model: str, generator: str, ledger: Ledger, tick: Callable[[int], None], concurrency: int | None = None
+    ) -> None:
         self.model, self.generator, self.tick = model, generator, tick
         self.ledger = ledger
-        self.lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0)
+        self.lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0, concurrency=concurrency)
 
     def opinion(self, pairs: Sequence[TextPair]) -> Opinion:
         """Two calls a pair, and two more where answers are graded.

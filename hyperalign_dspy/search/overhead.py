@@ -1,4 +1,6 @@
-"""What the machinery itself costs: places kept busy while answers are slow, time an instance, resuming, memory."""
+"""What the machinery itself costs: places kept busy while answers are slow, time an instance, opening a record and
+walking it again, memory.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,10 @@ from typing import Any
 import dspy
 from dspy.lm15 import Request, Response
 
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.search.confirm import BASELINE, COMPILED, EQUAL, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Score
@@ -56,12 +60,20 @@ class Overhead:
 
 
 @dataclass(frozen=True)
-class Resumed:
-    """Seconds to open a record of so many calls, and the memory that it takes, in bytes a call."""
+class Opened:
+    """Seconds to open a record of so many calls, and the memory that it takes, in bytes a call. Nothing is walked."""
 
     calls: int
     seconds: float
     bytes_a_call: float
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Milliseconds an instance of walking what is recorded again, from the program's input to its score."""
+
+    instances: int
+    each: float
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,9 @@ class _Slow(ScriptedEngine):
 class _Bench:
     """One call of `dspy.Predict` an instance, and a score that costs nothing."""
 
+    def __init__(self, instances: int) -> None:
+        self.sealed = [_Case(str(n), str(n)) for n in range(instances)]
+
     def module(self, configuration: Configuration) -> Any:
         """The predictor, and what tells this configuration's calls from others'."""
         return dspy.Predict("request -> text"), configuration.digest
@@ -105,33 +120,40 @@ class _Bench:
 
 
 def dispatch(configurations: int = 10, instances: int = 1000, seed: int = 0) -> Dispatch:
-    """Many configurations on many instances against a server with exponential latency, 64 calls in flight."""
+    """A confirmation of so many configurations, three at least, against a model with exponential latency, 64 calls in
+    flight: from the first call to the verdict.
+    """
+    names = [BASELINE, EQUAL, COMPILED, *map(str, range(3, configurations))]
+    arms = [Arm(name, Configuration.of({"number": n})) for n, name in enumerate(names)]
     engine = _Slow(seed)
-    with _evaluator(engine, None, IN_FLIGHT) as evaluator:
-        start = time.monotonic()
-        _evaluate(evaluator, configurations, instances)
-        seconds = time.monotonic() - start
+    with _evaluator(engine, Ledger(), instances, IN_FLIGHT) as evaluator:
+        seconds = _timed(lambda: confirm(evaluator.bench, evaluator, arms))
     ideal = _greedy(engine.latencies, IN_FLIGHT)
     total = sum(engine.latencies) / IN_FLIGHT
-    return Dispatch(configurations * instances, IN_FLIGHT, seconds, ideal / seconds, total / seconds)
+    return Dispatch(len(arms) * instances, IN_FLIGHT, seconds, ideal / seconds, total / seconds)
 
 
 def overhead(instances: int = 2000) -> Overhead:
     """Time an instance with an engine that answers at once, the record on disk; beside `dspy.Predict` alone."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Ledger(Path(folder) / "calls.jsonl") as ledger,
-        _evaluator(_at_once(), ledger, 1) as evaluator,
-    ):
-        ours = _timed(lambda: _evaluate(evaluator, 1, instances))
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _answered(Path(folder) / "calls.jsonl", instances, 1)
     lm = dspy.LM("scripted", engine=_at_once(), cache=False, num_retries=0)
     predict = dspy.Predict("request -> text")
-    with dspy.context(lm=lm, adapter=dspy.ChatAdapter(use_json_adapter_fallback=False), disable_history=True):
+    with dspy.context(lm=lm, disable_history=True):
         alone = _timed(lambda: [predict(request=f"x {n}") for n in range(instances)])
     return Overhead(instances, 1000 * ours / instances, 1000 * alone / instances)
 
 
-def resumed(calls: int = 100_000) -> Resumed:
+def walked(instances: int = 5000) -> Walked:
+    """Answer instances, then the same again from their record as a run does that goes on, with a server's 8 places."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "calls.jsonl"
+        _answered(path, instances, REMOTE_CONCURRENCY)
+        again = _answered(path, instances, REMOTE_CONCURRENCY)
+    return Walked(instances, 1000 * again / instances)
+
+
+def opened(calls: int = 100_000) -> Opened:
     """Open a record of so many calls, each of some 250 tokens in and 60 out."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "calls.jsonl"
@@ -144,31 +166,29 @@ def resumed(calls: int = 100_000) -> Resumed:
             taken = tracemalloc.get_traced_memory()[0]
             assert ledger.cost().calls == calls
         tracemalloc.stop()
-    return Resumed(calls, seconds, taken / calls)
+    return Opened(calls, seconds, taken / calls)
 
 
 def _at_once() -> ScriptedEngine:
     return ScriptedEngine(lambda request: _YES)
 
 
-def _evaluator(engine: ScriptedEngine, ledger: Ledger | None, concurrency: int) -> Evaluator:
-    ledger = ledger or Ledger()
+def _evaluator(engine: ScriptedEngine, ledger: Ledger, instances: int, concurrency: int) -> Evaluator:
     lm = dspy.LM("scripted", engine=ledger.wrap(engine, "scripted"), cache=False, num_retries=0)
-    return Evaluator(_Bench(), lm, ledger, concurrency)  # type: ignore[arg-type]
+    return Evaluator(_Bench(instances), lm, ledger, concurrency)  # type: ignore[arg-type]
 
 
-def _evaluate(evaluator: Evaluator, configurations: int, instances: int) -> None:
-    cases = [_Case(str(n), str(n)) for n in range(instances)]
-    arms = [Arm(str(n), Configuration.of({"number": n})) for n in range(configurations)]
-    with dspy.context(adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
-        flights = [evaluator.start(arm, cases, sealed=False, phase="search") for arm in arms]
-        for flight in flights:
-            flight.land()
+def _answered(path: Path, instances: int, concurrency: int) -> float:
+    """Seconds that it takes to answer so many instances of one configuration, by a record on disk."""
+    arm = Arm("one", Configuration.of({"number": 0}))
+    with Ledger(path) as ledger, _evaluator(_at_once(), ledger, instances, concurrency) as evaluator:
+        return _timed(lambda: evaluator.outcomes(arm, evaluator.bench.sealed, sealed=False, phase="search"))
 
 
 def _timed(work: Callable[[], object]) -> float:
     start = time.monotonic()
-    work()
+    with dspy.context(adapter=dspy.ChatAdapter(use_json_adapter_fallback=False)):
+        work()
     return time.monotonic() - start
 
 

@@ -122,7 +122,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     answered: dict[Configuration, list[Outcome]] = {}
     with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:
-        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
+        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
             compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
             # Most drafts first: those with fewer find theirs in the record.

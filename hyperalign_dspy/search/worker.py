@@ -16,7 +16,7 @@ import dspy
 from optuna.trial import TrialState
 
 from hyperalign_dspy.errors import HyperalignError, MissingStorage, ModelError, RunMismatch
-from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, engine_of
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, at_once, engine_of
 from hyperalign_dspy.lm.ledger import Ledger, honoured
 from hyperalign_dspy.lm.siblings import siblings
 from hyperalign_dspy.lm.wire import answers_of, failed_of, own_fault, requests_of
@@ -47,20 +47,21 @@ class Helped:
 
 
 class Worker:
-    """Joins a run, claims calls, makes them and records their answers on the board, until the run ends.
+    """Joins a run, claims calls, makes them and records their answers on the board, until the run ends; ``concurrency``
+    of them at once: see `hyperalign_dspy.lm.connect.at_once`.
 
     Raises:
         RunMismatch: another version of this package, or another model, with what differs.
     """
 
-    def __init__(self, board: Board, watcher: Watcher) -> None:
+    def __init__(self, board: Board, watcher: Watcher, concurrency: int | None = None) -> None:
         self.board, self.watcher = board, watcher
         told = board.told().get(ABOUT)
         if told is None:
             raise MissingStorage(f"Nobody has led {board.run_id} yet.", fix="Start it first, then this again.")
         _refuse_another(told, about(board.run_id, told["model"]))
         self.name = f"{WORKER}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
-        self._engine = engine_of(told["model"], Ledger())
+        self._engine = at_once(engine_of(told["model"], Ledger()), concurrency)
         self.slots = int(getattr(self._engine, "concurrency", 0)) or REMOTE_CONCURRENCY
         self._threads = ThreadPoolExecutor(self.slots)
         self._making: dict[Future[dict[str, Any]], Work] = {}

@@ -24,7 +24,8 @@ class Job:
     ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
     part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
     model that is compiled for does. ``embed_private`` lets a frozen program hold texts of a corpus that is not public.
-    ``shelve``: what comes of it goes on the shelf, and not only into the run's folder.
+    ``shelve``: what comes of it goes on the shelf, and not only into the run's folder. ``concurrency`` calls are in
+    flight at once, None for as many as the engine takes well; it is no part of what a run is.
     """
 
     program: ProgramSpec
@@ -40,6 +41,7 @@ class Job:
     prompt_model: str = ""
     embed_private: bool = False
     shelve: bool = True
+    concurrency: int | None = None
 
 
 class HasUser(Protocol):

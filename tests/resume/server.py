@@ -42,7 +42,7 @@ class Server:
     """Serves on a free port. ``mood`` says what becomes of the n-th request, from 1; an answer takes ``delay`` seconds.
 
     ``answered`` counts the answers made for each request's body, also those whose client was gone; ``requests`` counts
-    what came in, refused or not, and ``times`` says when (monotonic seconds).
+    what came in, refused or not, and ``times`` says when (monotonic seconds); ``most`` is how many were here at once.
     """
 
     def __init__(self, mood: Mood = calm, delay: float = 0.0) -> None:
@@ -50,7 +50,7 @@ class Server:
         # Of a streamed answer: so many words are told before the connection breaks (None: all), each after a pause.
         self.told: int | None = None
         self.pause = 0.0
-        self.requests = 0
+        self.requests = self.here = self.most = 0
         self.answered: Counter[str] = Counter()
         self.times: list[float] = []
         self._came = threading.Condition()
@@ -81,9 +81,16 @@ class Server:
         """One more request; returns its number."""
         with self._came:
             self.requests += 1
+            self.here += 1
+            self.most = max(self.most, self.here)
             self.times.append(time.monotonic())
             self._came.notify_all()
             return self.requests
+
+    def left(self) -> None:
+        """One request less that is here."""
+        with self._came:
+            self.here -= 1
 
     def made(self, body: str) -> None:
         """One more answer to this request."""
@@ -141,6 +148,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
                 return
             trouble = server.mood(server.came())
+            try:
+                self._reply(body, trouble)
+            finally:
+                server.left()
+
+        def _reply(self, body: str, trouble: Trouble | None) -> None:
             if trouble is None:
                 server.made(body)
                 time.sleep(server.delay)

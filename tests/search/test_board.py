@@ -207,6 +207,11 @@ def test_runs_are_found_by_the_beginning_of_their_names(tmp_path: Path) -> None:
         find_board(first.url, "walk")
 
 
+def test_a_worker_makes_as_many_calls_at_once_as_it_is_told(tmp_path: Path) -> None:
+    with Lead(board(tmp_path), MODEL, print):
+        assert [Worker(board(tmp_path), Quiet(), most).slots for most in (None, 2, 64)] == [4, 2, 4]
+
+
 def lead_and_workers(folder: Path, count: int, engine: Any, asked: list[Request]) -> tuple[list[str], list[Helped]]:
     """Ask all at once, with so many workers; the answers, and what the workers did."""
     ledger = Ledger()
