@@ -51,7 +51,8 @@ def test_the_baselines_bad_luck_in_one_round_is_no_merit_of_who_met_only_that() 
     """Both say the same; one was there only where the baseline failed."""
     visits = visited(lambda c, case: -5.0 if c == BASE and case.turn == 0 else 0.0, one=1, other=4)
     believed = {s.configuration: s.shrunk for s in visits.ranking()}
-    assert visits.known(ONE) == 5.0 and visits.known(OTHER) == 1.25
+    assert visits.known(ONE) == 5.0
+    assert visits.known(OTHER) == 1.25
     assert believed[OTHER] == pytest.approx(1.25, abs=0.1)
     # A fifth of it is recognised as luck: how much a block may move everybody is not known from so few.
     assert believed[ONE] < 4.2
