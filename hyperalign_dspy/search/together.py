@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import nullcontext
@@ -24,27 +25,35 @@ MOST_THREADS = 128
 
 
 class Places:
-    """So many may be at work at once; the number may change."""
+    """So many may be at work at once, who comes first before who comes later; the number may change."""
 
     def __init__(self, count: int) -> None:
         self._count, self._taken = count, 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Event] = deque()
 
     def limit(self, count: int) -> None:
         """From now on so many; who is at work already may finish."""
-        with self._changed:
+        with self._lock:
             self._count = count
-            self._changed.notify_all()
+            self._admit()
 
     def __enter__(self) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._taken < self._count)
-            self._taken += 1
+        turn = threading.Event()
+        with self._lock:
+            self._waiting.append(turn)
+            self._admit()
+        turn.wait()
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._lock:
             self._taken -= 1
-            self._changed.notify()
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._waiting and self._taken < self._count:
+            self._taken += 1
+            self._waiting.popleft().set()
 
 
 class Pool:
