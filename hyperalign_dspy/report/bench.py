@@ -42,8 +42,8 @@ def comparison_words(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
         ),
     ]
     if found["against"]:
-        head = "Beside MIPROv2 at its light budget, at equal calls (everything and blind: at their end):"
-        parts += [head, _against(found["against"])]
+        beside = "Beside MIPROv2 at its light budget, at equal calls (everything and blind: at their end):"
+        parts += [beside, _against(found["against"])]
         if any(row["ratio"] is None for row in found["against"].values()):
             parts.append("MIPROv2's gain does not exclude 0, so there is nothing to reach and nothing to divide by.")
     return "\n\n".join(parts)

@@ -68,18 +68,18 @@ def walk(lag: int, seed: int) -> tuple[list[tuple[str, Configuration]], int]:
         with lock:
             flying += 1
             most = max(most, flying)
-        time.sleep(random.Random(f"{seed}{request.messages[-1]}").random() / 100)
+        time.sleep(random.Random(f"{seed}{request.messages[-1]}").random() / 10)
         with lock:
             flying -= 1
         return "yes"
 
     lm = dspy.LM("m", engine=(ledger := Ledger()).wrap(ScriptedEngine(answer), "m"), cache=False, num_retries=0)
-    with Evaluator(ToyBench(), lm, ledger, 16) as made:  # type: ignore[arg-type]
+    with Evaluator(ToyBench(), lm, ledger, 64) as made:  # type: ignore[arg-type]
         visits = Visits(made, make_blocks(CASES, 6, 0), worth(1.0))
         begun = list[tuple[str, Configuration]]()
         orders = Orders(
             visits=9,
-            finalists=1,
+            finalists=0,
             lag=lag,
             begins=lambda phase, configuration, blocks: begun.append((phase, configuration)),
         )
@@ -91,5 +91,5 @@ def walk(lag: int, seed: int) -> tuple[list[tuple[str, Configuration]], int]:
 def test_visits_are_in_flight_together_and_do_not_depend_on_who_is_slow(lag: int) -> None:
     first, *others = [walk(lag, seed) for seed in range(3)]
     assert [begun for begun, _ in others] == [first[0]] * 2
-    # A block has six instances, and the baseline may be asked the same.
-    assert (first[1] > 12) is (lag > 1)
+    # A block has twelve instances, and the baseline may be asked the same.
+    assert (first[1] > 24) is (lag > 1)

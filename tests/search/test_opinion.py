@@ -114,11 +114,12 @@ def test_a_later_look_asks_for_more_certainty_where_nobody_was_harmed() -> None:
     cases = [Case(str(n), f"u{n}") for n in range(36)]
     baseline, compiled = (Configuration.of({"n": n}) for n in (0, 1))
 
-    def outcomes(arm: Arm, instances: Any, **_: Any) -> list[Outcome]:
+    def start(arm: Arm, instances: Any, **_: Any) -> Any:
         helped = [Outcome(i, "", Score(float(arm.name == COMPILED) * (1 + n % 2))) for n, i in enumerate(instances)]
-        return [*helped, *(Outcome(i, "", Score(0.0, harm=True)) for i in instances)]
+        found = [*helped, *(Outcome(i, "", Score(0.0, harm=True)) for i in instances)]
+        return SimpleNamespace(land=lambda: found)
 
-    evaluator: Any = SimpleNamespace(outcomes=outcomes, ledger=Ledger())
+    evaluator: Any = SimpleNamespace(start=start, ledger=Ledger())
     bench: Any = SimpleNamespace(sealed=cases)
     arms = verdict_arms(baseline, compiled)
     found = [confirm(bench, evaluator, arms, terms=Terms(looks=looks)).verdict for looks in (1, 2)]

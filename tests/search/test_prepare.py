@@ -96,7 +96,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_made(
 
 
 def test_a_sampler_of_ones_own_is_replayed_beside_the_others() -> None:
-    known = table(users=6, requests=2)
+    known = table(users=8, requests=2)
     found = compare(known, 3, ["random"], samplers={"mine": lambda seed: optuna.samplers.RandomSampler(seed=seed)})
     assert list(found.curves) == ["random", "mine"]
     # The same sampler by another name is the same search.
