@@ -19,7 +19,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
-from scipy import stats
+from scipy import special
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
@@ -225,12 +225,12 @@ def _effects(found: Mapping[Levels, Mapping[Any, float]]) -> dict[Levels, float]
 
 
 def _beaten(mine: Mapping[Any, float], leader: Mapping[Any, float], level: float) -> bool:
-    shared = [leader[block] - mine[block] for block in mine if block in leader]
+    shared = np.array([leader[block] - mine[block] for block in mine if block in leader])
     look = len(shared) - 2
-    if look < 1 or np.std(shared) == 0:
+    if look < 1 or shared.std() == 0:
         return False
-    tested = stats.ttest_1samp(shared, 0.0, alternative="greater")
-    return float(tested.pvalue) < level * 6 / (math.pi * look) ** 2
+    t = shared.mean() / (shared.std(ddof=1) / math.sqrt(len(shared)))
+    return bool(special.stdtr(len(shared) - 1, -t) < level * 6 / (math.pi * look) ** 2)
 
 
 def _visits(study: optuna.Study, space: Space) -> list[Visit]:
