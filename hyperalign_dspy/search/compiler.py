@@ -226,16 +226,13 @@ class Compiler:
             line = f"visit {visit.place:2d}  {visit.gap:+.2f}{told}  {describe_changes(changes)}"
             self.watcher.say(line + visits.excess(visit.configuration))
 
-        # Under a cap what can be afforded is counted visit by visit, so that a run that goes on decides the same. One
-        # that was begun under a cap does so without it, too.
-        capped = self.limits != Limits()
-        kept = run.once("lag", 1 if capped else lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits))
         orders = Orders(
             visits=recipe.visits,
             finalists=recipe.finalists,
             start=recipe.start,
             known=[self.first] if self.first else [],
-            lag=1 if capped else kept,
+            lag=run.once("lag", lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)),
+            counted=self.limits != Limits(),
             affords=lambda configuration, blocks: budget.affords(self._worst(visits, configuration, blocks)),
             begins=begins,
             ended=ended,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hyperalign_dspy.errors import BudgetReached, TooManyFailures
@@ -43,8 +44,8 @@ class Orders:
     ``known`` are configurations that have been visited already; what came of it is told before anything is asked, and
     what ``start`` says of them is done. ``lag`` visits are in flight together: a decision rests on visits that began
     ``lag`` places before it or earlier, whatever has come in meanwhile, so that a deterministic model gives the same
-    search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks; ``begins``,
-    ``ended`` and ``failed`` are told.
+    search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks: where calls
+    are ``counted`` that is asked once all that is in the air has landed. ``begins``, ``ended`` and ``failed`` are told.
     """
 
     visits: int
@@ -52,6 +53,7 @@ class Orders:
     start: Sequence[Mapping[str, Value]] = ()
     known: Sequence[Configuration] = ()
     lag: int = 1
+    counted: bool = False
     affords: Callable[[Configuration, int], bool] = lambda configuration, blocks: True
     begins: Callable[[str, Configuration, int], None] = never
     ended: Callable[[Ended], None] = field(default=never)
@@ -103,6 +105,8 @@ def _visit(study: Study, visits: Visits, orders: Orders, flying: deque[tuple[int
             reason = "nothing that was suggested is still worth a visit"
             break
         number, configuration = asked
+        if orders.counted:
+            _land(flying)
         if not orders.affords(configuration, 1):
             study.drop(number)
             reason = "the budget leaves no room for another visit"
@@ -113,6 +117,15 @@ def _visit(study: Study, visits: Visits, orders: Orders, flying: deque[tuple[int
         failures = _end(study, visits, orders, flying[0], failures)
         flying.popleft()
     return reason
+
+
+def _land(flying: Iterable[tuple[int, int, Begun]]) -> None:
+    """Wait for visits that are told of later."""
+    for *_, begun in flying:
+        # Who cannot answer is out when the visit ends.
+        with suppress(TooManyFailures):
+            begun.rival.land()
+            begun.mine.land()
 
 
 def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:
@@ -157,8 +170,7 @@ def _finals(visits: Visits, orders: Orders) -> None:
             orders.begins("finalist", standing.configuration, len(visits.blocks))
             while not visits.exhausted(standing.configuration):
                 flying.append(visits.begin(standing.configuration))
-            # Under a cap what is left is known only once these have landed.
-            while orders.lag == 1 and flying:
+            while orders.counted and flying:
                 _end_final(visits, orders, flying.pop(0))
     for begun in flying:
         _end_final(visits, orders, begun)

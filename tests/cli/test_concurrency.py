@@ -26,7 +26,7 @@ def test_a_run_has_as_many_calls_in_flight_as_are_asked_for_and_is_the_same_run(
         assert reply.returncode == 0, reply.stderr
         assert 8 < server.most <= 20
         run = next(small.glob(".hyperalign/runs/*/lag.json")).parent
-        # Six visits leave room for two at a time, also under a cap on calls.
+        # Six visits leave room for two at a time, also under a cap: the same decisions are made without it.
         assert (run / "lag.json").read_text().strip() == "2"
         assert "--concurrency 20" in " ".join(json.loads((run / "plan.json").read_text())["command"])
         asked, server.most = server.requests, 0
@@ -45,7 +45,7 @@ def test_many_requests_are_answered_as_many_at_once(
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     write_lines(tmp_path / "in.jsonl", requests(30))
     words = ("run", "--model", "openai/small", "--requests", "in.jsonl", "--out", "out.jsonl", "--concurrency", "12")
-    with Server(delay=0.1) as server:
+    with Server(delay=0.5) as server:
         assert inside(*words, cwd=tmp_path, **server.environment).returncode == 0
     assert 8 < server.most <= 12
 
