@@ -52,7 +52,7 @@ _RECIPE = """schema = 1
 name = "quick"
 summary = "A first search for {name}."
 visits = 4
-finalists = 1
+finalists = 2
 block_users = 10
 block_requests = 1
 confirm_users = 20

@@ -39,7 +39,8 @@ def never(*_: object) -> None:
 
 @dataclass(frozen=True)
 class Orders:
-    """How far a search goes: so many visits, ``start`` first, then so many ``finalists`` on every block.
+    """How far a search goes: so many visits, ``start`` first, then the leader on every block, until whoever leads has
+    seen them all, at most so many ``finalists``.
 
     ``known`` are configurations that have been visited already; what came of it is told before anything is asked, and
     what ``start`` says of them is done. ``lag`` visits are in flight together: a decision rests on visits that began
@@ -163,17 +164,19 @@ def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Be
 
 
 def _finals(visits: Visits, orders: Orders) -> None:
-    """Before one is chosen, the most promising are seen on every block: a single block is luck."""
-    flying = []
-    for standing in visits.contenders()[: orders.finalists]:
-        if orders.affords(standing.configuration, len(visits.blocks)):
-            orders.begins("finalist", standing.configuration, len(visits.blocks))
-            while not visits.exhausted(standing.configuration):
-                flying.append(visits.begin(standing.configuration))
-            while orders.counted and flying:
-                _end_final(visits, orders, flying.pop(0))
-    for begun in flying:
-        _end_final(visits, orders, begun)
+    """Whoever leads is seen on every block before it is chosen, and if it leads no more, whoever leads then: who has
+    met the easier blocks only would else be chosen for that.
+    """
+    for _ in range(orders.finalists):
+        leader = visits.winner()
+        if visits.exhausted(leader) or not orders.affords(leader, len(visits.blocks)):
+            return
+        orders.begins("finalist", leader, len(visits.blocks))
+        flying = []
+        while not visits.exhausted(leader):
+            flying.append(visits.begin(leader))
+        for begun in flying:
+            _end_final(visits, orders, begun)
 
 
 def _end_final(visits: Visits, orders: Orders, begun: Begun) -> None:

@@ -58,8 +58,9 @@ class RecipeSpec:
     """How to search: which slots with which candidates, how many visits, how large a block and a confirmation.
 
     ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all),
-    who are all met again with other requests in each further one of ``rounds``; ``finalists`` configurations are
-    seen on every block before one is chosen. ``confirm_users`` x ``confirm_requests`` sealed instances judge it.
+    who are all met again with other requests in each further one of ``rounds``; before one is chosen whoever leads is
+    seen on every block, at most so many ``finalists``. ``confirm_users`` x ``confirm_requests`` sealed instances judge
+    it.
     ``sampler`` says whom to visit next (see `strategy`). ``start`` are configurations to visit first, as changes to
     the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what there should
     be little of (see `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.loop import Orders, search
+from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Score
@@ -68,3 +71,30 @@ def test_luck_that_all_share_is_not_believed_and_a_gain_is() -> None:
 
     assert visited(score(2.0), one=4, other=4).winner() == OTHER
     assert visited(score(-9.0), one=0, other=4).winner() == BASE
+
+
+class Names:
+    """A space of three configurations."""
+
+    def distributions(self) -> dict[str, Any]:
+        return {"who": optuna.distributions.CategoricalDistribution(["base", "one", "other"])}
+
+    def configuration(self, params: Any) -> Configuration:
+        return Configuration.of(params)
+
+    def params(self, changes: Any) -> dict[str, Any]:
+        return {"who": "base", **changes}
+
+
+@pytest.mark.parametrize("finalists", [0, 2])
+def test_whoever_is_chosen_has_been_seen_on_every_block(finalists: int) -> None:
+    """One is good where everybody is looked at first, and the other everywhere."""
+
+    def score(configuration: Configuration, case: Case) -> float:
+        return {BASE: 0.0, ONE: 6.0 if case.turn == 0 else -6.0, OTHER: 3.0}[configuration]
+
+    visits = Visits(Told(score), make_blocks(CASES, 9, 0, rounds=4), BASE)
+    start = [{"who": "one"}, {"who": "other"}]
+    search(Study(None, Names(), "random", 0), visits, Orders(visits=2, finalists=finalists, start=start))
+    assert visits.winner() == (OTHER if finalists else ONE)
+    assert len(visits.seen(visits.winner())) == (4 if finalists else 1)
