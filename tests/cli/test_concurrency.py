@@ -16,6 +16,7 @@ __all__ = ["inside", "small"]
 REMOTE = ("compile", "--model", "openai/small", *SMALL[3:], "--visits", "6", "--json")
 
 
+@pytest.mark.evidence
 def test_a_run_has_as_many_calls_in_flight_as_are_asked_for_and_is_the_same_run(
     small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_contest_leaves_the_users_own_run_alone(small: Path, inside: Inside) -
     assert entry["entries"][0]["run"] not in ("", own)
 
 
+@pytest.mark.evidence
 def test_an_optimiser_that_a_cap_ended_is_confirmed_and_marked(small: Path, inside: Inside) -> None:
     (small / "endless.py").write_text(ENDLESS)
     words = ("bench", "live", *SMALL[1:], "--optimizers", "endless:Endless", "--max-calls")
@@ -79,6 +80,7 @@ def test_an_optimiser_that_a_cap_ended_is_confirmed_and_marked(small: Path, insi
     assert "a cap ended the search" in shown
 
 
+@pytest.mark.evidence
 def test_a_contests_run_goes_on_by_the_contests_command(small: Path, inside: Inside) -> None:
     recipe = small / "optimizers/small.toml"
     text = recipe.read_text().replace("visits = 9", 'visits = 1\nobjectives = ["tokens"]')

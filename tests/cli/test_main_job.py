@@ -80,7 +80,8 @@ def small(tmp_path: Path) -> Path:
     (tmp_path / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "optimizers").mkdir()
     text = (Path(__file__).parents[2] / "optimizers/authorship-quick.toml").read_text().replace('"quick"', '"small"')
-    (tmp_path / "optimizers/small.toml").write_text(text.replace("visits = 5", "visits = 9"))
+    text = text.replace("visits = 5", "visits = 9").replace("finalists = 3", "finalists = 1")
+    (tmp_path / "optimizers/small.toml").write_text(text)
     return tmp_path
 
 

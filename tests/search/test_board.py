@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 from dspy.lm15 import Config, ContextLengthError, InvalidRequestError, Message, Request, ServerError
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from optuna.storages.journal import JournalStorage
 from optuna.trial import TrialState
@@ -166,7 +166,10 @@ def test_half_a_line_of_a_killed_process_does_no_harm(cut: int) -> None:
 def test_credentials_are_shown_nowhere(name: str, secret: str, host: str, port: str) -> None:
     quoted = quote(secret, safe="")
     url = f"postgresql://{quote(name, safe='')}:{quoted}@{host}{port}/studies?password={quoted}&sslpassword={quoted}"
-    assert bare(url) == f"postgresql://{host}{port}/studies"
+    shown = f"postgresql://{host}{port}/studies"
+    # A password that is a part of what is shown in any case is no secret.
+    assume(not any(word in f"cannot log in to {shown}, whatever is" for word in (name, secret, quoted)))
+    assert bare(url) == shown
     with pytest.raises(MissingStorage) as caught, reached(url):
         raise OSError(f"cannot log '{name}' in to {url}, whatever '{secret}' is")
     assert not [word for word in (name, secret, quoted) if word in str(caught.value)]

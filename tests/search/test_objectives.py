@@ -169,6 +169,7 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     assert (missing.returncode, "numbered from 1" in missing.stderr) == (2, True)
 
 
+@pytest.mark.evidence
 def test_caps_that_do_not_cover_a_points_confirmation_are_refused_before_it(small: Path, inside: Inside) -> None:
     result = json.loads(inside(*SMALL, "--objective", "tokens", "--json", cwd=small).stdout)
     asked = next(p["point"] for p in result["pareto"] if p["point"] and not p["chosen"])
