@@ -235,7 +235,9 @@ def test_workers_answer_as_the_lead_would(tmp_path: Path, hurried: None) -> None
     texts, helped = lead_and_workers(tmp_path, 2, slow, asked)
     assert texts == [ScriptedEngine().complete(request).message.text for request in asked]
     assert slow.calls + sum(h.calls for h in helped) == len(asked)
-    assert all(h.calls > 5 and not h.left for h in helped)
+    # How the two part the work is up to the machine.
+    assert sum(h.calls for h in helped) > 10
+    assert not any(h.left for h in helped)
 
 
 def test_workers_and_a_dead_one_never_pass_a_cap(
