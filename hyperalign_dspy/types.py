@@ -101,7 +101,7 @@ class TextPair:
     samples: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What calls cost. Tokens that a server did not report count as 0 in the sums.
 

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -18,15 +18,9 @@ from typing import IO, Any
 from dspy.lm15 import Request, Response
 from filelock import FileLock, Timeout
 
-from hyperalign_dspy.errors import (
-    BudgetReached,
-    MissingFolder,
-    MissingStorage,
-    NotSent,
-    UsageError,
-)
-from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, bound_of, total
-from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
+from hyperalign_dspy.errors import BudgetReached, MissingFolder, MissingStorage, NotSent, UsageError
+from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, total
+from hyperalign_dspy.lm.messages import honoured, key_of
 from hyperalign_dspy.lm.patience import Patience
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.lm.records import (
@@ -37,9 +31,11 @@ from hyperalign_dspy.lm.records import (
     drop_torn_line,
     money_of,
     read_rows,
+    request_bound,
     response_of,
     row_of,
     slim,
+    uncollected,
 )
 from hyperalign_dspy.lm.siblings import kin_of
 from hyperalign_dspy.types import Cost
@@ -71,6 +67,7 @@ class Ledger:
         self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
         self._longest = 0.0
         self._failed: defaultdict[str, Amount] = defaultdict(Amount)
+        # Those of the failed ones that this session asked for.
         self._wanted: set[str] = set()
         # Kept as it grows: whoever follows a run asks for it at every answer.
         self._cost = Cost(money=0.0)
@@ -142,7 +139,7 @@ class Ledger:
         depend on how often it was cut off.
         """
         with self._lock:
-            lost = [self._failed[key] for key in sorted(self._failed.keys() & self._wanted)]
+            lost = [self._failed[key] for key in sorted(self._wanted)]
             return total([*(amount_of(row, self.prices) for row in self._walked()), *lost])
 
     def largest(self) -> Bound:
@@ -164,8 +161,7 @@ class Ledger:
 
     def left(self) -> float:
         """Seconds that the cap on time leaves; infinite without one."""
-        most = self.limits.max_seconds
-        return math.inf if most is None else most - self.seconds()
+        return math.inf if self.limits.max_seconds is None else self.limits.max_seconds - self.seconds()
 
     def patience(self, provider: str) -> Patience:
         """What all calls to a provider share while this ledger is open."""
@@ -194,6 +190,20 @@ class Ledger:
         with self._lock:
             rows = [self._records[key] for key in dict.fromkeys(keys) if key in self._records]
             return cost_of(rows, self.prices)
+
+    def recall(self, keys: Sequence[str]) -> tuple[tuple[str, ...], Cost] | None:
+        """Take recorded calls as asked for, without their answers: their keys as they are held here, and what they cost
+        when they were made. None, and nothing is taken, where one is not on record.
+        """
+        with self._lock:
+            if any(key not in self._records and key not in self._failed for key in keys):
+                return None
+            rows = [self._records[key] for key in keys if key in self._records]
+            self._wanted.update(key for key in keys if key in self._failed)
+            kept, phase = tuple(str(row["key"]) for row in rows), _PHASE.get()
+            self._phases.setdefault(phase, Counter()).update(kept)
+            self._served[phase] += len(kept)
+            return kept, cost_of(rows, self.prices)
 
     def close(self) -> None:
         """Let go of the file; calls that still wait for a provider are not sent any more."""
@@ -225,7 +235,8 @@ class Ledger:
             asked.append(key)
         while True:
             with self._lock:
-                self._wanted.add(key)
+                if key in self._failed:
+                    self._wanted.add(key)
                 self._phases.setdefault(_PHASE.get(), Counter())
                 if key in self._records:
                     self._phases[_PHASE.get()][key] += 1
@@ -255,7 +266,7 @@ class Ledger:
         # What an earlier sibling's request has made already was set aside with that one.
         if key not in self._purse:
             kin += [k for k in kin_of(engine, model, request) if k not in self._records and k not in self._purse]
-            worst = _bound(request).amount(price)
+            worst = request_bound(request).amount(price)
             self._purse.reserve(dict.fromkeys(kin, worst), self.seconds(), self._longest)
         self._flying[key] = threading.Event()
         return kin
@@ -287,11 +298,12 @@ class Ledger:
             self._phases[_PHASE.get()][row["key"]] += 1
 
     def _fail(self, model: str, request: Request, kin: list[str], error: Exception) -> None:
-        bound = _bound(request)
+        bound = request_bound(request)
         with self._lock:
             lost = self._purse.forfeit(kin)
             self.failures += lost.calls
             self._failed[kin[0]] += lost
+            self._wanted.add(kin[0])
             self._write(
                 {
                     "key": kin[0],
@@ -330,10 +342,8 @@ class Ledger:
             self._file.write(json.dumps({**row, **when}, ensure_ascii=True, sort_keys=True) + "\n")
             self._file.flush()
         except OSError as error:
-            raise MissingFolder(
-                f"The record cannot be written: {error.strerror}.",
-                fix="Free some room and give the same command again.",
-            ) from error
+            fix = "Free some room and give the same command again."
+            raise MissingFolder(f"The record cannot be written: {error.strerror}.", fix=fix) from error
 
     def _open(self, path: Path) -> None:
         assert self._guard is not None
@@ -352,7 +362,8 @@ class Ledger:
             undo.callback(self._guard.release)
             path.touch()
             drop_torn_line(path)
-            self._take(read_rows(path))
+            with uncollected():
+                self._take(read_rows(path))
             self._file = path.open("a", encoding="utf-8")
             undo.pop_all()
 
@@ -387,14 +398,3 @@ class RecordingEngine:
     def __deepcopy__(self, memo: dict[int, Any]) -> RecordingEngine:
         # A copied program speaks through the same ledger: the record is one.
         return self
-
-
-def honoured(engine: Any, request: Request) -> Request:
-    """The request as an engine can take it: without the seed where it has no use for one."""
-    if "seed" in getattr(engine, "supported_params", ()):
-        return request
-    return replace(request, config=replace(request.config, seed=None))
-
-
-def _bound(request: Request) -> Bound:
-    return bound_of(messages_of(request), config_of(request))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any
 
 from dspy.lm15 import Request
@@ -46,6 +46,13 @@ def key_of(model: str, request: Request, *, without_seed: bool = False) -> str:
         config.pop("seed", None)
     text = json.dumps([model, messages_of(request), config], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def honoured(engine: Any, request: Request) -> Request:
+    """The request as an engine can take it: without the seed where it has no use for one."""
+    if "seed" in getattr(engine, "supported_params", ()):
+        return request
+    return replace(request, config=replace(request.config, seed=None))
 
 
 def _plain(value: Any) -> Any:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dspy.lm15 import Message, Request, Response, Usage
 
 from hyperalign_dspy.errors import DataError
-from hyperalign_dspy.lm.limits import Amount, bound_of
+from hyperalign_dspy.lm.limits import Amount, Bound, bound_of
 from hyperalign_dspy.lm.messages import config_of, messages_of
 from hyperalign_dspy.lm.prices import FREE, Prices
 from hyperalign_dspy.types import Cost
@@ -32,6 +34,11 @@ def row_of(key: str, model: str, request: Request, response: Response) -> Row:
         "input_tokens": response.usage.input_tokens,
         "output_tokens": response.usage.output_tokens,
     }
+
+
+def request_bound(request: Request) -> Bound:
+    """The most tokens that a request can use."""
+    return bound_of(messages_of(request), config_of(request))
 
 
 def slim(row: Row) -> Row:
@@ -81,16 +88,16 @@ def amount_of(row: Mapping[str, Any], prices: Prices) -> Amount:
 
 def cost_of(rows: Iterable[Mapping[str, Any]], prices: Prices, served: int = 0) -> Cost:
     """What answered calls cost together; ``served`` answers came from the record."""
-    listed = list(rows)
-    money = [money_of(row, prices) for row in listed]
-    return Cost(
-        calls=len(listed),
-        recorded_calls=served,
-        input_tokens=sum(row["input_tokens"] or 0 for row in listed),
-        output_tokens=sum(row["output_tokens"] or 0 for row in listed),
-        seconds=sum(row["seconds"] for row in listed),
-        money=None if None in money else sum(m for m in money if m is not None),
-    )
+    calls, given, made, seconds, money, known = 0, 0, 0, 0.0, 0.0, True
+    for row in rows:
+        calls += 1
+        given += row["input_tokens"] or 0
+        made += row["output_tokens"] or 0
+        seconds += row["seconds"]
+        paid = money_of(row, prices)
+        known = known and paid is not None
+        money += paid or 0.0
+    return Cost(calls, served, given, made, seconds, money if known else None)
 
 
 class Sessions:
@@ -113,6 +120,18 @@ class Sessions:
     def following(self) -> int:
         """The number of a new session."""
         return max(self._ends, default=0) + 1
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While very much is read that stays, Python's collector would look through all of it again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def drop_torn_line(path: Path) -> None:

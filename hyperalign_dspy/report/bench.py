@@ -133,17 +133,16 @@ def live_words(entries: Sequence[Mapping[str, Any]], unit: str) -> str:
 
 def overhead_words(found: Mapping[str, Mapping[str, float]]) -> str:
     """What the machinery costs, in a few lines."""
-    busy, each, again, back = found["dispatch"], found["overhead"], found["walked"], found["opened"]
+    busy, each, again = found["dispatch"], found["overhead"], found["resumed"]
     lines = [
         f"Places: a confirmation of {busy['instances']:,} instances, exponential latency, {busy['places']} in flight: "
         f"{busy['busy']:.2f} of greedy dispatch ({busy['share_of_sum']:.2f} of the latencies' sum over places), "
         f"{busy['seconds']:.0f} s.",
         f"An instance: {each['ours']:.2f} ms, of which dspy.Predict alone takes {each['predict']:.2f}; our own "
         f"{each['own']:.2f} ms ({each['instances']:,} instances, an engine that answers at once, the record on disk).",
-        f"Opening the record: {back['calls']:,} recorded calls are read in {back['seconds']:.1f} s and take "
-        f"{back['bytes_a_call'] / 1000:.2f} KB of memory each.",
-        f"Walking it again, as a run does that goes on: {again['each']:.2f} ms an instance "
-        f"({again['instances']:,} recorded instances of one call, from the program's input to its score).",
+        f"Going on: {again['instances']:,} recorded instances of one call are where they were after "
+        f"{again['seconds']:.1f} s, and take {again['bytes_each'] / 1000:.2f} KB of memory each. Where only their "
+        f"calls are on record: {again['calls_alone']:.2f} ms each.",
     ]
     return "\n".join(lines)
 

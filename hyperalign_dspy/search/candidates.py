@@ -13,7 +13,8 @@ from hyperalign_dspy.errors import ModelError
 from hyperalign_dspy.lm.connect import concurrency_of
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.modules.propose import Proposer
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.together import together
 from hyperalign_dspy.search.tried import Tried
 from hyperalign_dspy.shelf.configure import INSTRUCTION, Configuration

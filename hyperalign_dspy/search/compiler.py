@@ -31,6 +31,7 @@ from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
 from hyperalign_dspy.search.objectives import check_names
 from hyperalign_dspy.search.opinion import ModelJudge
+from hyperalign_dspy.search.outcomes import OUTCOMES, OutcomeRecord
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.pilot import pilot, pilot_blocks
 from hyperalign_dspy.search.pools import Pools
@@ -146,10 +147,15 @@ class Compiler:
         Raises: see `Budget.kept`; a cap that is met after the pilot only ends the search.
         """
         run = open_run(self.identity, self.command)
-        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger, self._lead(run) as lead:
+        with (
+            Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
+            OutcomeRecord(run.path(OUTCOMES)) as record,
+            self._lead(run) as lead,
+        ):
             recipe, most = self.job.recipe, self.job.concurrency
             lm = connect(self.model, ledger=ledger, max_tokens=recipe.max_tokens, around=lead.engine, concurrency=most)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
+                evaluator.record = record
                 visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency, granted(run, self.limits))
                 with budget.kept():

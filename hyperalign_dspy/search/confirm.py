@@ -9,8 +9,9 @@ from typing import Any
 
 from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.search.constraints import exceeded
-from hyperalign_dspy.search.evaluate import Evaluator, Flight, Outcome
+from hyperalign_dspy.search.evaluate import Evaluator, Flight
 from hyperalign_dspy.search.opinion import Judge, Opinion, gated
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
 from hyperalign_dspy.types import Cost

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.objectives import check_names, known
+from hyperalign_dspy.search.outcomes import Outcome
 
 
 def check(constraints: Mapping[str, float]) -> None:

@@ -10,7 +10,7 @@ import dspy
 from hyperalign_dspy.errors import ModelError
 from hyperalign_dspy.lm.connect import concurrency_of
 from hyperalign_dspy.search.candidates import Scene, goodness
-from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.together import together
 from hyperalign_dspy.shelf.configure import DEMOS
 from hyperalign_dspy.tasks.protocol import Arm

@@ -5,37 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from hyperalign_dspy.errors import BudgetReached, ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.search.outcomes import Outcome, OutcomeRecord, name_of
 from hyperalign_dspy.search.together import Places, Pool
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser, Score
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser
 from hyperalign_dspy.types import Cost
 
 # A visit or an arm in which more than this share has no answer is no measurement.
 MOST_MISSING = 0.2
 _NOTHING = Limits(max_calls=0)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """One instance under one arm; without an answer ``score`` is None and ``error`` says why.
-
-    ``cost`` is what its calls cost when they were made, be it for another arm or in an earlier session; ``asked`` are
-    their keys in the ledger: outcomes that asked for the same call share it.
-    """
-
-    instance: HasUser
-    text: str
-    score: Score | None
-    error: str = ""
-    cost: Cost = field(default_factory=Cost)
-    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,13 +56,16 @@ class Flight:
 
 class Evaluator:
     """Answers and scores. ``tick`` hears of every instance that is done; ``given`` holds modules that are not to be
-    built anew from their configuration. ``places``: see `hyperalign_dspy.search.together.Pool`.
+    built anew from their configuration; what is in the ``record``, where there is one, is neither answered nor scored
+    again. ``places``: see `hyperalign_dspy.search.together.Pool`.
     """
 
     def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int, places: Places | None = None) -> None:
         self.bench, self.ledger, self.concurrency = bench, ledger, concurrency
+        self._lm = lm
         self.tick: Callable[[str], None] = lambda name: None
         self.given: dict[Configuration, Any] = {}
+        self.record: OutcomeRecord | None = None
         self._pool = Pool(lm, concurrency, places)
 
     def __enter__(self) -> Evaluator:
@@ -90,12 +78,21 @@ class Evaluator:
 
     def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Flight:
         """Begin to answer instances; other flights may be under way."""
-        tick = self.tick
-        futures = self._submit(arm, instances, phase, lambda: tick(arm.name))
+        tick, module = self.tick, self._module(arm)
+        name = name_of(module, str(self._lm.model), arm, sealed=sealed) if self.record else ""
+        known = self._recorded(name, instances, phase)
+        for _ in known:
+            tick(arm.name)
+        open_ones = [instance for instance in instances if instance.instance_id not in known]
+        futures = self._submit(arm, module, open_ones, phase, lambda: tick(arm.name))
 
         def score(answers: list[Paid | ModelError]) -> list[Outcome]:
-            _refuse_too_many(arm, answers)
-            return self._scored(instances, answers, sealed=sealed)
+            _refuse_too_many(arm, answers, len(instances))
+            made = self._scored(open_ones, answers, sealed=sealed)
+            if self.record and made:
+                self.record.keep(name, made)
+            fresh = iter(made)
+            return [known.get(instance.instance_id) or next(fresh) for instance in instances]
 
         return Flight(futures, score)
 
@@ -104,20 +101,33 @@ class Evaluator:
         return self.start(arm, instances, sealed=sealed, phase=phase).land()
 
     def lacking(self, arm: Arm, instances: Sequence[HasUser], phase: str) -> int:
-        """How many instances the record does not answer by itself; nothing is sent."""
+        """How many instances the record of calls does not answer by itself; nothing is sent."""
         with self.ledger.within(_NOTHING):
-            futures = self._submit(arm, instances, phase, lambda: None)
+            futures = self._submit(arm, self._module(arm), instances, phase, lambda: None)
             return sum(isinstance(future.exception(), BudgetReached) for future in futures)
 
     def drop(self) -> None:
         """Begin to answer nothing more of what was started, and wait for what has begun."""
         self._pool.drop()
 
-    def _submit(
-        self, arm: Arm, instances: Sequence[HasUser], phase: str, tick: Callable[[], None]
-    ) -> list[Future[Paid | ModelError]]:
-        module = self.given.get(arm.configuration) or self.bench.module(arm.configuration)
+    def _module(self, arm: Arm) -> Any:
+        return self.given.get(arm.configuration) or self.bench.module(arm.configuration)
 
+    def _recorded(self, name: str, instances: Sequence[HasUser], phase: str) -> dict[str, Outcome]:
+        """instance id -> what came of it in an earlier session; its calls count as asked for in this phase."""
+        found = {}
+        with self.ledger.phase(phase):
+            for instance in instances:
+                one = self.record.take(name, instance) if self.record else None
+                calls = self.ledger.recall(one.asked) if one else None
+                if one and calls:
+                    asked, cost = calls
+                    found[instance.instance_id] = Outcome(instance, one.text, one.score, cost=cost, asked=asked)
+        return found
+
+    def _submit(
+        self, arm: Arm, module: Any, instances: Sequence[HasUser], phase: str, tick: Callable[[], None]
+    ) -> list[Future[Paid | ModelError]]:
         def answer(instance: HasUser) -> Paid:
             with self.ledger.metered() as asked:
                 given = self.bench.answer(module, instance, knows=arm.knows)
@@ -139,12 +149,12 @@ class Evaluator:
         ]
 
 
-def _refuse_too_many(arm: Arm, answers: Sequence[Paid | ModelError]) -> None:
+def _refuse_too_many(arm: Arm, answers: Sequence[Paid | ModelError], instances: int) -> None:
     errors = [answer for answer in answers if isinstance(answer, ModelError)]
-    if len(errors) > MOST_MISSING * len(answers):
+    if len(errors) > MOST_MISSING * instances:
         first = str(errors[0])[:300]
         raise TooManyFailures(
-            f"{arm.name}: {len(errors)} of {len(answers)} instances got no answer. The first: {first}",
+            f"{arm.name}: {len(errors)} of {instances} instances got no answer. The first: {first}",
             fix="Try the model with `hyperalign models check --model MODEL`, or take another adapter.",
         )
 

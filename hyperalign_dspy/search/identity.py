@@ -7,7 +7,7 @@ from typing import Any
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.search.runs import CODE
 from hyperalign_dspy.shelf.sources import code_of
-from hyperalign_dspy.shelf.specs import ProgramSpec, digest, recipe_digest
+from hyperalign_dspy.shelf.specs import digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Job
 
 
@@ -24,14 +24,26 @@ def identity_of(job: Job, data_digest: str, model: str) -> dict[str, Any]:
         "model_digest": digest(describe(model)),
         "seed": job.seed,
         "judge": job.judge,
-        **own_code(job.program),
+        **own_code(job),
         **_prompt_model(job),
     }
 
 
-def own_code(program: ProgramSpec) -> dict[str, dict[str, str]]:
-    """Part of what a run is only where the program brings code of its own."""
-    code = code_of(program)
+def own_code(job: Job) -> dict[str, dict[str, str]]:
+    """Part of what a run is only where program or recipe bring code of one's own."""
+    program, recipe = job.program, job.recipe
+    adapters = {str(value) for value in (program.baseline.get("adapter", ""), *recipe.slots.get("adapter", ()))}
+    makers = {maker for made in recipe.candidates.values() for maker in made}
+    code = code_of(
+        [
+            ("task", program.task),
+            ("module", program.module),
+            ("metric", program.metric),
+            *(("adapter", name) for name in sorted(adapters)),
+            *(("maker of candidates", name) for name in sorted(makers)),
+            ("sampler", recipe.sampler),
+        ]
+    )
     return {CODE: code} if code else {}
 
 

@@ -15,9 +15,10 @@ from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures, 
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.confirm import BASELINE, Row, equal_to, row_of
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.identity import own_code
 from hyperalign_dspy.search.measure import check_sealed
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.runs import Run, expect, open_run
 from hyperalign_dspy.search.space import Space
 from hyperalign_dspy.shelf.configure import Configuration
@@ -89,7 +90,7 @@ class Matrix:
             "source": job.source,
             "model": "several",
             "seed": job.seed,
-            **own_code(job.program),
+            **own_code(job),
         }
 
     def measure(self, models: Sequence[str], expected: str = "") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.confirm import Terms, arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.outcomes import OUTCOMES, OutcomeRecord
 from hyperalign_dspy.search.outputs import keeper
 from hyperalign_dspy.search.runs import expect, open_run
 from hyperalign_dspy.shelf.configure import Configuration, with_candidates
@@ -49,10 +50,13 @@ def measure(
     run = open_run(identity, command)
     most = len(bench.sealed) * sum(bench.calls(arm.configuration) for arm in arms)
     watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
-    with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:
+    with (
+        Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
+        OutcomeRecord(run.path(OUTCOMES)) as record,
+    ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
-            evaluator.given[configuration] = frozen.module
+            evaluator.record, evaluator.given[configuration] = record, frozen.module
             compiler.watch(evaluator, "confirm", len(arms) * len(bench.sealed))
             judge, keep = compiler.judge(ledger), keeper(run, bench)
             confirmation = confirm(bench, evaluator, arms, judge, Terms(job.recipe.at_most), keep)

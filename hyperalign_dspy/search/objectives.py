@@ -13,7 +13,7 @@ from statistics import fmean
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.refusal import refuses
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.tasks.protocol import Score
 
 

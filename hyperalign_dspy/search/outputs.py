@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.search.evaluate import Outcome
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.runs import Run
 from hyperalign_dspy.shelf.files import write_text
 from hyperalign_dspy.tasks.protocol import Bench

@@ -1,16 +1,16 @@
-"""What the machinery itself costs: places kept busy while answers are slow, time an instance, opening a record and
-walking it again, memory.
+"""What the machinery itself costs: places kept busy while answers are slow, time an instance, going on with what is
+recorded, memory.
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 import random
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,16 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.confirm import BASELINE, COMPILED, EQUAL, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.outcomes import OUTCOMES, Outcome, OutcomeRecord
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Score
 
 MEAN_LATENCY = 0.2
 IN_FLIGHT = 64
-# An answer in the form of DSPy's chat adapter.
-_YES = "[[ ## text ## ]]\nyes\n\n[[ ## completed ## ]]"
+# Some 250 tokens in, and some 60 out in the form of DSPy's chat adapter.
+_ASKED = " ".join(["seven words of plain text stand here"] * 26)
+_ANSWER = f"[[ ## text ## ]]\n{_ASKED[:300]}\n\n[[ ## completed ## ]]"
+VISIT = 1000  # instances
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,16 @@ class Overhead:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """Seconds to open a record of so many calls, and the memory that it takes, in bytes a call. Nothing is walked."""
-
-    calls: int
-    seconds: float
-    bytes_a_call: float
-
-
-@dataclass(frozen=True)
-class Walked:
-    """Milliseconds an instance of walking what is recorded again, from the program's input to its score."""
+class Resumed:
+    """Seconds that a second session takes to stand where the first one stood, from opening the records of calls and
+    outcomes to the last outcome; and the memory that it holds then, in bytes an instance. ``calls_alone``: milliseconds
+    an instance where only calls are on record, and every one is answered and scored anew.
+    """
 
     instances: int
-    each: float
+    seconds: float
+    bytes_each: float
+    calls_alone: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class _Slow(ScriptedEngine):
     """Answers after a latency drawn for each request, exponential with a mean of 0.2 s."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__(lambda request: _YES)
+        super().__init__(lambda request: _ANSWER)
         self._seed, self.latencies = seed, list[float]()
 
     def complete(self, request: Request) -> Response:
@@ -104,14 +103,13 @@ class _Bench:
         self.sealed = [_Case(str(n), str(n)) for n in range(instances)]
 
     def module(self, configuration: Configuration) -> Any:
-        """The predictor, and what tells this configuration's calls from others'."""
-        return dspy.Predict("request -> text"), configuration.digest
+        """A predictor that is told who it is, so that no two configurations share a call."""
+        return dspy.Predict(dspy.Signature("request -> text", f"You are {configuration.digest}."))
 
     def answer(self, module: Any, instance: _Case, *, knows: str = "user") -> Answer:
         """One call."""
         del knows
-        predict, digest = module
-        return Answer(str(predict(request=f"{digest} {instance.instance_id}").text))
+        return Answer(str(module(request=f"{instance.instance_id} {_ASKED}").text))
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Any], *, sealed: bool) -> list[Score]:
         """A text's length."""
@@ -136,41 +134,37 @@ def dispatch(configurations: int = 10, instances: int = 1000, seed: int = 0) -> 
 def overhead(instances: int = 2000) -> Overhead:
     """Time an instance with an engine that answers at once, the record on disk; beside `dspy.Predict` alone."""
     with tempfile.TemporaryDirectory() as folder:
-        ours = _answered(Path(folder) / "calls.jsonl", instances, 1)
+        ours = _answered(Path(folder), instances, 1)
     lm = dspy.LM("scripted", engine=_at_once(), cache=False, num_retries=0)
     predict = dspy.Predict("request -> text")
     with dspy.context(lm=lm, disable_history=True):
-        alone = _timed(lambda: [predict(request=f"x {n}") for n in range(instances)])
+        alone = _timed(lambda: [predict(request=f"{n} {_ASKED}") for n in range(instances)])
     return Overhead(instances, 1000 * ours / instances, 1000 * alone / instances)
 
 
-def walked(instances: int = 5000) -> Walked:
-    """Answer instances, then the same again from their record as a run does that goes on, with a server's 8 places."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "calls.jsonl"
-        _answered(path, instances, REMOTE_CONCURRENCY)
-        again = _answered(path, instances, REMOTE_CONCURRENCY)
-    return Walked(instances, 1000 * again / instances)
-
-
-def opened(calls: int = 100_000) -> Opened:
-    """Open a record of so many calls, each of some 250 tokens in and 60 out."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "calls.jsonl"
-        _write_record(path, calls)
-        start = time.monotonic()
-        with Ledger(path):
-            seconds = time.monotonic() - start
+def resumed(instances: int = 100_000) -> Resumed:
+    """Answer so many instances in visits of a thousand, then let other sessions go on from the record, with the places
+    that a server has.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _answered(folder, instances, REMOTE_CONCURRENCY)
+        seconds = _answered(folder, instances, REMOTE_CONCURRENCY)
         tracemalloc.start()
-        with Ledger(path) as ledger:
+        with _session(folder, instances, REMOTE_CONCURRENCY) as evaluator:
+            kept = _walk(evaluator, instances)
             taken = tracemalloc.get_traced_memory()[0]
-            assert ledger.cost().calls == calls
+            assert evaluator.ledger.cost().calls == instances == sum(map(len, kept))
         tracemalloc.stop()
-    return Opened(calls, seconds, taken / calls)
+        (folder / OUTCOMES).unlink()
+        few = min(5 * VISIT, instances)
+        with _session(folder, instances, REMOTE_CONCURRENCY) as evaluator:
+            alone = _timed(lambda: _walk(evaluator, few))
+    return Resumed(instances, seconds, taken / instances, 1000 * alone / few)
 
 
 def _at_once() -> ScriptedEngine:
-    return ScriptedEngine(lambda request: _YES)
+    return ScriptedEngine(lambda request: _ANSWER)
 
 
 def _evaluator(engine: ScriptedEngine, ledger: Ledger, instances: int, concurrency: int) -> Evaluator:
@@ -178,11 +172,33 @@ def _evaluator(engine: ScriptedEngine, ledger: Ledger, instances: int, concurren
     return Evaluator(_Bench(instances), lm, ledger, concurrency)  # type: ignore[arg-type]
 
 
-def _answered(path: Path, instances: int, concurrency: int) -> float:
-    """Seconds that it takes to answer so many instances of one configuration, by a record on disk."""
-    arm = Arm("one", Configuration.of({"number": 0}))
-    with Ledger(path) as ledger, _evaluator(_at_once(), ledger, instances, concurrency) as evaluator:
-        return _timed(lambda: evaluator.outcomes(arm, evaluator.bench.sealed, sealed=False, phase="search"))
+@contextmanager
+def _session(folder: Path, instances: int, concurrency: int) -> Iterator[Evaluator]:
+    """All that a session opens."""
+    with (
+        Ledger(folder / "calls.jsonl") as ledger,
+        OutcomeRecord(folder / OUTCOMES) as record,
+        _evaluator(_at_once(), ledger, min(VISIT, instances), concurrency) as evaluator,
+    ):
+        evaluator.record = record
+        yield evaluator
+
+
+def _walk(evaluator: Evaluator, instances: int) -> list[list[Outcome]]:
+    """Visit after visit, until so many instances are answered."""
+    arms = [Arm(str(n), Configuration.of({"number": n})) for n in range(-(-instances // VISIT))]
+    visited = evaluator.bench.sealed
+    return [evaluator.outcomes(arm, visited, sealed=False, phase="search") for arm in arms]
+
+
+def _answered(folder: Path, instances: int, concurrency: int) -> float:
+    """Seconds that a session takes for so many instances, from opening its records."""
+
+    def work() -> None:
+        with _session(folder, instances, concurrency) as evaluator:
+            _walk(evaluator, instances)
+
+    return _timed(work)
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -198,15 +214,3 @@ def _greedy(latencies: Sequence[float], places: int) -> float:
     for latency in latencies:
         heapq.heappush(free, heapq.heappop(free) + latency)
     return max(free)
-
-
-def _write_record(path: Path, calls: int) -> None:
-    words = " ".join(["seven words of plain text stand here"] * 36)
-    row = {"model": "m", "finish_reason": "stop", "input_tokens": 250, "output_tokens": 60, "seconds": 0.2}
-    request = {"messages": [{"role": "user", "content": words}], "config": {"temperature": 0.7}}
-    with path.open("w", encoding="utf-8") as file:
-        for n in range(calls):
-            text = f"{n} " + words[:320]
-            file.write(
-                json.dumps({**row, "key": f"{n:064x}", "phase": "search", "request": request, "text": text}) + "\n"
-            )

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from hyperalign_dspy.errors import GateFailed
-from hyperalign_dspy.search.evaluate import Outcome, answered_share
+from hyperalign_dspy.search.evaluate import answered_share
 from hyperalign_dspy.search.headroom import headroom
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Bench, HasUser

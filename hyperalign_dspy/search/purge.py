@@ -2,8 +2,8 @@
 
 A record is theirs if it holds any of their texts (`hyperalign_dspy.metrics.traces`) or others by a user of the corpus
 who wrote one of these, if it is of such a user or of one who goes by their name, or if it holds whole what a model said
-in answer to such a record: hypotheses about them, drafts in their name. Rather too many than too few: what is struck
-beyond is only asked again.
+in answer to such a record: hypotheses about them, drafts in their name; or if it is what came of such calls. Rather
+too many than too few: what is struck beyond is only asked again.
 
 Records go line by line; pages, logs and the board of calls as a whole. Where anything else of a run holds their texts
 (candidates or a program made of them), the run cannot be kept, and goes.
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.traces import SHORTEST, Traces, letters
+from hyperalign_dspy.search.outcomes import OUTCOMES
 from hyperalign_dspy.search.outputs import OUTPUTS
 from hyperalign_dspy.search.runs import BOARD, home
 from hyperalign_dspy.shelf.files import write_text, writing
@@ -116,17 +117,19 @@ def _in(folder: Path, person: Person) -> Held:
     outputs = [row for path, rows in records.items() if path.name == OUTPUTS for row in rows]
     theirs, texts = _theirs(outputs, person)
     traces = Traces([*person.texts, *texts])
-    lines = {}
-    for path, rows in records.items():
+    lines, gone = {}, set[str]()
+    for path, rows in records.items():  # calls.jsonl comes before outcomes.jsonl
         struck = {n for n, row in enumerate(rows) if _id(row) in theirs or _holds(row, traces)}
         struck |= _answering(rows, struck, person.claims) if path.name == CALLS else set()
+        struck |= _made_of(rows, gone) if path.name == OUTCOMES else set()
+        gone |= {_cell(rows[n], "key") for n in struck}
         if struck:
             lines[str(path.relative_to(folder))] = frozenset(struck)
     others = [path for path in _files(folder) if path not in records and path.suffix != ".lock"]
     pages = [path for path in others if path.suffix in _PAGES or path.name == BOARD]
     whole = next((path for path in others if path not in pages and traces(_text(path))), None)
-    gone = tuple(str(path.relative_to(folder)) for path in pages if lines or traces(_text(path)))
-    return Held(folder, lines, gone, str(whole.relative_to(folder)) if whole else "")
+    stale = tuple(str(path.relative_to(folder)) for path in pages if lines or traces(_text(path)))
+    return Held(folder, lines, stale, str(whole.relative_to(folder)) if whole else "")
 
 
 def _theirs(outputs: Sequence[Any], person: Person) -> tuple[set[str], list[str]]:
@@ -159,6 +162,11 @@ def _answering(rows: Sequence[Any], struck: set[int], claims: Sequence[str]) -> 
         found |= fresh
         told = set()
     return found
+
+
+def _made_of(rows: Sequence[Any], gone: set[str]) -> set[int]:
+    """The outcomes of calls that are struck."""
+    return {n for n, row in enumerate(rows) if not gone.isdisjoint(_cell(row, "asked"))}
 
 
 def _told(texts: Iterable[str]) -> set[str]:

@@ -22,8 +22,8 @@ from dspy.teleprompt.utils import create_minibatch
 from scipy import special
 
 from hyperalign_dspy.search.blocks import make_blocks
-from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.loop import Ended, Orders, search
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.study import SamplerMaker, Study
 from hyperalign_dspy.search.tables import ScoreTable
 from hyperalign_dspy.search.visits import Visits

@@ -7,6 +7,7 @@ candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
 calls.journal  the board on which workers find calls; gone once the run has ended well: calls.jsonl holds them all
 visits.jsonl   every visit with its instances
+outcomes.jsonl what every scored instance came to, by what it was made: a run that goes on need not score it again
 lag.json       how many visits are in flight together, as it was when the search began
 grants.json    what the caps have granted a search that has ended
 looks.json     which configurations the sealed users have judged, by digest

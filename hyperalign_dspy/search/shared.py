@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from dspy.lm15 import Request, Response
 
-from hyperalign_dspy.lm.ledger import honoured
-from hyperalign_dspy.lm.messages import key_of
+from hyperalign_dspy.lm.messages import honoured, key_of
 from hyperalign_dspy.lm.wire import call_of, responses_of, siblings_of
 
 # What came of a call that was left to others; None: it is to be made here after all.

@@ -19,7 +19,8 @@ from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.evaluate import Evaluator, Outcome
+from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.outcomes import OUTCOMES, Outcome, OutcomeRecord
 from hyperalign_dspy.search.runs import expect, open_run
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import read_json, write_json
@@ -121,9 +122,13 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
     run = open_run(identity, command)
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     answered: dict[Configuration, list[Outcome]] = {}
-    with Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger:
+    with (
+        Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
+        OutcomeRecord(run.path(OUTCOMES)) as record,
+    ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            evaluator.record = record
             compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
             # Most drafts first: those with fewer find theirs in the record.
             for configuration in sorted(configurations, key=bench.calls, reverse=True):

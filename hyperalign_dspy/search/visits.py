@@ -9,9 +9,9 @@ from typing import Protocol
 
 from hyperalign_dspy.metrics.stats import Estimate, paired, per_user
 from hyperalign_dspy.search.constraints import exceeded
-from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.factors import FactorModel, Levels, Seen
 from hyperalign_dspy.search.objectives import eased
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
 

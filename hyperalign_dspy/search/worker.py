@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 
 from hyperalign_dspy.errors import HyperalignError, MissingStorage, ModelError, RunMismatch
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, at_once, engine_of
-from hyperalign_dspy.lm.ledger import Ledger, honoured
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.messages import honoured
 from hyperalign_dspy.lm.siblings import siblings
 from hyperalign_dspy.lm.wire import answers_of, failed_of, own_fault, requests_of
 from hyperalign_dspy.search import board as boards

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.shelf.specs import ProgramSpec
 
 _INSTALLED = {"site-packages", "dist-packages"}
 # Packages that are nobody's own, wherever they lie.
 _KNOWN = {*sys.stdlib_module_names, __name__.partition(".")[0]}
 
 
-def code_of(program: ProgramSpec) -> dict[str, str]:
-    """File -> SHA-256, for the files of a program's own module and metric, and for those that they import of the same
-    project folder; empty for a program that brings no code.
+# What a text is rendered, read and scored by, beside this package.
+_RELIED_ON = ("dspy", "numpy", "scipy", "scikit-learn")
+
+
+def code_of(named: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """File -> SHA-256, for the files that hold these objects (each a kind, such as "metric", and its name, which is
+    ``module:object`` for whatever is one's own), and for those that they import of the same project folder.
 
     Raises:
-        UnknownName: no such module or metric.
+        UnknownName: there is no such object.
     """
     found: dict[str, str] = {}
-    for kind, path in (("module", program.module), ("metric", program.metric)):
-        name = path.partition(":")[0]
-        if not name or name.partition(".")[0] in _KNOWN:
+    for kind, path in named:
+        name, _, attribute = path.partition(":")
+        if not attribute or name.partition(".")[0] in _KNOWN:
             continue
         registry.resolve(kind, path, {})
         file = getattr(sys.modules[name], "__file__", None)
@@ -34,6 +40,16 @@ def code_of(program: ProgramSpec) -> dict[str, str]:
             depth = name.count(".") + (Path(file).name == "__init__.py")
             _collect(name, Path(file).parents[depth], found)
     return found
+
+
+@cache
+def package_digest() -> str:
+    """SHA-256 over the files of this package, and the versions of what it renders, reads and scores texts by."""
+    root = Path(__file__).parents[1]
+    hasher = hashlib.sha256("".join([platform.python_version(), *map(version, _RELIED_ON)]).encode())
+    for path in sorted(root.rglob("*.py")):
+        hasher.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return hasher.hexdigest()
 
 
 def _collect(name: str, root: Path, found: dict[str, str]) -> None:

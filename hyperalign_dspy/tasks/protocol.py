@@ -64,7 +64,7 @@ class Answer:
     shown: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Score:
     """How good one text is: ``value`` on the task's own scale, higher is better; ``others`` by judges that decide
     nothing.

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.search.confirm import Terms
 from hyperalign_dspy.search.constraints import check, exceeded
-from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.looks import look
 from hyperalign_dspy.search.objectives import MEASURES, check_names, eased, measured
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.runs import Run
 from hyperalign_dspy.search.samplers import refuse_several
 from hyperalign_dspy.search.visits import Visits

@@ -16,8 +16,8 @@ from hyperalign_dspy.metrics.stats import Verdict, paired, proportion, verdict, 
 from hyperalign_dspy.modules.grader import Grader, GradingJudge
 from hyperalign_dspy.search.confirm import COMPILED, Terms, confirm, verdict_arms
 from hyperalign_dspy.search.constraints import exceeded
-from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.opinion import Opinion, gated
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.qualifications import last_trial, remember
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Score

@@ -29,16 +29,22 @@ def test_places_are_timed_on_a_whole_confirmation(monkeypatch: pytest.MonkeyPatc
     assert 0.7 < found.busy <= 1.01
 
 
-def test_opening_a_record_is_not_taken_for_walking_it() -> None:
-    each = measuring.overhead(20)
+def test_going_on_is_timed_from_the_opening_of_the_records_to_the_last_outcome() -> None:
+    each, again = measuring.overhead(20), measuring.resumed(100)
     found = {
         "dispatch": {"instances": 100, "places": 4, "seconds": 1.0, "busy": 0.9, "share_of_sum": 0.9},
         "overhead": {**asdict(each), "own": each.own},
-        "walked": asdict(measuring.walked(20)),
-        "opened": asdict(measuring.opened(100)),
+        "resumed": asdict(again),
     }
-    said = overhead_words(found)
-    assert "Opening the record: 100 recorded calls are read in" in said
-    assert "Walking it again, as a run does that goes on:" in said
-    assert "20 recorded instances" in said
-    assert found["walked"]["each"] > 0
+    assert "Going on: 100 recorded instances of one call are where they were after" in overhead_words(found)
+    assert again.instances == 100
+    # What is only opened, and not held, takes no memory.
+    assert again.bytes_each > 700
+
+
+@pytest.mark.evidence
+def test_a_hundred_thousand_recorded_instances_are_gone_on_from_in_five_seconds_and_two_kilobytes_each() -> None:
+    found = measuring.resumed()
+    print(f"\n{found}")
+    assert found.seconds < 5
+    assert found.bytes_each < 2000

@@ -82,6 +82,18 @@ def test_calls_outputs_and_pages_of_the_user_go_and_the_rest_can_be_read(run: Pa
         assert ledger.cost().calls == 2
 
 
+def test_what_came_of_calls_that_go_goes_with_them(run: Path) -> None:
+    (run / "outputs.jsonl").unlink()
+    row = {"arm": "0123", "text": "Written in a name that no line says.", "value": 0.5}
+    rows = [
+        {**row, "user": f"u{n}", "instance": f"u{n}/0", "asked": asked} for n, asked in enumerate((["4"], ["4", "1"]))
+    ]
+    (run / "outcomes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    purge(held(ADA))
+    assert [json.loads(line)["user"] for line in (run / "outcomes.jsonl").read_text().splitlines()] == ["u0"]
+    assert held(ADA) == []
+
+
 def test_records_further_down_go_by_line_too(run: Path) -> None:
     (run / "points" / "1").mkdir(parents=True)
     (run / "calls.jsonl").unlink()

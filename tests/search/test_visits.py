@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from hyperalign_dspy.search.blocks import make_blocks
-from hyperalign_dspy.search.evaluate import Outcome
 from hyperalign_dspy.search.loop import Orders, search
+from hyperalign_dspy.search.outcomes import Outcome
 from hyperalign_dspy.search.study import Study
 from hyperalign_dspy.search.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration

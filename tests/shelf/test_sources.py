@@ -1,15 +1,18 @@
-"""Which files are a program's own code."""
+"""Which files are a user's own code."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hyperalign_dspy.search.identity import own_code
 from hyperalign_dspy.shelf.sources import code_of
-from hyperalign_dspy.shelf.specs import ProgramSpec, load_program
+from hyperalign_dspy.shelf.specs import ProgramSpec, load_program, load_recipe
+from hyperalign_dspy.tasks.protocol import Job
 
 FILES = {
     "ballad/__init__.py": "",
@@ -25,23 +28,43 @@ FILES = {
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> ProgramSpec:
+def folder(tmp_path: Path) -> Path:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    return replace(load_program("authorship"), module="ballad.song:Song", metric="score:rhymes")
+    return tmp_path
 
 
-def test_a_programs_code_is_its_module_its_metric_and_what_they_import_of_the_same_folder(program: ProgramSpec) -> None:
+@pytest.mark.usefixtures("folder")
+def test_code_is_what_is_named_and_what_that_imports_of_the_same_folder() -> None:
     wanted = {name: text for name, text in FILES.items() if name not in ("ballad/unused.py", "datasets/rows.txt")}
-    assert code_of(program) == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in wanted.items()}
+    found = code_of([("module", "ballad.song:Song"), ("metric", "score:rhymes")])
+    assert found == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in wanted.items()}
+
+
+def job(program: ProgramSpec, **recipe: Any) -> Job:
+    return Job(program, replace(load_recipe("quick", program.name), **recipe), "bundled")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("part", ["task", "metric", "adapter", "candidate adapter", "maker", "sampler"])
+def test_whatever_of_ones_own_a_run_depends_on_is_part_of_it(part: str) -> None:
+    program, own = load_program("authorship"), "score:rhymes"
+    given = {
+        "task": job(replace(program, task=own)),
+        "metric": job(replace(program, metric=own)),
+        "adapter": job(replace(program, baseline={**program.baseline, "adapter": own})),
+        "candidate adapter": job(program, slots={"adapter": ("chat", own)}),
+        "maker": job(program, candidates={"generate.write": {own: 1}}),
+        "sampler": job(program, sampler=own),
+    }
+    assert list(own_code(given[part])["code"]) == ["score.py"]
 
 
 @pytest.mark.parametrize("name", ["authorship", "deliberative"])
 def test_a_shipped_program_brings_no_code(name: str) -> None:
-    assert code_of(load_program(name)) == {}
+    assert own_code(job(load_program(name))) == {}
 
 
 def test_what_is_installed_is_nobodys_own_code() -> None:
-    program = replace(load_program("authorship"), module="dspy:ChainOfThought", metric="operator:eq")
-    assert code_of(program) == {}
+    assert code_of([("module", "dspy:ChainOfThought"), ("metric", "operator:eq"), ("sampler", "")]) == {}
