@@ -23,10 +23,10 @@ if TYPE_CHECKING:
         draw_result,
         draw_search,
     )
-    from hyperalign_dspy.search.compare import compare
+    from hyperalign_dspy.search.bench.compare import compare
+    from hyperalign_dspy.search.bench.tables import read_table
     from hyperalign_dspy.search.compiler import Compiler
     from hyperalign_dspy.search.prepare import prepare
-    from hyperalign_dspy.search.tables import read_table
     from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
     from hyperalign_dspy.shelf.profiles import Profile
     from hyperalign_dspy.types import Hypothesis, Sample, User
@@ -71,7 +71,7 @@ _HOMES = {
     "Settings": "modules",
     "User": "types",
     "bundled_corpus": "data.voices",
-    "compare": "search.compare",
+    "compare": "search.bench.compare",
     "connect": "lm.connect",
     "describe_comparison": "report.view",
     "describe_plan": "report.view",
@@ -83,7 +83,7 @@ _HOMES = {
     "find_frozen": "shelf.frozen",
     "load_frozen": "shelf.frozen",
     "prepare": "search.prepare",
-    "read_table": "search.tables",
+    "read_table": "search.bench.tables",
 }
 
 

@@ -22,25 +22,25 @@ ADAPTERS: Mapping[str, str] = {
     "xml": "hyperalign_dspy.adapters.standard:xml",
 }
 SAMPLERS: Mapping[str, str] = {
-    "factor": "hyperalign_dspy.search.samplers:factor",
-    "knowledge": "hyperalign_dspy.search.samplers:knowledge",
-    "racing": "hyperalign_dspy.search.samplers:racing",
-    "tpe": "hyperalign_dspy.search.samplers:tpe",
-    "nsga2": "hyperalign_dspy.search.samplers:nsga2",
-    "random": "hyperalign_dspy.search.samplers:random",
+    "factor": "hyperalign_dspy.search.sampling.samplers:factor",
+    "knowledge": "hyperalign_dspy.search.sampling.samplers:knowledge",
+    "racing": "hyperalign_dspy.search.sampling.samplers:racing",
+    "tpe": "hyperalign_dspy.search.sampling.samplers:tpe",
+    "nsga2": "hyperalign_dspy.search.sampling.samplers:nsga2",
+    "random": "hyperalign_dspy.search.sampling.samplers:random",
 }
 OPTIMIZERS: Mapping[str, str] = {
     "miprov2": "dspy.teleprompt:MIPROv2",
     "gepa": "dspy.teleprompt:GEPA",
     "simba": "dspy.teleprompt:SIMBA",
     "bootstrap-random-search": "dspy.teleprompt:BootstrapFewShotWithRandomSearch",
-    "bootstrap-optuna": "hyperalign_dspy.search.bootstrap_optuna:SeededBootstrapOptuna",
+    "bootstrap-optuna": "hyperalign_dspy.search.foreign.bootstrap_optuna:SeededBootstrapOptuna",
     "copro": "dspy.teleprompt:COPRO",
 }
 MAKERS: Mapping[str, str] = {
-    "grounded": "hyperalign_dspy.search.candidates:Grounded",
-    "reflective": "hyperalign_dspy.search.candidates:Reflective",
-    "bootstrap": "hyperalign_dspy.search.demos:Bootstrap",
+    "grounded": "hyperalign_dspy.search.candidates.makers:Grounded",
+    "reflective": "hyperalign_dspy.search.candidates.makers:Reflective",
+    "bootstrap": "hyperalign_dspy.search.candidates.demos:Bootstrap",
 }
 EXPORTERS: Mapping[str, str] = {
     "messages": "hyperalign_dspy.export.messages:Messages",

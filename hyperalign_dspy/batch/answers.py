@@ -19,7 +19,7 @@ from hyperalign_dspy.errors import ModelError, RunMismatch, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.search.runs import folder_for
+from hyperalign_dspy.search.record.runs import folder_for
 from hyperalign_dspy.search.together import Pool
 from hyperalign_dspy.shelf.files import dump, write_text, writing
 from hyperalign_dspy.shelf.profiles import Profile

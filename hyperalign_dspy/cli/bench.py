@@ -88,7 +88,7 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
     """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
     quiet()
     from hyperalign_dspy.report.bench import table_words
-    from hyperalign_dspy.search.tables import tabulate, tabulated
+    from hyperalign_dspy.search.bench.tables import tabulate, tabulated
     from hyperalign_dspy.shelf.files import write_json
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
@@ -120,9 +120,9 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
     """
     quiet()
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
-    from hyperalign_dspy.search.compare import compare
-    from hyperalign_dspy.search.replay import SEARCHERS
-    from hyperalign_dspy.search.tables import read_table, tabulated
+    from hyperalign_dspy.search.bench.compare import compare
+    from hyperalign_dspy.search.bench.replay import SEARCHERS
+    from hyperalign_dspy.search.bench.tables import read_table, tabulated
     from hyperalign_dspy.shelf.files import write_text
     from hyperalign_dspy.types import Cost
 
@@ -164,7 +164,7 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     quiet()
     os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.report.bench import live_words
-    from hyperalign_dspy.search.live import OPTIMIZERS, compete
+    from hyperalign_dspy.search.bench.live import OPTIMIZERS, compete
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
@@ -207,7 +207,7 @@ def overhead_command(instances: int, as_json: bool) -> None:
     """
     quiet()
     from hyperalign_dspy.report.bench import overhead_words
-    from hyperalign_dspy.search.overhead import dispatch, overhead, resumed
+    from hyperalign_dspy.search.bench.overhead import dispatch, overhead, resumed
 
     say("a confirmation of 10 configurations x 1,000 instances, 64 in flight")
     busy = dispatch()

@@ -178,7 +178,7 @@ def _storage(url: str | None) -> list[str]:
     """The option that leads to a storage again, without credentials: $HYPERALIGN_STORAGE is asked for these."""
     if not url:
         return []
-    from hyperalign_dspy.search.storages import bare
+    from hyperalign_dspy.search.workers.storages import bare
 
     return ["--storage", bare(url)]
 

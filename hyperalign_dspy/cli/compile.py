@@ -75,8 +75,8 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.report.plan import plan_words, power_words
+    from hyperalign_dspy.search.record.runs import expect
     from hyperalign_dspy.search.result import result_of
-    from hyperalign_dspy.search.runs import expect
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
@@ -152,11 +152,11 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
             raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
         job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
-        from hyperalign_dspy.search.storages import whole
+        from hyperalign_dspy.search.workers.storages import whole
 
         return Compiler(job, model, watcher, command, whole(given["storage"]) if given["storage"] else "")
-    from hyperalign_dspy.search.foreign import ForeignCompiler
-    from hyperalign_dspy.search.optimizers import Optimizer
+    from hyperalign_dspy.search.foreign.compiler import ForeignCompiler
+    from hyperalign_dspy.search.foreign.optimizers import Optimizer
 
     if given["objectives"]:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")

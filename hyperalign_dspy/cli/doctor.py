@@ -23,7 +23,7 @@ def doctor_command(as_json: bool) -> None:
     from hyperalign_dspy.lm.connect import KEYS
     from hyperalign_dspy.lm.models import find, folder, weights_path
     from hyperalign_dspy.report.words import columns
-    from hyperalign_dspy.search.runs import home
+    from hyperalign_dspy.search.record.runs import home
     from hyperalign_dspy.shelf.locate import writable_frozen
 
     rows = [["python", platform.python_version(), ""], ["cores", str(os.cpu_count()), ""]]

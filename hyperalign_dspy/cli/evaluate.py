@@ -106,8 +106,8 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
 
 def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: int | None) -> dict[str, Any]:
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.search.opinion import ModelJudge
-    from hyperalign_dspy.search.qualifications import judge_folder
+    from hyperalign_dspy.search.verdict.opinion import ModelJudge
+    from hyperalign_dspy.search.verdict.qualifications import judge_folder
 
     with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:
 

@@ -114,8 +114,8 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.modules.grader import GradingJudge
     from hyperalign_dspy.modules.judge import PairwiseJudge
     from hyperalign_dspy.report.judge import qualification_words
-    from hyperalign_dspy.search.judging import qualify as ask
-    from hyperalign_dspy.search.qualifications import How, judge_folder, remember
+    from hyperalign_dspy.search.verdict.judging import qualify as ask
+    from hyperalign_dspy.search.verdict.qualifications import How, judge_folder, remember
 
     source = given["data"] or "bundled"
     how: How = "grades" if given["grades"] else "pairs"

@@ -54,7 +54,7 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
     from hyperalign_dspy.report.plan import plan_words
     from hyperalign_dspy.report.port import port_table
     from hyperalign_dspy.search.port import PortCompiler
-    from hyperalign_dspy.search.runs import expect
+    from hyperalign_dspy.search.record.runs import expect
     from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job

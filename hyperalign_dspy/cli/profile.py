@@ -125,8 +125,8 @@ def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None
     """
     quiet()
     from hyperalign_dspy.metrics.traces import too_short
-    from hyperalign_dspy.search.purge import Person, frozen_with, held, purge
-    from hyperalign_dspy.search.runs import home
+    from hyperalign_dspy.search.record.purge import Person, frozen_with, held, purge
+    from hyperalign_dspy.search.record.runs import home
     from hyperalign_dspy.shelf.profiles import Profile
 
     profile = Profile.load(user)

@@ -25,7 +25,7 @@ def report_command(run: str, out: Path | None, show: bool, as_json: bool) -> Non
     quiet()
     from hyperalign_dspy.report.html import run_page
     from hyperalign_dspy.report.story import Story
-    from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.search.record.runs import find_run
     from hyperalign_dspy.shelf.files import write_text
 
     found = find_run(run)

@@ -26,7 +26,7 @@ def runs_command() -> None:
 def list_(as_json: bool) -> None:
     """Every run in this project, the newest first."""
     from hyperalign_dspy.report.words import columns, money
-    from hyperalign_dspy.search.runs import all_runs
+    from hyperalign_dspy.search.record.runs import all_runs
 
     rows = [_summary(run) for run in all_runs()]
     cells = [[r["run"], r["model"], r["corpus"], r["state"], str(r["calls"]), money(r["money"])] for r in rows]
@@ -43,9 +43,9 @@ def show(run: str, as_json: bool) -> None:
     from hyperalign_dspy.report.matrix import matrix_table
     from hyperalign_dspy.report.table import result_table
     from hyperalign_dspy.report.words import money
+    from hyperalign_dspy.search.bench.tables import TABULATED
     from hyperalign_dspy.search.matrix import SCHEMA as MATRIX
-    from hyperalign_dspy.search.runs import find_run
-    from hyperalign_dspy.search.tables import TABULATED
+    from hyperalign_dspy.search.record.runs import find_run
 
     found = find_run(run)
     result = found.result
@@ -68,7 +68,7 @@ def show(run: str, as_json: bool) -> None:
 @json_option
 def resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
-    from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.search.record.runs import find_run
 
     _again(find_run(run), [], as_json=as_json)
 
@@ -84,7 +84,7 @@ def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
     The more points the same users judge, the more certainty a verdict asks for. A cap takes the place of the run's own.
     """
     from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.search.record.runs import find_run
 
     found = find_run(run)
     if not (found.result or {}).get("pareto"):
@@ -105,7 +105,7 @@ def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
 @json_option
 def remove(run: str, as_json: bool) -> None:
     """Delete a RUN with every text and call in it. Frozen programs on the shelf stay."""
-    from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.search.record.runs import find_run
 
     found = find_run(run)
     command = list(found.plan.get("command", ()))
@@ -118,7 +118,7 @@ def remove(run: str, as_json: bool) -> None:
 def _left_in(url: str, run_id: str) -> str:
     """What to do about texts that a run which did not end has left in its storage; empty where it left none."""
     from hyperalign_dspy.errors import MissingStorage
-    from hyperalign_dspy.search.board import is_board_in
+    from hyperalign_dspy.search.workers.board import is_board_in
 
     if not url.startswith("journal:"):
         return (

@@ -72,7 +72,7 @@ def freeze_command(run: str, point: int | None, as_json: bool) -> None:
     quiet()
     from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.search.runs import find_run
+    from hyperalign_dspy.search.record.runs import find_run
     from hyperalign_dspy.shelf.files import copy_folder
     from hyperalign_dspy.shelf.frozen import load_frozen
     from hyperalign_dspy.shelf.locate import writable_frozen

@@ -28,7 +28,7 @@ def worker_command(run: str, storage: str, concurrency: int | None, display: str
     and nothing else of the run: program, corpus and budget stay with who leads. Ctrl-C leaves.
     """
     quiet()
-    from hyperalign_dspy.search.worker import Worker
+    from hyperalign_dspy.search.workers.worker import Worker
 
     with following(display) as watcher:
         board = _board(run, storage)
@@ -47,9 +47,9 @@ def worker_command(run: str, storage: str, concurrency: int | None, display: str
 
 
 def _board(run: str, storage: str) -> Any:
-    from hyperalign_dspy.search.board import Board, find_board
-    from hyperalign_dspy.search.runs import BOARD, find_run
-    from hyperalign_dspy.search.storages import open_storage, whole
+    from hyperalign_dspy.search.record.runs import BOARD, find_run
+    from hyperalign_dspy.search.workers.board import Board, find_board
+    from hyperalign_dspy.search.workers.storages import open_storage, whole
 
     if storage:
         return find_board(whole(storage), run)
@@ -68,7 +68,7 @@ def _board(run: str, storage: str) -> Any:
 @contextmanager
 def _interruptible(worker: Any, watcher: Any) -> Iterator[None]:
     """The first Ctrl-C gives calls under way some seconds to be answered, the second leaves them to others."""
-    from hyperalign_dspy.search.worker import GRACE
+    from hyperalign_dspy.search.workers.worker import GRACE
 
     def interrupt(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, before)

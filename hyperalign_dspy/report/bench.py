@@ -11,7 +11,7 @@ from hyperalign_dspy.report.words import columns, estimate
 
 
 def table_words(table: Mapping[str, Any]) -> str:
-    """Size, origin and split-half reliability of a score table; as `hyperalign_dspy.search.tables.tabulated` has it."""
+    """Size, origin and split-half reliability of a score table: see `hyperalign_dspy.search.bench.tables.tabulated`."""
     made, (mean, low, high) = table["made"], (math.nan if part is None else part for part in table["reliability"])
     lines = [
         f"{made['corpus']} by {made['model']['name']}: {table['configurations']} configurations x "

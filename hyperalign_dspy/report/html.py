@@ -13,8 +13,8 @@ from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.story import UNKNOWN, Sample, Story
 from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
 from hyperalign_dspy.report.words import escaped, estimate
-from hyperalign_dspy.search.confirm import COMPILED, EQUAL
-from hyperalign_dspy.search.visits import describe
+from hyperalign_dspy.search.sampling.visits import describe
+from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
 
 # So many instances lie open; the others can be unfolded.
 OPEN = 4

@@ -11,9 +11,9 @@ from typing import Any
 
 from hyperalign_dspy.errors import HyperalignError
 from hyperalign_dspy.metrics.stats import Estimate, paired
-from hyperalign_dspy.search.confirm import COMPILED, EQUAL
-from hyperalign_dspy.search.outputs import OUTPUTS
-from hyperalign_dspy.search.runs import Run
+from hyperalign_dspy.search.record.outputs import OUTPUTS
+from hyperalign_dspy.search.record.runs import Run
+from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
 from hyperalign_dspy.shelf.specs import digest, load_program
 
 # What a candidate is called where nobody knows any more what the baseline was.

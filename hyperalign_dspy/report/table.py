@@ -8,8 +8,8 @@ from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.words import columns, estimate, money
-from hyperalign_dspy.search.confirm import level_of
-from hyperalign_dspy.search.visits import describe
+from hyperalign_dspy.search.sampling.visits import describe
+from hyperalign_dspy.search.verdict.confirm import level_of
 from hyperalign_dspy.shelf.card_figures import VERDICTS
 
 HUMAN = "people's own text"

@@ -16,12 +16,12 @@ from hyperalign_dspy.report.plan import plan_words
 from hyperalign_dspy.report.story import Story
 from hyperalign_dspy.report.table import result_table
 from hyperalign_dspy.report.words import estimate
-from hyperalign_dspy.search.compare import Comparison
+from hyperalign_dspy.search.bench.compare import Comparison
+from hyperalign_dspy.search.bench.tables import ScoreTable, tabulated
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.confirm import COMPILED, EQUAL
 from hyperalign_dspy.search.result import Compiled, result_of
-from hyperalign_dspy.search.tables import ScoreTable, tabulated
-from hyperalign_dspy.search.visits import describe
+from hyperalign_dspy.search.sampling.visits import describe
+from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
 from hyperalign_dspy.types import Hypothesis
 
 # Beyond so many standard deviations a habit is drawn at the edge.

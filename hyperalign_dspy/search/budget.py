@@ -13,7 +13,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Amount, Limits
 from hyperalign_dspy.lm.prices import Price
 from hyperalign_dspy.search.forecast import Forecast, Tokens, forecast
-from hyperalign_dspy.search.opinion import CALLS
+from hyperalign_dspy.search.verdict.opinion import CALLS
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
 

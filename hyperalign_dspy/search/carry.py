@@ -12,9 +12,9 @@ from itertools import count
 from typing import Any
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.search.pools import Made
-from hyperalign_dspy.search.runs import Run, all_runs
-from hyperalign_dspy.search.tried import MADE
+from hyperalign_dspy.search.candidates.pools import Made
+from hyperalign_dspy.search.candidates.tried import MADE
+from hyperalign_dspy.search.record.runs import Run, all_runs
 from hyperalign_dspy.shelf.configure import DEMOS, INSTRUCTION, OPTIMIZER, SEED, new_module, with_candidates
 from hyperalign_dspy.shelf.files import read_json
 from hyperalign_dspy.shelf.frozen import Frozen, content_of

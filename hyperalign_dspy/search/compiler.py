@@ -16,34 +16,34 @@ from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, conne
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
-from hyperalign_dspy.search.blocks import make_blocks
-from hyperalign_dspy.search.board import Board
 from hyperalign_dspy.search.budget import Budget, Reserve, reserve_of
-from hyperalign_dspy.search.candidates import Scene
-from hyperalign_dspy.search.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
-from hyperalign_dspy.search.constraints import check
+from hyperalign_dspy.search.candidates.makers import Scene
+from hyperalign_dspy.search.candidates.pools import Pools
+from hyperalign_dspy.search.candidates.tried import tried_before
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import seconds_a_call
-from hyperalign_dspy.search.grants import grant, granted
-from hyperalign_dspy.search.identity import identity_of
-from hyperalign_dspy.search.lead import Lead
-from hyperalign_dspy.search.looks import look
-from hyperalign_dspy.search.loop import Ended, Orders, lag_of, search
-from hyperalign_dspy.search.objectives import check_names
-from hyperalign_dspy.search.opinion import ModelJudge
-from hyperalign_dspy.search.outcomes import OUTCOMES, OutcomeRecord
-from hyperalign_dspy.search.outputs import keeper
-from hyperalign_dspy.search.pilot import pilot, pilot_blocks
-from hyperalign_dspy.search.pools import Pools
+from hyperalign_dspy.search.record.grants import grant, granted
+from hyperalign_dspy.search.record.identity import identity_of
+from hyperalign_dspy.search.record.looks import look
+from hyperalign_dspy.search.record.outcomes import OUTCOMES, OutcomeRecord
+from hyperalign_dspy.search.record.outputs import keeper
+from hyperalign_dspy.search.record.runs import BOARD, Run, open_run, run_id_of
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
-from hyperalign_dspy.search.runs import BOARD, Run, open_run, run_id_of
-from hyperalign_dspy.search.samplers import refuse_several
-from hyperalign_dspy.search.space import Space
-from hyperalign_dspy.search.storages import Place, open_storage
-from hyperalign_dspy.search.study import Study
-from hyperalign_dspy.search.tried import tried_before
-from hyperalign_dspy.search.visits import Visits
-from hyperalign_dspy.search.visits import describe as describe_changes
+from hyperalign_dspy.search.sampling.blocks import make_blocks
+from hyperalign_dspy.search.sampling.constraints import check
+from hyperalign_dspy.search.sampling.loop import Ended, Orders, lag_of, search
+from hyperalign_dspy.search.sampling.objectives import check_names
+from hyperalign_dspy.search.sampling.pilot import pilot, pilot_blocks
+from hyperalign_dspy.search.sampling.samplers import refuse_several
+from hyperalign_dspy.search.sampling.space import Space
+from hyperalign_dspy.search.sampling.study import Study
+from hyperalign_dspy.search.sampling.visits import Visits
+from hyperalign_dspy.search.sampling.visits import describe as describe_changes
+from hyperalign_dspy.search.verdict.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
+from hyperalign_dspy.search.verdict.opinion import ModelJudge
+from hyperalign_dspy.search.workers.board import Board
+from hyperalign_dspy.search.workers.lead import Lead
+from hyperalign_dspy.search.workers.storages import Place, open_storage
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze

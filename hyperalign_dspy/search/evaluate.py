@@ -12,7 +12,7 @@ from typing import Any
 from hyperalign_dspy.errors import BudgetReached, ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.search.outcomes import Outcome, OutcomeRecord, name_of
+from hyperalign_dspy.search.record.outcomes import Outcome, OutcomeRecord, name_of
 from hyperalign_dspy.search.together import Places, Pool
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser

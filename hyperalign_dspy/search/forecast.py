@@ -16,9 +16,9 @@ from hyperalign_dspy.lm.messages import config_of, messages_of
 from hyperalign_dspy.lm.records import Sessions, read_rows
 from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
 from hyperalign_dspy.modules.judge import PairwiseJudge
-from hyperalign_dspy.search.judging import decide
-from hyperalign_dspy.search.runs import all_runs
+from hyperalign_dspy.search.record.runs import all_runs
 from hyperalign_dspy.search.together import together
+from hyperalign_dspy.search.verdict.judging import decide
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench
 

@@ -14,13 +14,13 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.search.confirm import BASELINE, Row, equal_to, row_of
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.identity import own_code
 from hyperalign_dspy.search.measure import check_sealed
-from hyperalign_dspy.search.outcomes import Outcome
-from hyperalign_dspy.search.runs import Run, expect, open_run
-from hyperalign_dspy.search.space import Space
+from hyperalign_dspy.search.record.identity import own_code
+from hyperalign_dspy.search.record.outcomes import Outcome
+from hyperalign_dspy.search.record.runs import Run, expect, open_run
+from hyperalign_dspy.search.sampling.space import Space
+from hyperalign_dspy.search.verdict.confirm import BASELINE, Row, equal_to, row_of
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import read_json, write_json
 from hyperalign_dspy.shelf.frozen import Frozen, public_name

@@ -11,11 +11,11 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.confirm import Terms, arms_of, confirm
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.outcomes import OUTCOMES, OutcomeRecord
-from hyperalign_dspy.search.outputs import keeper
-from hyperalign_dspy.search.runs import expect, open_run
+from hyperalign_dspy.search.record.outcomes import OUTCOMES, OutcomeRecord
+from hyperalign_dspy.search.record.outputs import keeper
+from hyperalign_dspy.search.record.runs import expect, open_run
+from hyperalign_dspy.search.verdict.confirm import Terms, arms_of, confirm
 from hyperalign_dspy.shelf.configure import Configuration, with_candidates
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Frozen

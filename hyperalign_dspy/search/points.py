@@ -11,9 +11,9 @@ from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.search.budget import Rest, reserve_of
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.search.result import Compiled, Ending, Spent
-from hyperalign_dspy.search.runs import Run
-from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.search.sampling.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration
 
 
@@ -29,8 +29,8 @@ def confirm_point(compiler: Compiler, number: int, caps: Limits | None = None) -
     """Measure the number-th point of the Pareto set, from 1, on the sealed users, and freeze it into its folder.
 
     The search is walked again from the record, at no cost. Sealed users that are looked at more than once judge more
-    strictly (see `hyperalign_dspy.search.confirm.Terms`). The point is what is frozen, whatever the verdict, since it
-    was asked for. Each of ``caps`` takes the place of the run's own for this confirmation.
+    strictly (see `hyperalign_dspy.search.verdict.confirm.Terms`). The point is what is frozen, whatever the verdict,
+    since it was asked for. Each of ``caps`` takes the place of the run's own for this confirmation.
 
     Raises:
         UsageError: there is no such point, or it is what the run confirmed already, or a cap does not cover the whole

@@ -17,13 +17,13 @@ from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.search.budget import Budget
 from hyperalign_dspy.search.carry import Luggage, carried, ranked, run_of, widened
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.confirm import COMPILED, EQUAL, Confirmation, equal_to, verdict_arms
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.measure import check_sealed
-from hyperalign_dspy.search.opinion import ModelJudge
+from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.search.result import Compiled, Ending, result_of
-from hyperalign_dspy.search.runs import Run
-from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.search.sampling.visits import Visits
+from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL, Confirmation, equal_to, verdict_arms
+from hyperalign_dspy.search.verdict.opinion import ModelJudge
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.frozen import Frozen, public_name
 from hyperalign_dspy.shelf.specs import digest, recipe_digest

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.search.confirm import Confirmation
-from hyperalign_dspy.search.runs import Run
+from hyperalign_dspy.search.record.runs import Run
+from hyperalign_dspy.search.verdict.confirm import Confirmation
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.types import Cost
 

@@ -63,10 +63,10 @@ class RecipeSpec:
     it.
     ``sampler`` says whom to visit next (see `strategy`). ``start`` are configurations to visit first, as changes to
     the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what there should
-    be little of (see `hyperalign_dspy.search.objectives`): a configuration that exceeds it is not chosen, and no
-    gain. ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates`` says
-    how many more candidates each maker is to add before the search, by predictor (see
-    `hyperalign_dspy.search.pools`).
+    be little of (see `hyperalign_dspy.search.sampling.objectives`): a configuration that exceeds it is not chosen,
+    and no gain. ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates``
+    says how many more candidates each maker is to add before the search, by predictor (see
+    `hyperalign_dspy.search.candidates.pools`).
     """
 
     name: str

@@ -36,7 +36,7 @@ from hyperalign_dspy.lm import connect
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.search.runs import home
+from hyperalign_dspy.search.record.runs import home
 from tests.cli.test_main_job import HYPERALIGN, Inside, inside
 
 __all__ = ["inside"]

@@ -19,8 +19,8 @@ from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.search.confirm import COMPILED
-from hyperalign_dspy.search.pools import Made
+from hyperalign_dspy.search.candidates.pools import Made
+from hyperalign_dspy.search.verdict.confirm import COMPILED
 from hyperalign_dspy.shelf.configure import Configuration, build, with_candidates
 from hyperalign_dspy.shelf.frozen import Provenance, freeze, load_frozen
 from hyperalign_dspy.shelf.specs import load_program, load_recipe

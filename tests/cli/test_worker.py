@@ -13,11 +13,11 @@ import pytest
 from hyperalign_dspy.cli.common import _storage
 from hyperalign_dspy.cli.worker import _interruptible
 from hyperalign_dspy.errors import MissingStorage
-from hyperalign_dspy.search.board import Board
-from hyperalign_dspy.search.runs import Run
-from hyperalign_dspy.search.space import Space
-from hyperalign_dspy.search.storages import Journal, Place, open_storage
-from hyperalign_dspy.search.study import Study
+from hyperalign_dspy.search.record.runs import Run
+from hyperalign_dspy.search.sampling.space import Space
+from hyperalign_dspy.search.sampling.study import Study
+from hyperalign_dspy.search.workers.board import Board
+from hyperalign_dspy.search.workers.storages import Journal, Place, open_storage
 from hyperalign_dspy.shelf.specs import load_program, load_recipe
 from tests.cli.test_main_job import SMALL, Inside, inside, small
 

@@ -20,7 +20,7 @@ USER, PASSWORD = "tess", "p@ss/w:rd%"
 QUOTED = "p%40ss%2Fw%3Ard%25"
 PROXY = """
 import sys, optuna
-from hyperalign_dspy.search.storages import open_storage
+from hyperalign_dspy.search.workers.storages import open_storage
 optuna.storages.run_grpc_proxy_server(open_storage("journal:" + sys.argv[1]), host="localhost", port=int(sys.argv[2]))
 """
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.search import board
+from hyperalign_dspy.search.workers import board
 from tests.cli.test_main_job import measured, rows
 from tests.resume.server import Server
 
@@ -24,7 +24,7 @@ PRELOADED = (
     "litellm",
     "openai.resources",
     "hyperalign_dspy.search.compiler",
-    "hyperalign_dspy.search.worker",
+    "hyperalign_dspy.search.workers.worker",
     "hyperalign_dspy.tasks.authorship",
 )
 # Seconds between signs of life, and of silence until somebody is taken for dead: nobody wants to wait for that here.

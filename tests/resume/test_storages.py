@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hyperalign_dspy.search.board import find_board
-from hyperalign_dspy.search.storages import open_storage
+from hyperalign_dspy.search.workers.board import find_board
+from hyperalign_dspy.search.workers.storages import open_storage
 from tests.resume.databases import PASSWORD, QUOTED, USER, Postgres, proxy
 from tests.resume.project import Calm, Project, small_project
 from tests.resume.server import Server

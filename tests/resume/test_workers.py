@@ -14,10 +14,10 @@ import pytest
 
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.search.board import Board
-from hyperalign_dspy.search.lead import Lead
-from hyperalign_dspy.search.storages import open_storage
 from hyperalign_dspy.search.together import Pool
+from hyperalign_dspy.search.workers.board import Board
+from hyperalign_dspy.search.workers.lead import Lead
+from hyperalign_dspy.search.workers.storages import open_storage
 from tests.resume.project import Calm, Project, small_project
 from tests.resume.server import Server
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.search.candidates.pools import Made
 from hyperalign_dspy.search.carry import Luggage, carried, widened
-from hyperalign_dspy.search.pools import Made
 from hyperalign_dspy.search.port import gained_by
 from hyperalign_dspy.shelf.configure import OPTIMIZER, SEED, Configuration, adjust, build, settings_of
 from hyperalign_dspy.shelf.fingerprint import probe_messages

@@ -32,9 +32,9 @@ from hyperalign_dspy.metrics.measured import measured_hypotheses
 from hyperalign_dspy.modules.infer import bundled_background
 from hyperalign_dspy.report.html import run_page
 from hyperalign_dspy.report.story import Story
-from hyperalign_dspy.search.compare import Figure
+from hyperalign_dspy.search.bench.compare import Figure
 from tests.cli.test_main_job import small
-from tests.search.test_replay import table
+from tests.search.bench.test_replay import table
 
 __all__ = ["small"]
 SVG = "{http://www.w3.org/2000/svg}"

@@ -17,13 +17,13 @@ from hyperalign_dspy.errors import BudgetReached, TooManyFailures, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.search.blocks import make_blocks
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.loop import Ended, Orders, search
-from hyperalign_dspy.search.space import Space
-from hyperalign_dspy.search.study import Study
-from hyperalign_dspy.search.visits import Visits
+from hyperalign_dspy.search.sampling.blocks import make_blocks
+from hyperalign_dspy.search.sampling.loop import Ended, Orders, search
+from hyperalign_dspy.search.sampling.space import Space
+from hyperalign_dspy.search.sampling.study import Study
+from hyperalign_dspy.search.sampling.visits import Visits
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.authorship import AuthorshipTask

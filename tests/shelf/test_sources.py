@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hyperalign_dspy.search.identity import own_code
+from hyperalign_dspy.search.record.identity import own_code
 from hyperalign_dspy.shelf.sources import code_of
 from hyperalign_dspy.shelf.specs import ProgramSpec, load_program, load_recipe
 from hyperalign_dspy.tasks.protocol import Job

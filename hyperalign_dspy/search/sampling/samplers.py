@@ -1,0 +1,338 @@
+"""Who is visited next. Each is an ordinary Optuna sampler, of use in anyone's study.
+
+A trial is a visit: its value is what a configuration was worth on one block of instances. Trials may say more in their
+user attributes: ``block``, which instances they met (all configurations that met the same share its luck), and
+``instances``, how many these were. Where a trial says nothing, its place among its configuration's visits stands for
+the block. A failed trial that says ``exhausted`` names a configuration that is not to be suggested again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+from scipy import special
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.search.sampling.factors import FactorModel, Levels, Seen
+
+BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
+# A larger space is not looked through whole.
+_MOST = 2048
+# So many of the most hopeful configurations are thought of as the best that there may be.
+_KEENLY = 256
+Space = Mapping[str, BaseDistribution]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One finished trial over some slots; a higher value is better."""
+
+    levels: Levels
+    block: Any
+    value: float
+    instances: float
+
+
+class _Discrete(optuna.samplers.BaseSampler):
+    """Chooses among whole configurations of the categorical slots; any other parameter is drawn at random."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._independent = optuna.samplers.RandomSampler(seed=seed)
+        self._rng = np.random.default_rng(seed)
+        self._intersection = optuna.search_space.IntersectionSearchSpace()
+        self._names: list[str] = []
+
+    def reseed_rng(self) -> None:
+        """New random numbers, as Optuna asks for in each of its workers."""
+        self._independent.reseed_rng()
+        self._rng = np.random.default_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The categorical parameters that all trials so far have."""
+        found = self._intersection.calculate(study)
+        return {
+            name: distribution
+            for name, distribution in found.items()
+            if isinstance(distribution, CategoricalDistribution) and not distribution.single()
+        }
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
+        """What is no slot, or of which nothing is known yet: at random."""
+        self._single(study)
+        return self._independent.sample_independent(study, trial, name, distribution)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next configuration, or nothing where no visit has ended yet."""
+        self._single(study)
+        slots = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
+        others = {n: self.sample_independent(study, trial, n, d) for n, d in search_space.items() if n not in slots}
+        visits = _visits(study, slots)
+        if not slots or not visits:
+            return others
+        self._names = sorted(slots)
+        flying = _flying(study, trial, slots)
+        pool, barred = _pool(slots, [v.levels for v in visits], self._rng), _exhausted(study, slots)
+        levels = self._next(visits, flying, [c for c in pool if c not in barred] or pool)
+        return {**others, **dict(zip(sorted(slots), levels, strict=True))}
+
+    def _single(self, study: optuna.Study) -> None:
+        if len(study.directions) > 1:
+            raise ValueError(f"{type(self).__name__} is for one objective; take NSGA-II for several.")
+
+    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+        raise NotImplementedError
+
+
+class FactorSampler(_Discrete):
+    """Thompson sampling by a model that shares strength between configurations with a common candidate.
+
+    See `hyperalign_dspy.search.sampling.factors`. The first ``startup`` visits are at random, each as unlike the others
+    as can be, so that every candidate is met early.
+    """
+
+    def __init__(self, seed: int | None = None, startup: int = 4) -> None:
+        super().__init__(seed)
+        self._startup = startup
+
+    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+        met = [v.levels for v in visits] + list(flying)
+        if len(met) < self._startup:
+            return _unlike(met, pool, self._rng)
+        model = FactorModel([Seen(v.levels, v.block, v.value, v.instances) for v in visits])
+        return pool[int(np.argmax(model.draw(pool, self._rng)))]
+
+
+class KnowledgeSampler(_Discrete):
+    """Visits what is expected to tell most about the best choice, for what it costs.
+
+    The model of `FactorSampler`; a visit is worth what it is expected to add to the best configuration's mean (the
+    knowledge gradient), and ``cost`` says what it costs: of two candidates that a cheap and a dear configuration share,
+    it learns from the cheap one. Visits under way count as if they would end as expected.
+    """
+
+    def __init__(
+        self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None, startup: int = 4
+    ) -> None:
+        super().__init__(seed)
+        self._startup, self.cost = startup, cost
+
+    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+        met = [v.levels for v in visits] + list(flying)
+        if len(met) < self._startup:
+            return _unlike(met, pool, self._rng)
+        seen = [Seen(v.levels, v.block, v.value, v.instances) for v in visits]
+        model = FactorModel(seen)
+        if flying:
+            weight = float(np.mean([v.instances for v in visits]))
+            expected = zip(flying, model.means(flying), strict=True)
+            model = FactorModel([*seen, *(Seen(levels, "under way", float(mean), weight) for levels, mean in expected)])
+        worth = model.worth(pool, _KEENLY)
+        if self.cost:
+            worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
+        best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
+        return pool[int(self._rng.choice(best))]
+
+
+class RacingSampler(_Discrete):
+    """Successive halving over visits (Karnin, Koren and Somekh, 2013), with races in between.
+
+    A bracket begins with ``width`` configurations of one visit each; the better half is visited again, and so on, until
+    one is left; the next bracket races it against new ones. Who is better is told without the luck of the blocks that
+    each has met; whoever lies below the bracket's leader by more than chance would have it, at the level ``alpha`` over
+    all looks together, is not visited again in that bracket (see `unbeaten`).
+    """
+
+    def __init__(self, seed: int | None = None, width: int = 8, alpha: float = 0.1) -> None:
+        super().__init__(seed)
+        self._width, self._alpha = width, alpha
+
+    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+        values: dict[Levels, dict[Any, float]] = {}
+        for visit in visits:
+            values.setdefault(visit.levels, {})[visit.block] = visit.value
+        due = Counter({levels: len(found) for levels, found in values.items()})
+        due.update(flying)
+        racing = list(due)
+        free = set(pool)
+        for size in self._sizes(len(racing), len(pool)):
+            bracket = racing[:size]
+            if len(bracket) < size:
+                return _unlike(racing, [c for c in pool if c not in due] or pool, self._rng)
+            waiting = self._waiting(bracket, values, due, free)
+            if waiting is not None:
+                return waiting
+        effects = _effects(values)
+        return max(pool, key=lambda levels: effects.get(levels, -math.inf))
+
+    def _sizes(self, met: int, pool: int) -> range:
+        """How many configurations have been met once each bracket is full."""
+        return range(min(self._width, pool), min(max(met + self._width, self._width), pool) + 1, self._width)
+
+    def _waiting(
+        self,
+        bracket: Sequence[Levels],
+        values: Mapping[Levels, Mapping[Any, float]],
+        due: Counter[Levels],
+        free: set[Levels],
+    ) -> Levels | None:
+        """Who of a bracket is to be visited next, None once one is left."""
+        keep = unbeaten({levels: values[levels] for levels in bracket if levels in values}, self._alpha)
+        for rung in range(1, math.ceil(math.log2(max(2, self._width))) + 1):
+            keep = keep[: max(1, math.ceil(len(keep) / 2))]
+            behind = [levels for levels in keep if due[levels] <= rung and levels in free]
+            if behind:
+                return min(behind, key=lambda levels: due[levels])
+        return None
+
+
+def unbeaten(found: Mapping[Levels, Mapping[Any, float]], alpha: float) -> list[Levels]:
+    """Of a bracket's configurations, each with its values by block, those that may be the best: most promising first.
+
+    Whoever lies below the leader on the blocks that both have met is out, by one-sided paired t-tests from three blocks
+    on. Every other configuration may lead at some time, so each has an equal part of ``alpha``; of that the k-th look
+    at a pair, which is the one at k + 2 blocks, spends 6 / (pi k)^2. So a configuration as good as all others is ever
+    out in at most ``alpha`` of races, however often it is looked at.
+    """
+    effects = _effects(found)
+    ranked = sorted(found, key=lambda levels: -effects[levels])
+    part = alpha / max(1, len(ranked) - 1)
+    return [levels for levels in ranked if not _beaten(found[levels], found[ranked[0]], part)]
+
+
+def _effects(found: Mapping[Levels, Mapping[Any, float]]) -> dict[Levels, float]:
+    """What each configuration is worth beside the others, the luck of the blocks taken out by least squares."""
+    values = [(levels, block, value) for levels, met in found.items() for block, value in met.items()]
+    places = {levels: place for place, levels in enumerate(found)}
+    blocks = {block: place for place, block in enumerate(dict.fromkeys(b for _, b, _ in values), len(places))}
+    design = np.zeros((len(values), len(places) + len(blocks)))
+    for row, (levels, block, _) in enumerate(values):
+        design[row, [places[levels], blocks[block]]] = 1.0
+    fitted = np.linalg.lstsq(design, np.array([value for *_, value in values]), rcond=None)[0]
+    # What is equal stays so, whatever the last digits are.
+    return dict(zip(found, np.round(fitted[: len(places)], 9).tolist(), strict=True))
+
+
+def _beaten(mine: Mapping[Any, float], leader: Mapping[Any, float], level: float) -> bool:
+    shared = np.array([leader[block] - mine[block] for block in mine if block in leader])
+    look = len(shared) - 2
+    if look < 1 or shared.std() == 0:
+        return False
+    t = shared.mean() / (shared.std(ddof=1) / math.sqrt(len(shared)))
+    return bool(special.stdtr(len(shared) - 1, -t) < level * 6 / (math.pi * look) ** 2)
+
+
+def _visits(study: optuna.Study, space: Space) -> list[Visit]:
+    """Finished trials with a number to their name, in the order of their numbers."""
+    sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+    seen: Counter[Levels] = Counter()
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if not math.isfinite(trial.value) or not all(name in trial.params for name in space):
+            continue
+        levels = tuple(trial.params[name] for name in sorted(space))
+        block = trial.user_attrs.get(BLOCK, seen[levels])
+        seen[levels] += 1
+        found.append(Visit(levels, block, sign * trial.value, float(trial.user_attrs.get(INSTANCES, 1))))
+    return found
+
+
+def _flying(study: optuna.Study, trial: FrozenTrial, space: Space) -> list[Levels]:
+    """Configurations that are being visited right now."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [
+        tuple(other.params[name] for name in sorted(space))
+        for other in running
+        if other.number != trial.number and all(name in other.params for name in space)
+    ]
+
+
+def _exhausted(study: optuna.Study, space: Space) -> set[Levels]:
+    """Configurations that have nothing left to tell."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return {
+        tuple(trial.params[name] for name in sorted(space))
+        for trial in failed
+        if trial.user_attrs.get(EXHAUSTED) and all(name in trial.params for name in space)
+    }
+
+
+def _pool(space: Space, met: Sequence[Levels], rng: np.random.Generator) -> list[Levels]:
+    """Every configuration; of a space too large for that, those met, their neighbours in one slot, and random ones."""
+    choices = [space[name].choices for name in sorted(space)]
+    if math.prod(len(c) for c in choices) <= _MOST:
+        return list(product(*choices))
+    near = [(*levels[:n], c, *levels[n + 1 :]) for levels in met for n in range(len(choices)) for c in choices[n]]
+    some = [tuple(c[rng.integers(len(c))] for c in choices) for _ in range(_MOST)]
+    return list(dict.fromkeys([*met, *near, *some]))[: 2 * _MOST]
+
+
+def _unlike(met: Sequence[Levels], pool: Sequence[Levels], rng: np.random.Generator) -> Levels:
+    """A configuration whose candidates have been met least; among equals, any."""
+    counts = [Counter(column) for column in zip(*met, strict=True)] if met else []
+    load = [sum(counts[n][level] for n, level in enumerate(levels)) if counts else 0 for levels in pool]
+    least = [place for place, value in enumerate(load) if value == min(load)]
+    return pool[int(rng.choice(least))]
+
+
+def factor(seed: int) -> optuna.samplers.BaseSampler:
+    """`FactorSampler`."""
+    return FactorSampler(seed)
+
+
+def knowledge(seed: int) -> optuna.samplers.BaseSampler:
+    """`KnowledgeSampler`; the study says what visits cost."""
+    return KnowledgeSampler(seed)
+
+
+def racing(seed: int) -> optuna.samplers.BaseSampler:
+    """`RacingSampler`."""
+    return RacingSampler(seed)
+
+
+def refuse_several(name: str) -> None:
+    """Refuse a sampler that takes one objective only.
+
+    Raises:
+        UsageError.
+    """
+    if isinstance(registry.resolve("sampler", name, registry.SAMPLERS)(0), _Discrete):
+        raise UsageError(
+            f"The sampler {name} takes one objective.", fix='Put `sampler = "tpe"` or "nsga2" into the recipe.'
+        )
+
+
+def tpe(seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's TPE. Every argument is written out, since their defaults change between versions.
+
+    ``constant_liar`` stays off: it counts running trials as bad ones.
+    """
+    return optuna.samplers.TPESampler(
+        n_startup_trials=6,
+        n_ei_candidates=24,
+        multivariate=False,
+        group=False,
+        constant_liar=False,
+        seed=seed,
+    )
+
+
+def nsga2(seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's NSGA-II, for several objectives; a small population, since visits are few."""
+    return optuna.samplers.NSGAIISampler(population_size=8, seed=seed)
+
+
+def random(seed: int) -> optuna.samplers.BaseSampler:
+    """Uniform choice: what any other sampler has to beat."""
+    return optuna.samplers.RandomSampler(seed=seed)

@@ -1,0 +1,1 @@
+"""One run, many processes: the board on which calls are left and found, who leads and who helps."""
