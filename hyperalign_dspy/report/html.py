@@ -10,11 +10,12 @@ from typing import Any
 
 from hyperalign_dspy.report import markup, svg, view
 from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.story import UNKNOWN, Sample, Story
+from hyperalign_dspy.report.story import UNKNOWN, Phase, Sample, Story
 from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
 from hyperalign_dspy.report.words import escaped, estimate
 from hyperalign_dspy.search.sampling.visits import describe
 from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
+from hyperalign_dspy.types import Cost
 
 # So many instances lie open; the others can be unfolded.
 OPEN = 4
@@ -54,7 +55,7 @@ def _head(story: Story) -> str:
 
 
 def _not_done(story: Story) -> str:
-    calls = sum(phase.calls for phase in story.phases)
+    calls = sum(phase.cost.calls for phase in story.phases)
     return (
         '<div class="verdict">\n<p class="said">Not done: there is no verdict yet.</p>\n'
         + markup.paragraph(
@@ -214,26 +215,21 @@ def _cost(story: Story) -> str:
     phases = story.phases
     if not phases:
         return ""
-    rows = [
-        [p.name.replace(":", ": "), *_amounts(p.calls, p.input_tokens, p.output_tokens, p.seconds, p.failed)]
-        for p in phases
-    ]
-    sums = [
-        sum(getattr(p, part) for p in phases)
-        for part in ("calls", "input_tokens", "output_tokens", "seconds", "failed")
-    ]
+    whole = Phase("all", sum((p.cost for p in phases), Cost()), sum(p.failed for p in phases))
+    rows = [[p.name.replace(":", ": "), *_amounts(p)] for p in [*phases, whole]]
     told = (
         "Calls under the phase that first made them: an answer that a later arm used again is not counted again. "
-        "Seconds add up calls that were in flight together."
+        "Seconds add up calls that were in flight together. Failed calls may have been billed, and are not priced here."
     )
-    header = ["phase", "calls", "tokens in", "tokens out", "seconds", "failed"]
+    header = ["phase", "calls", "tokens in", "tokens out", "seconds", "dollars", "failed"]
     took = markup.paragraph(f"The last session took {story.result['seconds']:.0f} s.") if story.result else ""
-    rows.append(["all", *_amounts(*sums)])
     return markup.section("Cost", markup.table(told, header, rows, strong=[len(rows) - 1]), took)
 
 
-def _amounts(calls: float, read: float, written: float, seconds: float, failed: float) -> list[str]:
-    return [f"{value:,.0f}" for value in (calls, read, written, seconds, failed)]
+def _amounts(phase: Phase) -> list[str]:
+    cost = phase.cost
+    amounts = [f"{value:,.0f}" for value in (cost.calls, cost.input_tokens, cost.output_tokens, cost.seconds)]
+    return [*amounts, "unknown" if cost.money is None else f"{cost.money:,.4f}", f"{phase.failed:,}"]
 
 
 def _samples(story: Story) -> str:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.errors import HyperalignError
+from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.records import cost_of
 from hyperalign_dspy.metrics.stats import Estimate, paired
 from hyperalign_dspy.search.record.outputs import OUTPUTS
 from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
 from hyperalign_dspy.shelf.specs import digest, load_program
+from hyperalign_dspy.types import Cost
 
 # What a candidate is called where nobody knows any more what the baseline was.
 UNKNOWN = "the baseline's"
@@ -22,14 +25,13 @@ UNKNOWN = "the baseline's"
 
 @dataclass(frozen=True)
 class Phase:
-    """Calls of one phase by whom they were first made; seconds add up calls that were in flight together."""
+    """What the answered calls that one phase was first to make cost, and how many failed; seconds add up calls that
+    were in flight together.
+    """
 
     name: str
-    calls: int
+    cost: Cost
     failed: int
-    input_tokens: int
-    output_tokens: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -112,14 +114,7 @@ def _sample(instance: str, texts: Mapping[str, Mapping[str, Any]]) -> Sample:
 
 def _phase(name: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
     answered = [row for row in rows if "failed" not in row]
-    return Phase(
-        name=name,
-        calls=len(answered),
-        failed=len(rows) - len(answered),
-        input_tokens=sum(row["input_tokens"] or 0 for row in answered),
-        output_tokens=sum(row["output_tokens"] or 0 for row in answered),
-        seconds=sum(row["seconds"] for row in answered),
-    )
+    return Phase(name, cost_of(answered, Prices()), len(rows) - len(answered))
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -230,8 +230,19 @@ def test_what_a_slot_contributes_is_counted_over_the_visits_that_had_it(run: Run
 
 def test_costs_are_summed_by_phase(run: Run) -> None:
     search, confirm = Story(run).phases
-    assert (search.calls, search.failed, search.input_tokens, search.seconds) == (2, 1, 2000, 1.0)
+    assert search.failed == 1
+    assert (search.cost.calls, search.cost.input_tokens, search.cost.seconds) == (2, 2000, 1.0)
     assert confirm.name == "confirm:generic"
+    assert (search.cost.money, "unknown" in Page(run_page(Story(run))).text) == (None, True)
+
+
+def test_money_is_summed_by_phase_as_it_was_paid(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    paid = {"input_tokens": 1000, "output_tokens": 10, "seconds": 0.5, "money": 0.25}
+    lines = [{"phase": phase, **paid} for phase in ("search", "search", "confirm:generic")]
+    run.path("calls.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = Page(run_page(Story(run))).text
+    assert [text.count(said) for said in ("0.5000", "0.2500", "0.7500", "unknown")] == [1, 1, 1, 0]
 
 
 def test_a_run_without_a_result_says_so(tmp_path: Path) -> None:
