@@ -14,7 +14,7 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures, UsageError
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.search.evaluate import Evaluator
+from hyperalign_dspy.search.evaluate import Evaluator, Flight
 from hyperalign_dspy.search.measure import check_sealed
 from hyperalign_dspy.search.record.identity import own_code
 from hyperalign_dspy.search.record.outcomes import Outcome
@@ -132,13 +132,15 @@ class Matrix:
         lm = connect(model, ledger=ledger, max_tokens=tokens, concurrency=most)
         with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.tick = progress.tick
+            flights: list[tuple[_Line, Flight]] = []
             # Most drafts first: a line with fewer of the same then finds its texts in the record.
             for line in sorted([self.baseline, *self.rivals, *self.lines], key=_drafts, reverse=True):
                 evaluator.given = {line.configuration: line.module} if line.module else {}
+                phase = _phase(line.name, model)
+                flights.append((line, evaluator.start(line.arm, self.bench.sealed, sealed=True, phase=phase)))
+            for line, flight in flights:
                 try:
-                    found[line.name] = evaluator.outcomes(
-                        line.arm, self.bench.sealed, sealed=True, phase=_phase(line.name, model)
-                    )
+                    found[line.name] = flight.land()
                 except TooManyFailures as error:
                     found[line.name] = error.message
                 except BudgetReached as error:

@@ -121,7 +121,6 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         expect(expected, identity)
     run = open_run(identity, command)
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
-    answered: dict[Configuration, list[Outcome]] = {}
     with (
         Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
         OutcomeRecord(run.path(OUTCOMES)) as record,
@@ -130,10 +129,12 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.record = record
             compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
-            # Most drafts first: those with fewer find theirs in the record.
-            for configuration in sorted(configurations, key=bench.calls, reverse=True):
-                arm = Arm(configuration.digest, configuration)
-                answered[configuration] = evaluator.outcomes(arm, instances, sealed=True, phase="tabulate")
+            # Most drafts first: those with fewer find theirs in the record. None waits for another's slowest answers.
+            flights = {
+                c: evaluator.start(Arm(c.digest, c), instances, sealed=True, phase="tabulate")
+                for c in sorted(configurations, key=bench.calls, reverse=True)
+            }
+            answered = {configuration: flight.land() for configuration, flight in flights.items()}
         found = {configuration: answered[configuration] for configuration in configurations}
         whole = [n for n in range(len(instances)) if all(row[n].score for row in found.values())]
         # What the table needs: the record may hold more.
