@@ -34,7 +34,7 @@ OPTIMIZERS: Mapping[str, str] = {
     "gepa": "dspy.teleprompt:GEPA",
     "simba": "dspy.teleprompt:SIMBA",
     "bootstrap-random-search": "dspy.teleprompt:BootstrapFewShotWithRandomSearch",
-    "bootstrap-optuna": "hyperalign_dspy.search.foreign.bootstrap_optuna:SeededBootstrapOptuna",
+    "bootstrap-optuna": "hyperalign_dspy.search.optimizers.bootstrap_optuna:SeededBootstrapOptuna",
     "copro": "dspy.teleprompt:COPRO",
 }
 MAKERS: Mapping[str, str] = {

@@ -155,8 +155,8 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         from hyperalign_dspy.search.workers.storages import whole
 
         return Compiler(job, model, watcher, command, whole(given["storage"]) if given["storage"] else "")
-    from hyperalign_dspy.search.foreign.compiler import ForeignCompiler
-    from hyperalign_dspy.search.foreign.optimizers import Optimizer
+    from hyperalign_dspy.search.optimizers.foreign import ForeignCompiler
+    from hyperalign_dspy.search.optimizers.known import Optimizer
 
     if given["objectives"]:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")

@@ -29,7 +29,7 @@ def verify_command(target: str, model: str, replay: int, as_json: bool) -> None:
     folder = frozen_folder(target, model)
     checks, frozen = verify(folder)
     if frozen and replay:
-        from hyperalign_dspy.search.record.resend import resend
+        from hyperalign_dspy.search.resend import resend
 
         checks.append(resend(frozen.manifest, model, replay))
     refused = [check for check in checks if check.state == "refused"]

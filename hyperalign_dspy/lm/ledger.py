@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from dspy.lm15 import Request, Response
@@ -200,10 +199,10 @@ class Ledger:
                 return None
             rows = [self._records[key] for key in keys if key in self._records]
             self._wanted.update(key for key in keys if key in self._failed)
-            kept, phase = tuple(str(row["key"]) for row in rows), _PHASE.get()
-            self._phases.setdefault(phase, Counter()).update(kept)
-            self._served[phase] += len(kept)
-            return kept, cost_of(rows, self.prices)
+            self._phases.setdefault(_PHASE.get(), Counter()).update(str(row["key"]) for row in rows)
+            self._served[_PHASE.get()] += len(rows)
+            held = tuple(str(self._records[key]["key"]) if key in self._records else key for key in keys)
+            return held, cost_of(rows, self.prices)
 
     def close(self) -> None:
         """Let go of the file; calls that still wait for a provider are not sent any more."""
@@ -218,9 +217,7 @@ class Ledger:
     def __enter__(self) -> Ledger:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def answer(self, engine: Any, model: str, request: Request) -> Response:

@@ -22,10 +22,9 @@ from hyperalign_dspy.search.candidates.pools import Pools
 from hyperalign_dspy.search.candidates.tried import tried_before
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import seconds_a_call
-from hyperalign_dspy.search.record.grants import grant, granted
+from hyperalign_dspy.search.grants import grant, granted
 from hyperalign_dspy.search.record.identity import identity_of
-from hyperalign_dspy.search.record.looks import look
-from hyperalign_dspy.search.record.outcomes import OUTCOMES, OutcomeRecord
+from hyperalign_dspy.search.record.outcomes import outcomes_of
 from hyperalign_dspy.search.record.outputs import keeper
 from hyperalign_dspy.search.record.runs import BOARD, Run, open_run, run_id_of
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
@@ -40,6 +39,7 @@ from hyperalign_dspy.search.sampling.study import Study
 from hyperalign_dspy.search.sampling.visits import Visits
 from hyperalign_dspy.search.sampling.visits import describe as describe_changes
 from hyperalign_dspy.search.verdict.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
+from hyperalign_dspy.search.verdict.looks import look
 from hyperalign_dspy.search.verdict.opinion import ModelJudge
 from hyperalign_dspy.search.workers.board import Board
 from hyperalign_dspy.search.workers.lead import Lead
@@ -149,7 +149,7 @@ class Compiler:
         run = open_run(self.identity, self.command)
         with (
             Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
-            OutcomeRecord(run.path(OUTCOMES)) as record,
+            outcomes_of(run, self.job) as record,
             self._lead(run) as lead,
         ):
             recipe, most = self.job.recipe, self.job.concurrency

@@ -79,7 +79,7 @@ class Evaluator:
     def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Flight:
         """Begin to answer instances; other flights may be under way."""
         tick, module = self.tick, self._module(arm)
-        name = name_of(module, str(self._lm.model), arm, sealed=sealed) if self.record else ""
+        name = self._name(module, arm, sealed=sealed)
         known = self._recorded(name, instances, phase)
         for _ in known:
             tick(arm.name)
@@ -92,7 +92,7 @@ class Evaluator:
             if self.record and made:
                 self.record.keep(name, made)
             fresh = iter(made)
-            return [known.get(instance.instance_id) or next(fresh) for instance in instances]
+            return [known[i.instance_id] if i.instance_id in known else next(fresh) for i in instances]
 
         return Flight(futures, score)
 
@@ -101,9 +101,12 @@ class Evaluator:
         return self.start(arm, instances, sealed=sealed, phase=phase).land()
 
     def lacking(self, arm: Arm, instances: Sequence[HasUser], phase: str) -> int:
-        """How many instances the record of calls does not answer by itself; nothing is sent."""
+        """How many sealed instances no record answers by itself; nothing is sent."""
+        module = self._module(arm)
+        known = self.record.known(self._name(module, arm, sealed=True)) if self.record else frozenset[str]()
+        left = [instance for instance in instances if instance.instance_id not in known]
         with self.ledger.within(_NOTHING):
-            futures = self._submit(arm, self._module(arm), instances, phase, lambda: None)
+            futures = self._submit(arm, module, left, phase, lambda: None)
             return sum(isinstance(future.exception(), BudgetReached) for future in futures)
 
     def drop(self) -> None:
@@ -113,14 +116,17 @@ class Evaluator:
     def _module(self, arm: Arm) -> Any:
         return self.given.get(arm.configuration) or self.bench.module(arm.configuration)
 
+    def _name(self, module: Any, arm: Arm, *, sealed: bool) -> str:
+        return name_of(module, str(self._lm.model), arm, sealed=sealed) if self.record else ""
+
     def _recorded(self, name: str, instances: Sequence[HasUser], phase: str) -> dict[str, Outcome]:
         """instance id -> what came of it in an earlier session; its calls count as asked for in this phase."""
         found = {}
         with self.ledger.phase(phase):
             for instance in instances:
-                one = self.record.take(name, instance) if self.record else None
-                calls = self.ledger.recall(one.asked) if one else None
-                if one and calls:
+                one = self.record.take(name, instance.instance_id) if self.record else None
+                calls = self.ledger.recall(one.asked) if one is not None else None
+                if one is not None and calls is not None:
                     asked, cost = calls
                     found[instance.instance_id] = Outcome(instance, one.text, one.score, cost=cost, asked=asked)
         return found

@@ -17,7 +17,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.evaluate import Evaluator, Flight
 from hyperalign_dspy.search.measure import check_sealed
 from hyperalign_dspy.search.record.identity import own_code
-from hyperalign_dspy.search.record.outcomes import Outcome
+from hyperalign_dspy.search.record.outcomes import Outcome, OutcomeRecord, outcomes_of
 from hyperalign_dspy.search.record.runs import Run, expect, open_run
 from hyperalign_dspy.search.sampling.space import Space
 from hyperalign_dspy.search.verdict.confirm import BASELINE, Row, equal_to, row_of
@@ -90,7 +90,7 @@ class Matrix:
             "source": job.source,
             "model": "several",
             "seed": job.seed,
-            **own_code(job),
+            **own_code(job.program),
         }
 
     def measure(self, models: Sequence[str], expected: str = "") -> dict[str, Any]:
@@ -111,11 +111,14 @@ class Matrix:
         self.watcher.say(f"Run {run.run_id}: {shape}, {len(self.bench.sealed)} instances each, at most {most} calls.")
         cells: list[Cell] = []
         capped = False
-        with Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger:
+        with (
+            Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger,
+            outcomes_of(run, self.job) as record,
+        ):
             progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.bench.sealed))
             for model in models:
                 _same_as_before(run, model)
-                found = self._column(model, ledger, progress)
+                found = self._column(model, ledger, record, progress)
                 capped = capped or len(found) < len(every)
                 cells += self._cells(model, found, ledger)
             cost = ledger.cost()
@@ -125,13 +128,15 @@ class Matrix:
             write_json(run.path("result.json"), result)
         return result
 
-    def _column(self, model: str, ledger: Ledger, progress: _Progress) -> dict[str, list[Outcome] | str]:
+    def _column(
+        self, model: str, ledger: Ledger, record: OutcomeRecord | None, progress: _Progress
+    ) -> dict[str, list[Outcome] | str]:
         """Line -> its outcomes on a model, or why there are none; lines that a cap left out are not there."""
         found: dict[str, list[Outcome] | str] = {}
         tokens, most = self.job.recipe.max_tokens, self.job.concurrency
         lm = connect(model, ledger=ledger, max_tokens=tokens, concurrency=most)
         with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
-            evaluator.tick = progress.tick
+            evaluator.record, evaluator.tick = record, progress.tick
             flights: list[tuple[_Line, Flight]] = []
             # Most drafts first: a line with fewer of the same then finds its texts in the record.
             for line in sorted([self.baseline, *self.rivals, *self.lines], key=_drafts, reverse=True):

@@ -12,7 +12,7 @@ from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.record.outcomes import OUTCOMES, OutcomeRecord
+from hyperalign_dspy.search.record.outcomes import outcomes_of
 from hyperalign_dspy.search.record.outputs import keeper
 from hyperalign_dspy.search.record.runs import expect, open_run
 from hyperalign_dspy.search.verdict.confirm import Terms, arms_of, confirm
@@ -52,7 +52,7 @@ def measure(
     watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
     with (
         Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
-        OutcomeRecord(run.path(OUTCOMES)) as record,
+        outcomes_of(run, job) as record,
     ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:

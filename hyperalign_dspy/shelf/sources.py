@@ -16,8 +16,6 @@ from hyperalign_dspy import registry
 _INSTALLED = {"site-packages", "dist-packages"}
 # Packages that are nobody's own, wherever they lie.
 _KNOWN = {*sys.stdlib_module_names, __name__.partition(".")[0]}
-
-
 # What a text is rendered, read and scored by, beside this package.
 _RELIED_ON = ("dspy", "numpy", "scipy", "scikit-learn")
 
@@ -45,10 +43,16 @@ def code_of(named: Iterable[tuple[str, str]]) -> dict[str, str]:
 @cache
 def package_digest() -> str:
     """SHA-256 over the files of this package, and the versions of what it renders, reads and scores texts by."""
-    root = Path(__file__).parents[1]
-    hasher = hashlib.sha256("".join([platform.python_version(), *map(version, _RELIED_ON)]).encode())
+    versions = [platform.python_version(), *map(version, _RELIED_ON)]
+    return hashlib.sha256("".join([*versions, files_digest(Path(__file__).parents[1])]).encode()).hexdigest()
+
+
+def files_digest(root: Path) -> str:
+    """SHA-256 over the names and contents of the Python files in a folder."""
+    hasher = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        hasher.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+        for part in (path.relative_to(root).as_posix().encode(), path.read_bytes()):
+            hasher.update(len(part).to_bytes(8, "big") + part)
     return hasher.hexdigest()
 
 
@@ -71,7 +75,12 @@ def _collect(name: str, root: Path, found: dict[str, str]) -> None:
 
 def _imports(source: bytes, package: list[str]) -> Iterator[str]:
     """The modules that a file of a package may import, and whatever it takes from them: that may be a module too."""
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        # Whoever imports it sees to that; nothing more can be told of it.
+        return
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

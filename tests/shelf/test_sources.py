@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.search.record.identity import own_code
-from hyperalign_dspy.shelf.sources import code_of
+from hyperalign_dspy.shelf.sources import code_of, files_digest, package_digest
 from hyperalign_dspy.shelf.specs import ProgramSpec, load_program, load_recipe
 from hyperalign_dspy.tasks.protocol import Job
 
@@ -58,13 +58,30 @@ def test_whatever_of_ones_own_a_run_depends_on_is_part_of_it(part: str) -> None:
         "maker": job(program, candidates={"generate.write": {own: 1}}),
         "sampler": job(program, sampler=own),
     }
-    assert list(own_code(given[part])["code"]) == ["score.py"]
+    assert list(own_code(given[part].program, given[part].recipe)["code"]) == ["score.py"]
 
 
 @pytest.mark.parametrize("name", ["authorship", "deliberative"])
 def test_a_shipped_program_brings_no_code(name: str) -> None:
-    assert own_code(job(load_program(name))) == {}
+    assert own_code(load_program(name), load_recipe("quick", name)) == {}
 
 
 def test_what_is_installed_is_nobodys_own_code() -> None:
     assert code_of([("module", "dspy:ChainOfThought"), ("metric", "operator:eq"), ("sampler", "")]) == {}
+
+
+def test_an_optimiser_of_ones_own_is_part_of_its_run_and_a_file_that_does_not_parse_is_hashed(tmp_path: Path) -> None:
+    (tmp_path / "better.py").write_text("try:\n    import newer\nexcept SyntaxError:\n    pass\nclass Mine: ...\n")
+    (tmp_path / "newer.py").write_text("this is no Python\n")
+    found = own_code(load_program("authorship"), optimizer="better:Mine")
+    assert list(found["code"]) == ["better.py", "newer.py"]
+
+
+def test_files_are_told_apart_by_name_and_content(tmp_path: Path) -> None:
+    seen = set()
+    for name, text in (("a.py", "x"), ("a.py", "y"), ("b.py", "y"), ("c/b.py", "y"), ("data.txt", "z")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        seen.add(files_digest(tmp_path))
+    assert len(seen) == 4
+    assert package_digest() == package_digest() != files_digest(tmp_path)

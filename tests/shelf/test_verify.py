@@ -21,8 +21,8 @@ from hyperalign_dspy.export.protocol import exported, write
 from hyperalign_dspy.lm.connect import connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.modules import HyPerAlign, Settings
-from hyperalign_dspy.search.record.resend import resend
 from hyperalign_dspy.search.record.runs import open_run
+from hyperalign_dspy.search.resend import resend
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import dump, write_json
 from hyperalign_dspy.shelf.frozen import freeze, load_frozen

@@ -11,8 +11,8 @@ from hyperalign_dspy.errors import HyperalignError
 from hyperalign_dspy.lm.records import read_rows
 from hyperalign_dspy.metrics.stats import Estimate, paired
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.foreign.compiler import ForeignCompiler
-from hyperalign_dspy.search.foreign.optimizers import Optimizer
+from hyperalign_dspy.search.optimizers.foreign import ForeignCompiler
+from hyperalign_dspy.search.optimizers.known import Optimizer
 from hyperalign_dspy.search.record.outputs import OUTPUTS
 from hyperalign_dspy.search.record.runs import Run, expect, find_run
 from hyperalign_dspy.search.verdict.confirm import COMPILED

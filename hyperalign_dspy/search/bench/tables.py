@@ -20,7 +20,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.record.outcomes import OUTCOMES, Outcome, OutcomeRecord
+from hyperalign_dspy.search.record.outcomes import Outcome, outcomes_of
 from hyperalign_dspy.search.record.runs import expect, open_run
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import read_json, write_json
@@ -123,7 +123,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     with (
         Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
-        OutcomeRecord(run.path(OUTCOMES)) as record,
+        outcomes_of(run, job) as record,
     ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:

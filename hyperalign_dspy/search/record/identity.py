@@ -7,8 +7,10 @@ from typing import Any
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.search.record.runs import CODE
 from hyperalign_dspy.shelf.sources import code_of
-from hyperalign_dspy.shelf.specs import digest, recipe_digest
+from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec, digest, recipe_digest
 from hyperalign_dspy.tasks.protocol import Job
+
+_OURS = f"{__name__.partition('.')[0]}."
 
 
 def identity_of(job: Job, data_digest: str, model: str) -> dict[str, Any]:
@@ -24,27 +26,34 @@ def identity_of(job: Job, data_digest: str, model: str) -> dict[str, Any]:
         "model_digest": digest(describe(model)),
         "seed": job.seed,
         "judge": job.judge,
-        **own_code(job),
+        **own_code(job.program, job.recipe),
         **_prompt_model(job),
     }
 
 
-def own_code(job: Job) -> dict[str, dict[str, str]]:
-    """Part of what a run is only where program or recipe bring code of one's own."""
-    program, recipe = job.program, job.recipe
-    adapters = {str(value) for value in (program.baseline.get("adapter", ""), *recipe.slots.get("adapter", ()))}
-    makers = {maker for made in recipe.candidates.values() for maker in made}
-    code = code_of(
-        [
-            ("task", program.task),
-            ("module", program.module),
-            ("metric", program.metric),
-            *(("adapter", name) for name in sorted(adapters)),
-            *(("maker of candidates", name) for name in sorted(makers)),
-            ("sampler", recipe.sampler),
-        ]
-    )
+def own_code(program: ProgramSpec, recipe: RecipeSpec | None = None, optimizer: str = "") -> dict[str, dict[str, str]]:
+    """Part of what a run is only where it is made with code of one's own: the program's, and where they have a part in
+    the run, that of a recipe or of an optimiser.
+    """
+    named = [*_answering(program, recipe), ("optimizer", optimizer)]
+    if recipe:
+        makers = {maker for made in recipe.candidates.values() for maker in made}
+        named += [("sampler", recipe.sampler), *(("maker of candidates", name) for name in sorted(makers))]
+    code = code_of(named)
     return {CODE: code} if code else {}
+
+
+def answered_by_ours(program: ProgramSpec, recipe: RecipeSpec) -> bool:
+    """Whether all that answers and scores is part of this package: of other code nobody knows what it reads."""
+    return not any(":" in name and not name.startswith(_OURS) for _, name in _answering(program, recipe))
+
+
+def _answering(program: ProgramSpec, recipe: RecipeSpec | None) -> list[tuple[str, str]]:
+    """What an answer and its score are made by, each a kind and a name."""
+    slots = recipe.slots.get("adapter", ()) if recipe else ()
+    adapters = {str(value) for value in (program.baseline.get("adapter", ""), *slots)}
+    parts = [("task", program.task), ("module", program.module), ("metric", program.metric)]
+    return parts + [("adapter", name) for name in sorted(adapters)]
 
 
 def _prompt_model(job: Job) -> dict[str, str]:

@@ -1,27 +1,32 @@
 """What came of an instance under an arm, and the record of it: a run that goes on need not answer and score anew what
 it has scored before, though every call is on record too.
+
+It is kept where all that answers and scores is part of this package. Of code of one's own nobody knows what it reads,
+or how it makes its calls: there every instance is answered and scored again, from recorded calls.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any
 
-from hyperalign_dspy.errors import DataError, MissingFolder
+from hyperalign_dspy.errors import MissingFolder
 from hyperalign_dspy.lm.records import drop_torn_line, uncollected
+from hyperalign_dspy.search.record.identity import answered_by_ours
+from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.shelf.sources import package_digest
 from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score
+from hyperalign_dspy.tasks.protocol import Arm, HasUser, Job, Score
 from hyperalign_dspy.types import Cost
 
 OUTCOMES = "outcomes.jsonl"
 _SCORE = tuple(part.name for part in fields(Score))
-_NONE: Mapping[str, float] = {}
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +53,15 @@ class Scored:
     score: Score
     asked: tuple[str, ...]
 
-    @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Scored:
-        """From a line. Raises KeyError or TypeError where it is of another form."""
-        others = row["others"] or _NONE
-        score = Score(**{part: row[part] for part in _SCORE if part != "others"}, others=others)
-        return cls(row["text"], score, tuple(row["asked"]))
-
 
 class OutcomeRecord:
     """Scored instances in a JSON-lines file, one a line, written as a visit ends.
 
-    They go by what made them: the program as it is, its configuration, whom it knows, which judge scored it, and the
-    files of this package. Of what has changed since, nothing is found, and so it is made again from recorded calls.
+    They go by what made them: see `name_of`. What has changed since is not found, and what cannot be read is left out:
+    it is made again from recorded calls.
 
     Raises:
-        DataError: a malformed line. MissingFolder: the file cannot be written.
+        MissingFolder: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,13 +70,14 @@ class OutcomeRecord:
         try:
             path.touch(mode=0o600)
             drop_torn_line(path)
+            with path.open("rb") as file, uncollected():
+                for line in file:
+                    self._take(line)
             self._file: IO[str] = path.open("a", encoding="utf-8")
         except OSError as error:
-            raise MissingFolder(f"Cannot write {path}: {error.strerror}.", fix="Go to a folder of your own.") from error
-        with ExitStack() as undo:
-            undo.callback(self._file.close)
-            self._read()
-            undo.pop_all()
+            raise MissingFolder(
+                f"Cannot write {path}: {error.strerror}.", fix="Free some room, or go to a folder that you may write."
+            ) from error
 
     def __enter__(self) -> OutcomeRecord:
         return self
@@ -86,19 +85,25 @@ class OutcomeRecord:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        # What a full disk kept out was said when it was written.
+        with suppress(OSError):
+            self._file.close()
 
-    def take(self, name: str, instance: HasUser) -> Scored | None:
-        """What is recorded of an instance under a name (see `name_of`); it is held here no longer."""
-        return self._held.get(name, {}).pop(instance.instance_id, None)
+    def known(self, name: str) -> Set[str]:
+        """The ids of the instances that are recorded under a name and were not taken yet."""
+        return self._held.get(name, {}).keys()
+
+    def take(self, name: str, instance_id: str) -> Scored | None:
+        """What is recorded of an instance under a name; it is held here no longer."""
+        return self._held.get(name, {}).pop(instance_id, None)
 
     def keep(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Write what was scored; what has no answer may have one next time.
+        """Write what was scored by recorded calls; what has no answer may have one next time.
 
         Raises:
             MissingFolder: there is no room left.
         """
-        rows = [_row(name, outcome, outcome.score) for outcome in outcomes if outcome.score]
+        rows = [_row(name, outcome, outcome.score) for outcome in outcomes if outcome.score and outcome.asked]
         try:
             self._file.write("".join(json.dumps(row) + "\n" for row in rows))
             self._file.flush()
@@ -108,25 +113,46 @@ class OutcomeRecord:
                 fix="Free some room and give the same command again.",
             ) from error
 
-    def _read(self) -> None:
-        with self._path.open(encoding="utf-8") as file, uncollected():
-            for number, line in enumerate(file, 1):
-                try:
-                    row = json.loads(line)
-                    self._held.setdefault(row["arm"], {})[row["instance"]] = Scored.of(row)
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(
-                        f"Line {number} of {self._path} is not a recorded outcome.",
-                        fix=f"Delete the file: it is made again from the recorded calls. rm {self._path}",
-                    ) from error
+    def _take(self, line: bytes) -> None:
+        try:
+            row = json.loads(line)
+            self._held.setdefault(str(row["arm"]), {})[str(row["instance"])] = _scored(row)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            # Of another version, or not ours: whatever it is of is made again from its calls.
+            return
+
+
+@contextmanager
+def outcomes_of(run: Run, job: Job) -> Iterator[OutcomeRecord | None]:
+    """The record of a run's outcomes, open; None where code of one's own answers or scores.
+
+    Raises:
+        MissingFolder: it cannot be written.
+    """
+    if not answered_by_ours(job.program, job.recipe):
+        yield None
+        return
+    with OutcomeRecord(run.path(OUTCOMES)) as record:
+        yield record
 
 
 def name_of(module: Any, model: str, arm: Arm, *, sealed: bool) -> str:
     """What an arm's outcomes go by: sixteen hexadecimal digits of all that they depend on within one run, but for the
-    instance. ``sealed``: they are scored by the confirmation's judge.
+    instance: the program as it is, its configuration, whom it knows, which judge scores it (``sealed``: the
+    confirmation's), the model, and the files of this package. The arm's own name keeps equal arms apart.
     """
-    made = [arm.configuration.digest, module.dump_state(), arm.knows, model, sealed, package_digest()]
+    made = [arm.name, arm.configuration.digest, module.dump_state(), arm.knows, model, sealed, package_digest()]
     return digest(made)[:16]
+
+
+def _scored(row: Mapping[str, Any]) -> Scored:
+    text, asked = row["text"], tuple(row["asked"])
+    score = Score(**{part: row[part] for part in _SCORE if part != "others"}, others=dict(row["others"]) or _NONE)
+    numbers = (score.value, score.rank, score.longest, score.overlap, *score.others.values())
+    whole = isinstance(text, str) and all(isinstance(key, str) for key in asked)
+    if not whole or not all(isinstance(number, (int, float)) for number in numbers):
+        raise ValueError("This is not an outcome.")
+    return Scored(text, score, asked)
 
 
 def _row(name: str, outcome: Outcome, score: Score) -> dict[str, Any]:
@@ -136,5 +162,6 @@ def _row(name: str, outcome: Outcome, score: Score) -> dict[str, Any]:
         "user": outcome.instance.user_id,
         "text": outcome.text,
         "asked": outcome.asked,
-        **{part: getattr(score, part) for part in _SCORE},
+        **{part: getattr(score, part) for part in _SCORE if part != "others"},
+        "others": dict(score.others),
     }

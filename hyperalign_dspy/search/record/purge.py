@@ -114,17 +114,20 @@ def _record_folders(homes: Sequence[Path]) -> Iterator[Path]:
 
 def _in(folder: Path, person: Person) -> Held:
     records = {path: [_row(line) for line in _lines(path)] for path in sorted(folder.rglob("*.jsonl"))}
-    outputs = [row for path, rows in records.items() if path.name == OUTPUTS for row in rows]
-    theirs, texts = _theirs(outputs, person)
+    told = [row for path, rows in records.items() if path.name in (OUTPUTS, OUTCOMES) for row in rows]
+    theirs, texts = _theirs(told, person)
     traces = Traces([*person.texts, *texts])
-    lines, gone = {}, set[str]()
-    for path, rows in records.items():  # calls.jsonl comes before outcomes.jsonl
-        struck = {n for n, row in enumerate(rows) if _id(row) in theirs or _holds(row, traces)}
-        struck |= _answering(rows, struck, person.claims) if path.name == CALLS else set()
-        struck |= _made_of(rows, gone) if path.name == OUTCOMES else set()
-        gone |= {_cell(rows[n], "key") for n in struck}
-        if struck:
-            lines[str(path.relative_to(folder))] = frozenset(struck)
+    struck = {
+        path: {n for n, row in enumerate(rows) if _id(row) in theirs or _holds(row, traces)}
+        for path, rows in records.items()
+    }
+    gone = set[str]()
+    for path in (path for path in records if path.name == CALLS):
+        struck[path] |= _answering(records[path], struck[path], person.claims)
+        gone |= {str(_cell(records[path][n], "key")) for n in struck[path]}
+    for path in (path for path in records if path.name == OUTCOMES):
+        struck[path] |= _made_of(records[path], gone)
+    lines = {str(path.relative_to(folder)): frozenset(found) for path, found in struck.items() if found}
     others = [path for path in _files(folder) if path not in records and path.suffix != ".lock"]
     pages = [path for path in others if path.suffix in _PAGES or path.name == BOARD]
     whole = next((path for path in others if path not in pages and traces(_text(path))), None)
@@ -132,15 +135,15 @@ def _in(folder: Path, person: Person) -> Held:
     return Held(folder, lines, stale, str(whole.relative_to(folder)) if whole else "")
 
 
-def _theirs(outputs: Sequence[Any], person: Person) -> tuple[set[str], list[str]]:
+def _theirs(told: Sequence[Any], person: Person) -> tuple[set[str], list[str]]:
     """Who of a corpus the person is, and everything that these wrote as far as it is recorded.
 
     Whoever merely goes by their name may be another: of such a user only the lines go.
     """
     traces = Traces(person.texts)
-    wrote = {_id(row) for row in outputs if traces(str(_cell(row, "reference")))} - {""}
-    named = {_id(row) for row in outputs if _id(row).casefold() == person.name.casefold()} - {""}
-    return wrote | named, [str(_cell(row, "reference")) for row in outputs if _id(row) in wrote]
+    wrote = {_id(row) for row in told if traces(str(_cell(row, "reference")))} - {""}
+    named = {_id(row) for row in told if _id(row).casefold() == person.name.casefold()} - {""}
+    return wrote | named, [str(_cell(row, "reference")) for row in told if _id(row) in wrote]
 
 
 def _holds(row: Any, traces: Traces) -> bool:
@@ -166,7 +169,7 @@ def _answering(rows: Sequence[Any], struck: set[int], claims: Sequence[str]) -> 
 
 def _made_of(rows: Sequence[Any], gone: set[str]) -> set[int]:
     """The outcomes of calls that are struck."""
-    return {n for n, row in enumerate(rows) if not gone.isdisjoint(_cell(row, "asked"))}
+    return {n for n, row in enumerate(rows) if not gone.isdisjoint(map(str, _cell(row, "asked")))}
 
 
 def _told(texts: Iterable[str]) -> set[str]:

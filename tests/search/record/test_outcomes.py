@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,17 @@ from dspy.lm15 import Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperalign_dspy.errors import DataError
+from hyperalign_dspy.errors import MissingFolder
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.record import outcomes as recording
-from hyperalign_dspy.search.record.outcomes import OUTCOMES, Outcome, OutcomeRecord
+from hyperalign_dspy.search.record.outcomes import OUTCOMES, Outcome, OutcomeRecord, outcomes_of
+from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score
+from hyperalign_dspy.shelf.specs import load_program, load_recipe
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
 from tests.search.test_search import CASES, Case
 
 ARM = Arm("one", Configuration.of({"number": 1}))
@@ -134,17 +138,72 @@ def test_who_got_no_answer_is_asked_again_and_a_call_that_is_gone_is_too(tmp_pat
     assert ([o.text for o in again], bench.answered, calls) == ([o.text for o in whole], [CASES[5].instance_id], 1)
 
 
-def test_half_a_line_is_dropped_and_another_files_lines_are_refused(tmp_path: Path) -> None:
+def test_equal_arms_are_found_again_each(tmp_path: Path) -> None:
+    arms = [Arm(name, ARM.configuration) for name in ("baseline", "baseline, equal drafts")]
+    lines = []
+    for bench in (Bench(), Bench()):
+        with session(tmp_path, Echo(), bench) as made:
+            flights = [made.start(arm, CASES, sealed=True, phase="confirm") for arm in arms]
+            first, second = (flight.land() for flight in flights)
+        assert first == second
+        lines.append((tmp_path / OUTCOMES).read_text().count("\n"))
+    assert (bench.answered, bench.scored, lines) == ([], 0, [2 * len(CASES)] * 2)
+
+
+def test_an_answer_without_a_call_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bench, "answer", lambda self, module, instance, knows="user": Answer("at once"))
+    visited(tmp_path)
+    _, bench, _ = visited(tmp_path)
+    assert bench.scored == len(CASES)
+
+
+def test_only_what_the_record_lacks_has_to_be_asked(tmp_path: Path) -> None:
+    visited(tmp_path, sealed=True)
+    with session(tmp_path, Echo(), bench := Bench()) as made:
+        assert made.lacking(ARM, CASES, "confirm") == 0
+        assert made.lacking(Arm("one", ARM.configuration, "stranger"), CASES[:5], "confirm") == 5
+    assert bench.answered == [case.instance_id for case in CASES[:5]]
+
+
+GOOD = {"arm": "a", "instance": "i", "text": "t", "asked": ["k"], "value": 1.0, "others": {}, "rank": 1}
+GOOD |= {"copied": False, "longest": 0, "overlap": 0.0, "harm": False}
+BAD = [
+    b"not JSON",
+    b'{"key": "a call"}',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    *(json.dumps({**GOOD, **bad}).encode() for bad in ({"text": 1}, {"value": "v"}, {"asked": [{}]}, {"others": [1]})),
+    json.dumps({name: value for name, value in GOOD.items() if name != "rank"}).encode(),
+]
+
+
+@pytest.mark.parametrize("line", BAD, ids=range(len(BAD)))
+def test_what_cannot_be_read_is_made_again_and_half_a_line_too(tmp_path: Path, line: bytes) -> None:
     first, _, _ = visited(tmp_path)
     path = tmp_path / OUTCOMES
-    whole = path.read_text()
-    path.write_text(whole[:-40])
-    again, bench, _ = visited(tmp_path)
-    assert (again, bench.scored) == (first, 1)
-    path.write_text(whole + '{"key": "a call"}\n')
-    with pytest.raises(DataError, match=f"Line {len(CASES) + 1} of .* is not a recorded outcome") as error:
-        OutcomeRecord(path)
-    assert str(path) in error.value.fix
+    path.write_bytes(line + b"\n" + path.read_bytes()[:-40])
+    again, bench, calls = visited(tmp_path)
+    assert (again, bench.scored, calls) == (first, 1, 0)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(MissingFolder, match="Cannot write"):
+        OutcomeRecord(tmp_path / "nowhere" / OUTCOMES)
+    with pytest.raises(MissingFolder, match="cannot be written"), OutcomeRecord(tmp_path / OUTCOMES) as record:
+        record._file = Path("/dev/full").open("a", encoding="utf-8")
+        record.keep("arm", [Outcome(CASES[0], "t", Score(1.0), asked=("a",))])
+
+
+@pytest.mark.parametrize(("part", "kept"), [("metric", False), ("module", False), ("adapter", False), ("none", True)])
+def test_where_code_of_ones_own_answers_or_scores_nothing_is_kept(tmp_path: Path, part: str, kept: bool) -> None:
+    program, recipe = load_program("authorship"), load_recipe("quick", "authorship")
+    if part == "adapter":
+        recipe = replace(recipe, slots={"adapter": ("chat", "mine:Adapter")})
+    elif part != "none":
+        program = replace(program, **{part: "mine:thing"})
+    with outcomes_of(Run(tmp_path), Job(program, recipe, "bundled")) as record:
+        assert (record is not None) == kept
+    assert (tmp_path / OUTCOMES).exists() == kept
 
 
 @given(text=st.text(), value=st.floats(), others=st.dictionaries(st.text(), st.floats(allow_nan=False)))
@@ -156,8 +215,9 @@ def test_any_text_and_value_come_back_as_they_were(
     with OutcomeRecord(path) as record:
         record.keep("arm", [Outcome(CASES[0], text + "\ud83d", score, asked=("a", "b"))])
     with OutcomeRecord(path) as record:
-        assert record.take("other", CASES[0]) is None
-        found = record.take("arm", CASES[0])
-        assert record.take("arm", CASES[0]) is None
+        assert record.take("other", CASES[0].instance_id) is None
+        found = record.take("arm", CASES[0].instance_id)
+        assert record.take("arm", CASES[0].instance_id) is None
     assert found
-    assert (found.text, found.asked, repr(found.score)) == (text + "\ud83d", ("a", "b"), repr(score))
+    assert (found.text, found.asked) == (text + "\ud83d", ("a", "b"))
+    assert repr(replace(found.score, others=dict(found.score.others))) == repr(score)

@@ -92,6 +92,9 @@ def test_what_came_of_calls_that_go_goes_with_them(run: Path) -> None:
     purge(held(ADA))
     assert [json.loads(line)["user"] for line in (run / "outcomes.jsonl").read_text().splitlines()] == ["u0"]
     assert held(ADA) == []
+    hostile = [{**row, "user": "U0 ", "asked": [{"a": 1}]}, {**row, "user": "ADA", "asked": ["4"]}]
+    (run / "outcomes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in hostile))
+    assert held(ADA)[0].lines == {"outcomes.jsonl": {1}}
 
 
 def test_records_further_down_go_by_line_too(run: Path) -> None:

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import UnknownName, UsageError
-from hyperalign_dspy.search.record.looks import look
 from hyperalign_dspy.search.record.outcomes import Outcome
 from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.search.sampling.constraints import check, exceeded
@@ -22,6 +21,7 @@ from hyperalign_dspy.search.sampling.objectives import MEASURES, check_names, ea
 from hyperalign_dspy.search.sampling.samplers import refuse_several
 from hyperalign_dspy.search.sampling.visits import Visits
 from hyperalign_dspy.search.verdict.confirm import Terms
+from hyperalign_dspy.search.verdict.looks import look
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.frozen import load_frozen
 from hyperalign_dspy.tasks.protocol import Arm, Score

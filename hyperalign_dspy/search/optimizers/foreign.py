@@ -26,8 +26,10 @@ from hyperalign_dspy.search.budget import Budget
 from hyperalign_dspy.search.compiler import Compiler
 from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.forecast import seconds_a_call
-from hyperalign_dspy.search.foreign.heard import Evaluations, Listener, plain_state
-from hyperalign_dspy.search.foreign.optimizers import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.search.optimizers.heard import Evaluations, Listener, plain_state
+from hyperalign_dspy.search.optimizers.known import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.search.record.identity import own_code
+from hyperalign_dspy.search.record.outcomes import outcomes_of
 from hyperalign_dspy.search.record.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent
 from hyperalign_dspy.search.sampling.visits import Visits
@@ -92,6 +94,7 @@ class ForeignCompiler(Compiler):
             "optimizer_arguments": dict(asked.arguments),
             "prompt_model": public_name(asked.prompt_model),
             "prompt_model_digest": digest(describe(asked.prompt_model)) if asked.prompt_model else "",
+            **own_code(job.program, recipe, asked.name),
         }
         if demonstrates(asked, labelled=self._labelled()) and not self._may_embed():
             raise UsageError(
@@ -137,10 +140,14 @@ class ForeignCompiler(Compiler):
         start = time.monotonic()
         plan = self.plan()
         run = open_run(self.identity, self.command)
-        with Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger:
+        with (
+            Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
+            outcomes_of(run, self.job) as record,
+        ):
             most = self.job.concurrency
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, concurrency=most)
             with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+                evaluator.record = record
                 self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency)
                 found, capped = self._optimized(run, lm, ledger, budget)

@@ -22,9 +22,9 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search import compiler as compiling
-from hyperalign_dspy.search.foreign.compiler import ForeignCompiler
-from hyperalign_dspy.search.foreign.optimizers import KNOWN, Optimizer
 from hyperalign_dspy.search.measure import measure
+from hyperalign_dspy.search.optimizers.foreign import ForeignCompiler
+from hyperalign_dspy.search.optimizers.known import KNOWN, Optimizer
 from hyperalign_dspy.shelf.fingerprint import probe_messages
 from hyperalign_dspy.shelf.frozen import load_frozen
 from hyperalign_dspy.shelf.specs import load_program, load_recipe
