@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,9 +189,12 @@ def test_what_cannot_be_read_is_made_again_and_half_a_line_too(tmp_path: Path, l
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingFolder, match="Cannot write"):
         OutcomeRecord(tmp_path / "nowhere" / OUTCOMES)
-    with pytest.raises(MissingFolder, match="cannot be written"), OutcomeRecord(tmp_path / OUTCOMES) as record:
-        record._file = Path("/dev/full").open("a", encoding="utf-8")
-        record.keep("arm", [Outcome(CASES[0], "t", Score(1.0), asked=("a",))])
+    with Path("/dev/full").open("a", encoding="utf-8") as full, OutcomeRecord(tmp_path / OUTCOMES) as record:
+        record._file = full
+        with pytest.raises(MissingFolder, match="cannot be written"):
+            record.keep("arm", [Outcome(CASES[0], "t", Score(1.0), asked=("a",))])
+        with suppress(OSError):
+            full.close()
 
 
 @pytest.mark.parametrize(("part", "kept"), [("metric", False), ("module", False), ("adapter", False), ("none", True)])
