@@ -12,6 +12,7 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy.errors import BudgetReached, TooManyFailures, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
@@ -229,6 +230,18 @@ def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path)
     assert first != asked(2)
     assert first[0].as_dict()["samples"] == 2
     assert len({c.digest for c in first}) > 5
+
+
+def test_a_lock_that_a_killed_process_left_holds_nobody_up(tmp_path: Path) -> None:
+    journal = tmp_path / "study.journal"
+    journal.write_text("half a li")
+    journal.with_name("study.journal.lock").symlink_to(journal)
+    start = time.monotonic()
+    study = Study(journal, Space(load_program("authorship"), load_recipe("full", "authorship")), "random", 0)
+    study.tell(study.ask()[0], [1.0], 0, 4)
+    assert time.monotonic() - start < 10
+    (trial,) = JournalStorage(JournalFileBackend(str(journal))).get_all_trials(0)
+    assert trial.value == 1.0
 
 
 @pytest.mark.parametrize("recipe", ["quick", "full"])

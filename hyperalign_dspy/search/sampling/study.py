@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal import JournalStorage
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.search.sampling.samplers import BLOCK, EXHAUSTED, INSTANCES
-from hyperalign_dspy.search.workers.storages import Place
+from hyperalign_dspy.search.workers.storages import Journal, Place
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
@@ -137,5 +137,7 @@ def _fresh(place: Path | Place | None) -> Place:
             return place.cleared()
     if place is None:
         return Place(None, _NAME)
-    place.unlink(missing_ok=True)
-    return Place(JournalStorage(JournalFileBackend(str(place))), _NAME)
+    # Whoever was killed may have left Optuna's own lock, for which others would wait half a minute.
+    for left in (place, place.with_name(f"{place.name}.lock")):
+        left.unlink(missing_ok=True)
+    return Place(JournalStorage(Journal(place)), _NAME)
