@@ -149,7 +149,7 @@ class Compiler:
         run = open_run(self.identity, self.command)
         with (
             Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
-            outcomes_of(run, self.job) as record,
+            outcomes_of(run, self.job.program) as record,
             self._lead(run) as lead,
         ):
             recipe, most = self.job.recipe, self.job.concurrency

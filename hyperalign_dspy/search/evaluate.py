@@ -12,6 +12,7 @@ from typing import Any
 from hyperalign_dspy.errors import BudgetReached, ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.search.record.identity import is_ours
 from hyperalign_dspy.search.record.outcomes import Outcome, OutcomeRecord, name_of
 from hyperalign_dspy.search.together import Places, Pool
 from hyperalign_dspy.shelf.configure import Configuration
@@ -89,7 +90,7 @@ class Evaluator:
         def score(answers: list[Paid | ModelError]) -> list[Outcome]:
             _refuse_too_many(arm, answers, len(instances))
             made = self._scored(open_ones, answers, sealed=sealed)
-            if self.record and made:
+            if self.record and name:
                 self.record.keep(name, made)
             fresh = iter(made)
             return [known[i.instance_id] if i.instance_id in known else next(fresh) for i in instances]
@@ -117,7 +118,9 @@ class Evaluator:
         return self.given.get(arm.configuration) or self.bench.module(arm.configuration)
 
     def _name(self, module: Any, arm: Arm, *, sealed: bool) -> str:
-        return name_of(module, str(self._lm.model), arm, sealed=sealed) if self.record else ""
+        """What the arm's outcomes are recorded by; empty where they are not: an adapter may be anybody's code."""
+        ours = is_ours(str(arm.configuration.as_dict().get("adapter", "")))
+        return name_of(module, str(self._lm.model), arm, sealed=sealed) if self.record and ours else ""
 
     def _recorded(self, name: str, instances: Sequence[HasUser], phase: str) -> dict[str, Outcome]:
         """instance id -> what came of it in an earlier session; its calls count as asked for in this phase."""

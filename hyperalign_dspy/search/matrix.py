@@ -113,7 +113,7 @@ class Matrix:
         capped = False
         with (
             Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger,
-            outcomes_of(run, self.job) as record,
+            outcomes_of(run, self.job.program) as record,
         ):
             progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.bench.sealed))
             for model in models:

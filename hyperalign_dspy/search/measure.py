@@ -52,7 +52,7 @@ def measure(
     watcher.say(f"Run {run.run_id}: {len(arms)} arms x {len(bench.sealed)} instances, at most {most} calls.")
     with (
         Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
-        outcomes_of(run, job) as record,
+        outcomes_of(run, job.program) as record,
     ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:

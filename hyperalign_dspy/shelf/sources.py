@@ -1,4 +1,4 @@
-"""The code that a program of one's own is made of. What is installed goes by its version, and is none of it."""
+"""The code that is one's own, and this package's. Whatever else is installed is neither."""
 
 from __future__ import annotations
 

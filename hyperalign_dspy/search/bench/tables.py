@@ -123,7 +123,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
     watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     with (
         Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
-        outcomes_of(run, job) as record,
+        outcomes_of(run, job.program) as record,
     ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
         with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:

@@ -142,7 +142,7 @@ class ForeignCompiler(Compiler):
         run = open_run(self.identity, self.command)
         with (
             Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
-            outcomes_of(run, self.job) as record,
+            outcomes_of(run, self.job.program) as record,
         ):
             most = self.job.concurrency
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, concurrency=most)

@@ -35,7 +35,9 @@ def own_code(program: ProgramSpec, recipe: RecipeSpec | None = None, optimizer: 
     """Part of what a run is only where it is made with code of one's own: the program's, and where they have a part in
     the run, that of a recipe or of an optimiser.
     """
-    named = [*_answering(program, recipe), ("optimizer", optimizer)]
+    adapters = {program.baseline.get("adapter", ""), *(recipe.slots.get("adapter", ()) if recipe else ())}
+    named = [("task", program.task), ("module", program.module), ("metric", program.metric), ("optimizer", optimizer)]
+    named += [("adapter", name) for name in sorted(map(str, adapters))]
     if recipe:
         makers = {maker for made in recipe.candidates.values() for maker in made}
         named += [("sampler", recipe.sampler), *(("maker of candidates", name) for name in sorted(makers))]
@@ -43,17 +45,9 @@ def own_code(program: ProgramSpec, recipe: RecipeSpec | None = None, optimizer: 
     return {CODE: code} if code else {}
 
 
-def answered_by_ours(program: ProgramSpec, recipe: RecipeSpec) -> bool:
-    """Whether all that answers and scores is part of this package: of other code nobody knows what it reads."""
-    return not any(":" in name and not name.startswith(_OURS) for _, name in _answering(program, recipe))
-
-
-def _answering(program: ProgramSpec, recipe: RecipeSpec | None) -> list[tuple[str, str]]:
-    """What an answer and its score are made by, each a kind and a name."""
-    slots = recipe.slots.get("adapter", ()) if recipe else ()
-    adapters = {str(value) for value in (program.baseline.get("adapter", ""), *slots)}
-    parts = [("task", program.task), ("module", program.module), ("metric", program.metric)]
-    return parts + [("adapter", name) for name in sorted(adapters)]
+def is_ours(name: str) -> bool:
+    """Whether a name stands for an object of this package: a short name, or ``module:object`` of its own."""
+    return ":" not in name or name.startswith(_OURS)
 
 
 def _prompt_model(job: Job) -> dict[str, str]:

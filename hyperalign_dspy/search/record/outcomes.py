@@ -17,11 +17,11 @@ from typing import IO, Any
 
 from hyperalign_dspy.errors import MissingFolder
 from hyperalign_dspy.lm.records import drop_torn_line, uncollected
-from hyperalign_dspy.search.record.identity import answered_by_ours
+from hyperalign_dspy.search.record.identity import is_ours
 from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.shelf.sources import package_digest
-from hyperalign_dspy.shelf.specs import digest
-from hyperalign_dspy.tasks.protocol import Arm, HasUser, Job, Score
+from hyperalign_dspy.shelf.specs import ProgramSpec, digest
+from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score
 from hyperalign_dspy.types import Cost
 
 OUTCOMES = "outcomes.jsonl"
@@ -72,7 +72,7 @@ class OutcomeRecord:
             drop_torn_line(path)
             with path.open("rb") as file, uncollected():
                 for line in file:
-                    self._take(line)
+                    self._read(line)
             self._file: IO[str] = path.open("a", encoding="utf-8")
         except OSError as error:
             raise MissingFolder(
@@ -113,7 +113,7 @@ class OutcomeRecord:
                 fix="Free some room and give the same command again.",
             ) from error
 
-    def _take(self, line: bytes) -> None:
+    def _read(self, line: bytes) -> None:
         try:
             row = json.loads(line)
             self._held.setdefault(str(row["arm"]), {})[str(row["instance"])] = _scored(row)
@@ -123,13 +123,13 @@ class OutcomeRecord:
 
 
 @contextmanager
-def outcomes_of(run: Run, job: Job) -> Iterator[OutcomeRecord | None]:
-    """The record of a run's outcomes, open; None where code of one's own answers or scores.
+def outcomes_of(run: Run, program: ProgramSpec) -> Iterator[OutcomeRecord | None]:
+    """The record of a run's outcomes, open; None where the program has code of one's own.
 
     Raises:
         MissingFolder: it cannot be written.
     """
-    if not answered_by_ours(job.program, job.recipe):
+    if not all(map(is_ours, (program.task, program.module, program.metric))):
         yield None
         return
     with OutcomeRecord(run.path(OUTCOMES)) as record:

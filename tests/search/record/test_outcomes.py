@@ -24,8 +24,8 @@ from hyperalign_dspy.search.record import outcomes as recording
 from hyperalign_dspy.search.record.outcomes import OUTCOMES, Outcome, OutcomeRecord, outcomes_of
 from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.shelf.specs import load_program, load_recipe
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score
+from hyperalign_dspy.shelf.specs import load_program
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score
 from tests.search.test_search import CASES, Case
 
 ARM = Arm("one", Configuration.of({"number": 1}))
@@ -197,16 +197,20 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
             full.close()
 
 
-@pytest.mark.parametrize(("part", "kept"), [("metric", False), ("module", False), ("adapter", False), ("none", True)])
-def test_where_code_of_ones_own_answers_or_scores_nothing_is_kept(tmp_path: Path, part: str, kept: bool) -> None:
-    program, recipe = load_program("authorship"), load_recipe("quick", "authorship")
-    if part == "adapter":
-        recipe = replace(recipe, slots={"adapter": ("chat", "mine:Adapter")})
-    elif part != "none":
-        program = replace(program, **{part: "mine:thing"})
-    with outcomes_of(Run(tmp_path), Job(program, recipe, "bundled")) as record:
+@pytest.mark.parametrize(("part", "kept"), [("task", False), ("metric", False), ("module", False), ("name", True)])
+def test_where_a_program_has_code_of_ones_own_nothing_is_kept(tmp_path: Path, part: str, kept: bool) -> None:
+    program = replace(load_program("authorship"), **{part: "mine:thing"})
+    with outcomes_of(Run(tmp_path), program) as record:
         assert (record is not None) == kept
     assert (tmp_path / OUTCOMES).exists() == kept
+
+
+@pytest.mark.parametrize(("adapter", "scored"), [("turns", 0), ("mine:Adapter", len(CASES))])
+def test_what_an_adapter_of_ones_own_renders_is_read_again(tmp_path: Path, adapter: str, scored: int) -> None:
+    arm = Arm("one", Configuration.of({"adapter": adapter}))
+    visited(tmp_path, arm)
+    _, bench, calls = visited(tmp_path, arm)
+    assert (bench.scored, calls) == (scored, 0)
 
 
 @given(text=st.text(), value=st.floats(), others=st.dictionaries(st.text(), st.floats(allow_nan=False)))
