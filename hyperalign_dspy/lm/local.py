@@ -3,13 +3,20 @@
 Flash attention and the prompt cache are off: with either, a text depends on what else was asked before or at the
 same time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the
 seed. Prompts are read one at a time, while earlier requests are being answered.
+
+The runtime cannot do without listening somewhere, and nobody asked for that: see `_unreachable`.
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import socket
+import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +41,8 @@ from hyperalign_dspy.markers import neutral
 SLOTS = 8
 CONTEXT = 4096  # tokens a slot
 _MEMO = 512
+# Bytes of a socket's name that every system takes.
+_LONGEST_SOCKET = 100
 
 
 class LocalEngine:
@@ -213,12 +222,31 @@ def _started(path: str) -> Any:
     params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_ram_mib, params.warmup, params.verbosity = 0, False, -1
     try:
-        return runtime.Server(params)
+        with _unreachable(params):
+            return runtime.Server(params)
     except (RuntimeError, ValueError) as error:
         raise BadWeights(
             f"The runtime cannot load {path}: {error}.",
             fix="Check it with `hyperalign models check`, or get it again.",
         ) from error
+
+
+@contextmanager
+def _unreachable(params: Any) -> Iterator[None]:
+    """Let a server that starts within listen where nobody can call it.
+
+    On a socket in a folder of the user's alone, which is removed once the server stands: a socket without a name takes
+    no connection. Where there are no such sockets, or their name would be too long, it is a loopback port that
+    answers nothing without a secret key, and no page of another origin.
+    """
+    params.api_keys = [secrets.token_urlsafe(32)]
+    params.cors_origins = ""
+    params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = params.ui = False
+    with tempfile.TemporaryDirectory(prefix="hyperalign-") as folder:
+        name = os.path.join(folder, "llama.sock")
+        if hasattr(socket, "AF_UNIX") and len(os.fsencode(name)) <= _LONGEST_SOCKET:
+            params.hostnames = [name]
+        yield
 
 
 _STARTING = threading.Lock()

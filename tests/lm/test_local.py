@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import contextvars
 import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +127,62 @@ def test_pull_takes_a_file_and_refuses_another(tmp_path: Path, monkeypatch: pyte
     assert models.find() is None
     assert [p.name for p in models.folder().iterdir()] == [".lock"]
     assert models.pull(lambda done, total: None, weights) == models.find()
+
+
+_ANSWER_AND_WAIT = """
+import sys
+from pathlib import Path
+from dspy.lm15 import Config, Message, Request
+from hyperalign_dspy.lm.local import LocalEngine, _server
+path = Path(sys.argv[1])
+LocalEngine(path, "local").complete(Request("local", (Message.user("Hi."),), config=Config(max_tokens=4)))
+print(_server(str(path)).listening_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def answering(weights: Path, folder: Path) -> Iterator[tuple[int, str]]:
+    """Another process in which the model has answered: its number, and where its runtime says that it listens."""
+    command = [sys.executable, "-c", _ANSWER_AND_WAIT, str(weights)]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as other:
+        assert other.stdin and other.stdout
+        yield other.pid, other.stdout.readline().strip()
+        other.stdin.close()
+
+
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports on which a process listens."""
+    inodes = {os.readlink(found) for found in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [row.split() for kind in ("tcp", "tcp6") for row in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]]
+    return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads what listens from /proc")
+def test_nothing_listens_where_anybody_else_could_call(weights: Path) -> None:
+    # pytest's own folders are too long for a socket's name.
+    with tempfile.TemporaryDirectory() as folder, answering(weights, Path(folder)) as (pid, address):
+        assert listening_ports(pid) == set()
+        assert address.startswith("unix://")
+        with socket.socket(socket.AF_UNIX) as caller, pytest.raises(FileNotFoundError):
+            caller.connect(address.removeprefix("unix://"))
+        assert list(Path(folder).iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads what listens from /proc")
+def test_a_port_answers_no_caller_without_the_key_and_no_foreign_origin(weights: Path, tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    with answering(weights, long) as (pid, address):
+        assert listening_ports(pid) == {int(address.rsplit(":", 1)[1])}
+        for path in ("completion", "v1/chat/completions", "v1/models", "models", "slots", "props", "metrics"):
+            body = b'{"prompt": "Hello", "n_predict": 4}' if "complet" in path else None
+            request = urllib.request.Request(f"{address}/{path}", data=body, headers={"Origin": "http://evil.example"})
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request, timeout=5)
+            assert caught.value.code == 401
+            assert not caught.value.headers["Access-Control-Allow-Origin"]
 
 
 @pytest.mark.parametrize("name", ["locl", "scriptd", "gpt-4o"])
