@@ -43,12 +43,10 @@ def fitted_once() -> Iterator[None]:
     """
     kept: dict[str, style.StyleVerifier] = {}
 
-    def fit(
-        name: str, parts: Sequence[Any], classifier: Any, texts_by_user: Mapping[str, Sequence[str]], seed: int
-    ) -> style.StyleVerifier:
+    def fit(name: str, classifier: Any, texts_by_user: Mapping[str, Sequence[str]], seed: int) -> style.StyleVerifier:
         key = json.dumps([name, {user: list(texts) for user, texts in texts_by_user.items()}, seed], sort_keys=True)
         if key not in kept:
-            kept[key] = style.fit(name, parts, classifier, texts_by_user, seed)
+            kept[key] = style.fit(name, classifier, texts_by_user, seed)
         return kept[key]
 
     with pytest.MonkeyPatch.context() as patch:

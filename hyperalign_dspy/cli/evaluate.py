@@ -1,4 +1,4 @@
-"""`hyperalign eval`: a frozen program measured again, on any corpus."""
+"""`hyperalign eval`: a frozen program measured again, or tried with changes on users that a search may see."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hyperalign_dspy.cli.common import (
     data_options,
     emit,
     json_option,
+    json_values,
     model_option,
     prices_of,
     quiet,
@@ -29,7 +30,15 @@ from hyperalign_dspy.cli.progress import display_option, following
 @click.argument("program", default="authorship")
 @model_option
 @data_options
-@click.option("--users", default=16, show_default=True, type=click.IntRange(3), help="How many sealed users at most.")
+@click.option(
+    "--on",
+    type=click.Choice(["sealed", "validation"]),
+    default="sealed",
+    show_default=True,
+    help="Whose texts are judged: validation leaves the sealed users out altogether.",
+)
+@click.option("--set", "changes", multiple=True, metavar="SLOT=VALUE", help="Try a change, with --on validation.")
+@click.option("--users", default=16, show_default=True, type=click.IntRange(3), help="How many of these users at most.")
 @click.option("--requests", default=2, show_default=True, type=click.IntRange(1), help="Requests a user at most.")
 @click.option("--seed", type=int, help="Seeds the split; the program's own where none is given.")
 @click.option("--ours", type=click.Path(path_type=Path), help="A system's outputs: rows with user and text.")
@@ -44,8 +53,10 @@ from hyperalign_dspy.cli.progress import display_option, following
 def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Measure the frozen PROGRAM of a model beside its controls, on the sealed users of a corpus.
 
-    On the corpus and seed that it was compiled with, these are the users that its search never saw. With --ours and
-    --theirs it is outputs in files that are compared, as texts of the users of --data; --model then is what made them.
+    On the corpus and seed that it was compiled with, these are the users that its search never saw. Recipes are
+    developed with --on validation: every judging of sealed users is counted, since each makes them tell less. With
+    --ours and --theirs it is outputs in files that are compared, as texts of the users of --data; --model then is what
+    made them.
     """
     quiet()
     if given["ours"] or given["theirs"]:
@@ -53,7 +64,7 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         return
     from hyperalign_dspy.lm.connect import check_name, slug
     from hyperalign_dspy.report.table import result_table
-    from hyperalign_dspy.search.measure import measure
+    from hyperalign_dspy.search.measure import Measured, measure
     from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
     from hyperalign_dspy.shelf.specs import RecipeSpec, load_program
     from hyperalign_dspy.tasks.protocol import Job
@@ -78,8 +89,9 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         seed = frozen.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
         source, judge = given["data"] or spec.data, given["judge"]
         job = Job(spec, recipe, source, options, seed, watcher.say, judge, prices=prices_of())
-        job = replace(job, concurrency=given["concurrency"])
-        result = measure(job, model, frozen, watcher, command, given["expect"])
+        job = replace(job, concurrency=given["concurrency"], on=given["on"])
+        measured = Measured(frozen, json_values(given["changes"], "--set"))
+        result = measure(job, model, measured, watcher, command, given["expect"])
     emit(result, result_table(result), as_json=as_json)
 
 

@@ -22,26 +22,73 @@ def judge_command() -> None:
 @judge_command.command("validate")
 @data_options
 @click.option("--words", default=60, show_default=True, type=click.IntRange(10), help="Held-out texts are cut to this.")
+@click.option("--power", is_flag=True, help="Judge texts that --model writes, too: its calls are recorded.")
+@click.option("--model", default="local", show_default=True, help="What writes for --power.")
 @click.option("--seed", default=0, show_default=True, help="Seeds what is held out.")
 @display_option
 @json_option
 def validate(as_json: bool, **given: Any) -> None:
-    """Fit every style verifier on most of each user's texts, and try it on the rest. Calls no model."""
+    """Fit every style verifier on most of each user's texts, and try it on the rest. Calls no model without --power.
+
+    With --power a model writes for every user that a search may see: under the user's samples, under none, and under
+    another user's. The verifier is best that tells the first two furthest apart (t) and sees nothing in the third.
+    """
     quiet()
     from hyperalign_dspy.data.load import load_corpus
-    from hyperalign_dspy.report.judge import panel_table
+    from hyperalign_dspy.report.judge import panel_table, power_table
     from hyperalign_dspy.tasks.validation import validate_panel
 
     columns = columns_of(given)
+    source = given["data"] or "bundled"
     with following(given["display"]) as watcher:
-        corpus = load_corpus(given["data"] or "bundled", columns, words=given["words"])
+        corpus = load_corpus(source, columns, words=given["words"])
         panel = {
             name: asdict(found)
             for name, found in validate_panel(corpus, given["seed"], given["words"], watcher.say).items()
         }
-    head = f"{corpus.name}: held-out texts of {given['words']} words; intervals are 95%, over users\n\n"
-    result = {"schema": "hyperalign/judge-validate/1", "corpus": corpus.name, "panel": panel}
-    emit(result, head + panel_table(panel), as_json=as_json)
+        power = _power(given["model"], source, columns, given["seed"], watcher) if given["power"] else None
+    head = f"{corpus.name}: held-out texts of {given['words']} words; intervals are 95%, over users"
+    result = {"schema": "hyperalign/judge-validate/1", "corpus": corpus.name, "panel": panel, "power": power}
+    tables = [head, panel_table(panel), *([power_table(power)] if power else [])]
+    emit(result, "\n\n".join(tables), as_json=as_json)
+
+
+def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> dict[str, Any]:
+    """What the panel sees in texts that a model writes for users that a search may see, as plain data."""
+    from dataclasses import replace
+
+    from hyperalign_dspy.lm.connect import concurrency_of, connect
+    from hyperalign_dspy.lm.ledger import Ledger
+    from hyperalign_dspy.search.evaluate import Evaluator
+    from hyperalign_dspy.search.sampling.space import Space
+    from hyperalign_dspy.search.verdict.power import as_plain, measure_power, remember_power, write
+    from hyperalign_dspy.search.verdict.qualifications import judge_folder
+    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.tasks.authorship import AuthorshipTask
+    from hyperalign_dspy.tasks.protocol import Job
+
+    ready(model, watcher)
+    program, quick = load_program("authorship"), load_recipe("quick", "authorship")
+    everybody = replace(quick, confirm_users=10**6, confirm_requests=3)
+    options = {"columns": columns, "words": quick.max_tokens * 3 // 4}
+    job = Job(program, everybody, source, options, seed, watcher.say, on="validation")
+    bench: Any = AuthorshipTask().prepare(job)
+    baseline = Space(program, everybody).baseline
+    with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:
+        lm = connect(model, ledger=ledger, max_tokens=quick.max_tokens)
+        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            done, total = 0, 3 * len(bench.sealed)
+
+            def tick(name: str) -> None:
+                nonlocal done
+                done += 1
+                watcher.step(f"power: {name}", done, total, ledger.cost())
+
+            evaluator.tick = tick
+            shape = (quick.confirm_users, quick.confirm_requests)
+            found, differences = measure_power(bench, write(bench, evaluator, baseline), shape)
+    remember_power(bench.corpus.digest, model, differences)
+    return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": as_plain(found)}
 
 
 @judge_command.command("surface")

@@ -1,34 +1,36 @@
 """The panel: families of style verifiers that look at different things, so that they err differently.
 
-*ngrams* is the primary one, declared before any search. *shape* looks at what the measured hypotheses look at; since
-these choose among drafts, it never judges a draft and is here for people's own text only.
+*primary* is the one that decides, declared before any search: the mean of all of `MEMBERS`. *grammar* decides nothing:
+it is printed beside it. *shape* looks at what the measured hypotheses look at; since these choose among drafts, it
+never judges a draft and is here for people's own text only.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler, normalize
 
 from hyperalign_dspy.metrics.features import measure_all
-from hyperalign_dspy.metrics.style import Floats, StyleVerifier, fit
+from hyperalign_dspy.metrics.style import Floats, StyleVerifier, centred, fit
 
-Texts = Mapping[str, Sequence[str]]
-# In few directions the regression takes a tenth of the time and ranks as well.
-DIRECTIONS = 256
+PRIMARY = "primary"
 # Deflate looks back so far, in bytes: the last so much of a user's text is what a new text is compressed after.
 WINDOW = 32_000
+# A word with its contraction, or a sign.
+TOKEN = r"\w+(?:['’]\w+)?|[^\w\s]"
+SIGNS = ".,;:!?-—–\"'()…’“”"
 
-# No pronouns of the first and second person and no contractions: measured hypotheses count those, and a judge must not
-# share what chose a draft.
 FUNCTION_WORDS = """a about above across after again against all almost along already also although always among an and
 another any anyone anything are around as at away back be because been before behind being below between both but by can
 cannot could did do does done down during each either else enough even ever every everyone everything except few for
@@ -38,45 +40,100 @@ of off often on once one only or other others otherwise out over own perhaps qui
 should since so some someone something sometimes soon still such than that the their them then there therefore these
 they this those though through throughout thus till to together too toward towards under unless until up upon very was
 well were what whatever when where whereas whether which while who whom whose why will with within without would
-yet""".split()
+yet i me my mine myself we us our ours you your yours yourself he him his himself she her hers herself it they
+them""".split()
 
 
-def fit_ngrams(texts_by_user: Texts, seed: int) -> StyleVerifier:
+def characters() -> Any:
     """Character 2- to 4-grams, case and punctuation kept."""
-    grams = TfidfVectorizer(analyzer="char", ngram_range=(2, 4), sublinear_tf=True, min_df=2, lowercase=False)
-    parts = (grams, TruncatedSVD(DIRECTIONS, random_state=seed), StandardScaler(with_std=False))
-    return fit("character n-grams", parts, _regression(30.0, seed), texts_by_user, seed)
+    return make_pipeline(_character_grams(), Regression(5.0))
 
 
-def fit_words(texts_by_user: Texts, seed: int) -> StyleVerifier:
-    """Relative frequencies of function words, square-rooted and standardised."""
-    counts = CountVectorizer(vocabulary=sorted(set(FUNCTION_WORDS)), token_pattern=r"(?u)\b\w+\b")
-    parts = (counts, FunctionTransformer(_root_share), StandardScaler())
-    return fit("function words", parts, _regression(0.03, seed), texts_by_user, seed)
+def words() -> Any:
+    """Words and signs, alone and in pairs, case kept."""
+    grams = TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, min_df=2, lowercase=False)
+    return make_pipeline(grams, Regression(20.0))
 
 
-def fit_shape(texts_by_user: Texts, seed: int) -> StyleVerifier:
+def function_words() -> Any:
+    """Words that carry no topic, and signs; each text's counts on a logarithmic scale, of equal length."""
+    known = sorted({*FUNCTION_WORDS, *SIGNS})
+    counts = TfidfVectorizer(token_pattern=TOKEN, vocabulary=known, use_idf=False, sublinear_tf=True)
+    return make_pipeline(counts, Regression(5.0))
+
+
+def shape() -> Any:
     """Punctuation, sentence and word lengths, casing, contractions and persons: the features of measured hypotheses."""
-    parts = (FunctionTransformer(_shapes), StandardScaler())
-    return fit("punctuation and shape", parts, _regression(0.3, seed), texts_by_user, seed)
+    return make_pipeline(FunctionTransformer(_shapes), StandardScaler(), LogisticRegression(C=0.3, max_iter=300))
 
 
-def fit_compression(texts_by_user: Texts, seed: int) -> StyleVerifier:
-    """How short a text becomes when it is compressed after a user's own (Benedetto et al., Language trees and zipping,
-    2002)."""
-    return fit("compression", (FunctionTransformer(_as_array),), Compression(), texts_by_user, seed)
+def cosine() -> Any:
+    """How near a text's character 2- to 4-grams lie to the middle of a user's."""
+    return make_pipeline(_character_grams(), Centroids())
 
 
-VERIFIERS: Mapping[str, Callable[[Texts, int], StyleVerifier]] = {
-    "ngrams": fit_ngrams,
-    "words": fit_words,
-    "compression": fit_compression,
-    "shape": fit_shape,
-}
+class Regression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Logistic regression on a sparse table with far more columns than rows.
+
+    Its weights are sums of rows, so it is solved in as many dimensions as there are rows, and is the same (Schölkopf et
+    al., A generalized representer theorem, 2001).
+    """
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+
+    def fit(self, table: Any, users: NDArray[Any]) -> Regression:
+        """Fit the weights of every column."""
+        values, vectors = np.linalg.eigh((table @ table.T).toarray())
+        kept = values > values[-1] * 1e-10
+        roots = np.sqrt(values[kept])
+        found = LogisticRegression(C=self.strength, max_iter=300).fit(vectors[:, kept] * roots, users)
+        self.classes_, self._offsets = found.classes_, found.intercept_
+        self._weights = np.asarray(table.T @ ((vectors[:, kept] / roots) @ found.coef_.T))
+        return self
+
+    def decision_function(self, table: Any) -> Floats:
+        """rows x users."""
+        return np.asarray(table @ self._weights + self._offsets)
+
+
+class Centroids(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Scores users by the cosine of the angle between a row of a table and the mean of theirs."""
+
+    def fit(self, table: Any, users: NDArray[Any]) -> Centroids:
+        """Keep each user's mean."""
+        self.classes_ = np.unique(users)
+        self._means = normalize(np.vstack([np.asarray(table[users == user].mean(axis=0)) for user in self.classes_]))
+        return self
+
+    def decision_function(self, table: Any) -> Floats:
+        """rows x users."""
+        return np.asarray(table @ self._means.T)
+
+
+class Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The mean of several classifiers' evidence, each in units of its standard deviation on what it learnt from."""
+
+    def __init__(self, classifiers: Sequence[Any]) -> None:
+        self.classifiers = classifiers
+
+    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Mean:
+        """Fit each."""
+        self.classes_ = np.unique(users)
+        self._fitted = [clone(classifier).fit(texts, users) for classifier in self.classifiers]
+        self._units = [centred(each.decision_function(texts)).std() for each in self._fitted]
+        return self
+
+    def decision_function(self, texts: Sequence[str]) -> Floats:
+        """texts x users."""
+        each = zip(self._fitted, self._units, strict=True)
+        return np.asarray(np.mean([centred(one.decision_function(texts)) / unit for one, unit in each], axis=0))
 
 
 class Compression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Scores users by the bytes that a text takes after theirs, against what it takes after others'."""
+    """How short a text becomes when it is compressed after a user's own, against after others' (Benedetto et al.,
+    Language trees and zipping, 2002).
+    """
 
     def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Compression:
         """Keep each user's text."""
@@ -84,11 +141,87 @@ class Compression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._known = ["\n".join(texts[users == user]).encode()[-WINDOW:] for user in self.classes_]
         return self
 
-    def decision_function(self, texts: NDArray[Any]) -> Floats:
-        """texts x users: nats saved against the mean over users."""
-        taken = np.array([[_bytes(text, known) for known in self._known] for text in texts], dtype=float)
-        nats = -8 * np.log(2) * taken
-        return np.asarray(nats - nats.mean(axis=1, keepdims=True))
+    def decision_function(self, texts: Sequence[str]) -> Floats:
+        """texts x users: bytes saved."""
+        return -np.array([[_bytes(text, known) for known in self._known] for text in texts], dtype=float)
+
+
+class Grammar(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Whose grammar makes a text most likely, against everybody's: trigrams of function words, signs and the endings of
+    all other words (LambdaG: Nini et al., Authorship verification based on the likelihood ratio of grammar models,
+    2024, with absolute discounting in place of Kneser and Ney's).
+    """
+
+    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Grammar:
+        """Count each user's grams, and everybody's."""
+        self.classes_, own = np.unique(users, return_inverse=True)
+        counts: dict[tuple[str, ...], dict[int, Counter[str]]] = {}
+        for text, user in zip(texts, own, strict=True):
+            for gram in _grams(text):
+                for context in _contexts(gram):
+                    for who in (int(user), len(self.classes_)):
+                        counts.setdefault(context, {}).setdefault(who, Counter())[gram[2]] += 1
+        self._follows = {context: _Follows(found) for context, found in counts.items()}
+        return self
+
+    def decision_function(self, texts: Sequence[str]) -> Floats:
+        """texts x users: the mean over tokens of the log of the likelihood ratio."""
+        likely = [np.log([self._likelihood(gram) for gram in _grams(text)]).mean(axis=0) for text in texts]
+        return np.array([own[:-1] - own[-1] for own in likely])
+
+    def _likelihood(self, gram: tuple[str, str, str]) -> Floats:
+        """Of the last token after the two before it, by user and by everybody: what is taken off from grams that were
+        seen goes to shorter contexts.
+        """
+        likelihood = np.full(len(self.classes_) + 1, _UNSEEN)
+        for context in _contexts(gram):
+            if context in self._follows:
+                self._follows[context].refine(likelihood, gram[2])
+        return likelihood
+
+
+class _Follows:
+    """What follows one context, by the number of whoever uses it."""
+
+    def __init__(self, counts: Mapping[int, Counter[str]]) -> None:
+        self._users = np.array(list(counts))
+        totals = np.array([own.total() for own in counts.values()])
+        self._rest = _DISCOUNT * np.array([len(own) for own in counts.values()]) / totals
+        self._shares: dict[str, tuple[list[int], list[float]]] = {}
+        for (user, own), total in zip(counts.items(), totals, strict=True):
+            for token, count in own.items():
+                users, shares = self._shares.setdefault(token, ([], []))
+                users.append(user)
+                shares.append((count - _DISCOUNT) / total)
+
+    def refine(self, likelihood: Floats, token: str) -> None:
+        """Turn the likelihoods of a token after shorter contexts, by user, into those after this one."""
+        likelihood[self._users] *= self._rest
+        if token in self._shares:
+            users, shares = self._shares[token]
+            likelihood[users] += shares
+
+
+MEMBERS = (characters, words, function_words, cosine, Compression)
+CLASSIFIERS: Mapping[str, Callable[[], Any]] = {
+    PRIMARY: lambda: Mean([member() for member in MEMBERS]),
+    "characters": characters,
+    "words": words,
+    "function words": function_words,
+    "cosine": cosine,
+    "compression": Compression,
+    "grammar": Grammar,
+    "shape": shape,
+}
+
+
+def fit_verifier(name: str, texts_by_user: Mapping[str, Sequence[str]], seed: int) -> StyleVerifier:
+    """The verifier of one family of `CLASSIFIERS`, fitted on users' texts and calibrated."""
+    return fit(name, CLASSIFIERS[name](), texts_by_user, seed)
+
+
+def _character_grams() -> TfidfVectorizer:
+    return TfidfVectorizer(analyzer="char", ngram_range=(2, 4), sublinear_tf=True, min_df=2, lowercase=False)
 
 
 def _bytes(text: str, known: bytes) -> int:
@@ -96,19 +229,33 @@ def _bytes(text: str, known: bytes) -> int:
     return len(packer.compress(text.encode()) + packer.flush())
 
 
-def _regression(strength: float, seed: int) -> LogisticRegression:
-    return LogisticRegression(C=strength, max_iter=300, random_state=seed)
+def _grams(text: str) -> list[tuple[str, str, str]]:
+    """Trigrams of tokens without topic; two more mark the beginning, and one the end."""
+    tokens = ["", "", *map(_mask, re.findall(TOKEN, text)), "\n"]
+    return list(zip(tokens, tokens[1:], tokens[2:], strict=False))
 
 
-def _root_share(counts: Any) -> Floats:
-    dense = np.asarray(counts.todense(), dtype=float)
-    return np.asarray(np.sqrt(dense / np.maximum(1.0, dense.sum(axis=1, keepdims=True))))
+def _contexts(gram: tuple[str, str, str]) -> tuple[tuple[str, ...], ...]:
+    """None, one and two tokens before the last."""
+    return (), gram[1:2], gram[:2]
+
+
+def _mask(token: str) -> str:
+    lower = token.lower()
+    if lower in _KEPT or not token[0].isalnum() or not token.isalnum():
+        return lower
+    if token[0].isdigit():
+        return "0"
+    ending = _ENDING.search(lower)
+    return ("X" if token[0].isupper() else "x") + (ending.group() if ending else "")
+
+
+# What absolute discounting takes off from a count, and how likely a token is that nobody ever used.
+_DISCOUNT, _UNSEEN = 0.75, 1e-3
+_KEPT = frozenset(FUNCTION_WORDS)
+_ENDING = re.compile(r"(?<=\w{3})(ing|ion|ness|ly|ed|er|es)$")
 
 
 def _shapes(texts: Sequence[str]) -> Floats:
     # Counts of rare marks lie far apart; their roots do not.
     return np.asarray(np.sqrt([list(measure_all(text).values()) for text in texts]))
-
-
-def _as_array(texts: Sequence[str]) -> NDArray[Any]:
-    return np.array(list(texts), dtype=object)

@@ -220,3 +220,23 @@ def _condemns(sentence: str, here: str) -> bool:
         return bool(_WRONG.search(here)) and not _NOT_KNOWN.search(sentence)
     wronged = _SHOULD.search(sentence) and (_WRONG.search(sentence) or _DUE.search(sentence))
     return bool(wronged or _EQUAL.search(sentence)) and not _NOT_KNOWN.search(here)
+
+
+def steps_out(text: str) -> bool:
+    """Whether a text that was asked for in somebody's name speaks as a language model, or is excused, instead.
+
+    Other than `refuses` it takes nothing for a refusal that a person may write in a note: "I can't come on Friday".
+    """
+    return bool(_STEPS_OUT.search(text[:_BEGINNING]))
+
+
+# Where a text is not written it is said near its beginning.
+_BEGINNING = 300
+_STEPS_OUT = re.compile(
+    r"""\b(?:as|i\s+am|i['’]m)\s+(?:only\s+|just\s+)?an?\s+
+        (?:(?:large\s+)?language\s+model | ai\b | artificial\s+intelligence | chatbot
+           | (?:virtual|digital|text-based)\s+assistant)
+      | ^\W*(?:i['’]m|i\s+am)\s+sorry,?\s+(?:but\s+)?i\s+(?:can['’]?t|cannot|am\s+unable\s+to)\s+
+        (?:assist|help|write|create|generate|provide|fulfill?|do\s+that)""",
+    re.IGNORECASE | re.VERBOSE,
+)

@@ -1,7 +1,9 @@
-"""Style verifiers: the calibrated probability that a text is a user's, among N users. No model is asked.
+"""Style verifiers: the calibrated log-odds that a text is a user's, among N users. No model is asked.
 
-A verifier is a classifier over users whose scores are calibrated by a temperature fitted on held-out texts (Guo et al.,
-On Calibration of Modern Neural Networks, 2017). The families are in `hyperalign_dspy.metrics.panel`.
+A verifier is a classifier over users. How far a user's score lies above the mean of all users is its evidence that the
+text is theirs; a straight line, fitted on held-out texts, makes log-odds of that (Platt, Probabilistic outputs for
+support vector machines, 1999). Generated texts lie far from every user, where probabilities that have to sum to 1 over
+users are flat and loud; differences along a line are not. The families are in `hyperalign_dspy.metrics.panel`.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
+from scipy import special
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit
-from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
 from hyperalign_dspy.metrics.claims import judge_claims
@@ -31,13 +34,13 @@ CHUNK_WORDS = 100
 MOST_CHUNKS = 40
 # A judge is calibrated on texts held out in so many parts.
 FOLDS = 3
-_CLIP = 1e-6
 
 
 class StyleVerifier(Protocol):
     """Tells whose a text is among the users that it was fitted on."""
 
     name: str
+    users: Sequence[str]
 
     def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
         """For each text the natural log-odds, calibrated, that it is its user's."""
@@ -45,10 +48,8 @@ class StyleVerifier(Protocol):
     def ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> NDArray[np.int64]:
         """For each text the rank of its user among all, 1 the best."""
 
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """texts x users, in the order of ``users``."""
-
-    users: Sequence[str]
+    def table(self, texts: Sequence[str]) -> Floats:
+        """texts x users, in the order of ``users``: the log-odds of every claim."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +72,25 @@ class HumanValidation:
 
 
 class _Calibrated:
-    """A fitted pipeline with its temperature."""
+    """A fitted classifier with the line, slope and offset, that makes log-odds of its evidence."""
 
-    def __init__(self, name: str, pipeline: Pipeline, temperature: float) -> None:
-        self.name, self._pipeline, self.temperature = name, pipeline, temperature
-        self.users: Sequence[str] = [str(user) for user in pipeline.classes_]
+    def __init__(self, name: str, classifier: Any, line: tuple[float, float]) -> None:
+        self.name, self._classifier, self._line = name, classifier, line
+        self.users: Sequence[str] = [str(user) for user in classifier.classes_]
         self._place = {user: place for place, user in enumerate(self.users)}
 
-    def probabilities(self, texts: Sequence[str]) -> Floats:
-        """texts x users: how likely each user wrote each text."""
-        return _softmax(_logits(self._pipeline, list(texts)) / self.temperature)
+    def table(self, texts: Sequence[str]) -> Floats:
+        """texts x users: the log-odds that each user wrote each text."""
+        slope, offset = self._line
+        return slope * centred(self._classifier.decision_function(list(texts))) + offset
 
     def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
-        """Of each text to be its own user's, cut where a probability is as good as 0 or 1."""
-        p = np.clip(self._own(self.probabilities(texts), user_ids), _CLIP, 1 - _CLIP)
-        return np.asarray(np.log(p / (1 - p)))
+        """Of each text to be its own user's."""
+        return self._own(self.table(texts), user_ids)
 
     def ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> NDArray[np.int64]:
         """Of each text's own user among all; 1 is best, ties for their good."""
-        table = self.probabilities(texts)
+        table = self.table(texts)
         own = self._own(table, user_ids)
         return np.asarray((table > own[:, None]).sum(axis=1) + 1)
 
@@ -99,9 +100,8 @@ class _Calibrated:
 
 def validate(verifier: StyleVerifier, texts: Sequence[str], user_ids: Sequence[str]) -> HumanValidation:
     """Try a verifier on human text that it was not trained on."""
-    table = np.clip(verifier.probabilities(texts), _CLIP, 1 - _CLIP)
+    odds = verifier.table(texts)
     truth = np.array([[user == own for user in verifier.users] for own in user_ids])
-    odds = np.log(table / (1 - table))
     ranks = verifier.ranks(texts, user_ids)
     claims = judge_claims(*_claims(odds, truth))
     return HumanValidation(
@@ -125,7 +125,7 @@ def _claims(odds: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.
     other = (own + 1 + np.arange(n_texts) % (n_users - 1)) % n_users
     rows = np.arange(n_texts)
     claimed = np.concatenate([odds[rows, own], odds[rows, other]]) + np.log(n_users - 1)
-    return 1 / (1 + np.exp(-claimed)), np.repeat([True, False], n_texts)
+    return special.expit(claimed), np.repeat([True, False], n_texts)
 
 
 def chunks(text: str, size: int = CHUNK_WORDS) -> list[str]:
@@ -136,53 +136,48 @@ def chunks(text: str, size: int = CHUNK_WORDS) -> list[str]:
     return [text[start:end].strip() for start, end in pairwise(edges)]
 
 
-def fit(
-    name: str, parts: Sequence[Any], classifier: Any, texts_by_user: Mapping[str, Sequence[str]], seed: int
-) -> StyleVerifier:
-    """Fit a family: ``parts`` turn texts into a table, ``classifier`` (scikit-learn's interface, with a
-    ``decision_function``) tells users apart in it.
+def fit(name: str, classifier: Any, texts_by_user: Mapping[str, Sequence[str]], seed: int) -> StyleVerifier:
+    """Fit a ``classifier`` of texts by user (scikit-learn's interface, with a ``decision_function``) and calibrate it.
+
+    Every user needs two texts at least.
     """
-    pieces = {user: _pieces(texts, seed) for user, texts in sorted(texts_by_user.items())}
-    users = np.array([user for user, found in pieces.items() for _ in found])
+    found = {user: _pieces(texts, seed) for user, texts in sorted(texts_by_user.items())}
+    pieces = np.array([piece for own in found.values() for _, piece in own], dtype=object)
+    users = np.array([user for user, own in found.items() for _ in own])
     # All pieces of one text lie in one fold: half a text held out beside its other half would look too easy.
-    folds = np.array([number % FOLDS for found in pieces.values() for number, _ in found])
-    features = make_pipeline(*parts)
+    folds = np.array([number % FOLDS for own in found.values() for number, _ in own])
     # Tables are small: several threads only wait for each other, six times as long where a model keeps the cores busy.
     with threadpool_limits(1, user_api="blas"):
-        table = np.asarray(features.fit_transform([piece for found in pieces.values() for _, piece in found]))
-        temperature = _temperature(classifier, table, users, folds)
-        return _Calibrated(name, make_pipeline(*parts, classifier.fit(table, users)), temperature)
+        line = _line(classifier, pieces, users, folds)
+        return _Calibrated(name, clone(classifier).fit(pieces, users), line)
+
+
+def centred(scores: Any) -> Floats:
+    """texts x users: how far each score lies above the mean over users.
+
+    What a text has that speaks for all users alike, such as being unlike a model's, is no evidence for any of them.
+    """
+    return np.asarray(scores - np.mean(scores, axis=1, keepdims=True), dtype=float)
 
 
 def _pieces(texts: Sequence[str], seed: int) -> list[tuple[int, str]]:
-    """Pieces, each with the number of the text that it comes from."""
-    found = [(number, piece) for number, text in enumerate(texts) for piece in chunks(text)]
-    return found if len(found) <= MOST_CHUNKS else random.Random(seed).sample(found, MOST_CHUNKS)
+    """Pieces, each with the number of the text that it comes from; where there are many, as many of each text as can be
+    had.
+    """
+    rng, found = random.Random(seed), list[tuple[int, float, int, str]]()
+    for number, text in enumerate(texts):
+        cut = chunks(text)
+        rng.shuffle(cut)
+        found += [(place, rng.random(), number, piece) for place, piece in enumerate(cut)]
+    return [(number, piece) for _, _, number, piece in sorted(found)[:MOST_CHUNKS]]
 
 
-def _temperature(classifier: Any, table: NDArray[Any], users: NDArray[Any], folds: NDArray[np.int64]) -> float:
-    """The temperature under which held-out texts are most likely; 1 where somebody's texts lie in one fold."""
-    if min(len(np.unique(folds[users == user])) for user in np.unique(users)) < 2:
-        return 1.0
-    logits, truth = [], []
+def _line(classifier: Any, pieces: NDArray[Any], users: NDArray[Any], folds: NDArray[np.int64]) -> tuple[float, float]:
+    """Slope and offset under which the claims of all users to held-out texts are most likely."""
+    evidence, truth = [], []
     for train, test in PredefinedSplit(folds).split():
-        classifier.fit(table[train], users[train])
-        logits.append(_logits(classifier, table[test]))
-        truth.append(np.searchsorted(classifier.classes_, users[test]))
-    scores, places = np.concatenate(logits), np.concatenate(truth)
-
-    def loss(log_t: float) -> float:
-        p = _softmax(scores / np.exp(log_t))[np.arange(len(places)), places]
-        return float(-np.log(np.clip(p, 1e-12, 1)).mean())
-
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
-
-
-def _logits(fitted: Any, cases: Any) -> Floats:
-    scores = np.asarray(fitted.decision_function(cases))
-    return np.column_stack([-scores, scores]) / 2 if scores.ndim == 1 else scores
-
-
-def _softmax(scores: Floats) -> Floats:
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+        fitted = clone(classifier).fit(pieces[train], users[train])
+        evidence.append(centred(fitted.decision_function(pieces[test])).ravel())
+        truth.append((users[test][:, None] == fitted.classes_).ravel())
+    found = LogisticRegression().fit(np.concatenate(evidence)[:, None], np.concatenate(truth))
+    return float(found.coef_[0, 0]), float(found.intercept_[0])

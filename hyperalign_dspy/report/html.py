@@ -12,7 +12,7 @@ from hyperalign_dspy.report import markup, svg, view
 from hyperalign_dspy.report.judge import opinion_words
 from hyperalign_dspy.report.story import UNKNOWN, Phase, Sample, Story
 from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
-from hyperalign_dspy.report.words import escaped, estimate
+from hyperalign_dspy.report.words import escaped, estimate, wins_words
 from hyperalign_dspy.search.sampling.visits import describe
 from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
 from hyperalign_dspy.types import Cost
@@ -99,8 +99,9 @@ def _confirmation(result: Mapping[str, Any]) -> str:
     return markup.section(
         "Confirmation",
         markup.paragraph(
-            "Every arm wrote for the same requests of the same sealed users, once. Right of the line of 0 is better "
-            "than baseline*; an interval that holds 0 shows no difference."
+            "Every arm wrote for the same sealed users, once: compiled and baseline* for all of their requests, a "
+            "control for as many as its line needs (n). Right of the line of 0 is better than baseline*; an interval "
+            "that holds 0 shows no difference."
         ),
         markup.figure(view.draw_arms(result), "Mean paired difference to baseline* with its 95% interval over users."),
         markup.figure(rise, f"Harm: {result['facts'].get('harm', '')}. Left of 0 is better.") if risen else "",
@@ -127,14 +128,17 @@ def _margins(result: Mapping[str, Any]) -> str:
     margins = {row["name"]: found[row["name"]] for row in result["confirmation"]["rows"] if row["name"] in found}
     if not margins:
         return ""
-    dots = [view.dot(name, gap) for name, (gap, _) in margins.items()]
-    rows = [[name, estimate(gap), estimate(wins, ".2f")] for name, (gap, wins) in margins.items()]
+    dots = [view.dot(name, gap) for name, (gap, *_) in margins.items()]
+    rows = [
+        [name, str(gap["n_instances"]), estimate(gap), wins_words(wins, answered[0] if answered else None)]
+        for name, (gap, wins, *answered) in margins.items()
+    ]
     drawn = svg.intervals("Margin of the compiled program over every control", dots, result["plan"]["unit"])
     return markup.section(
         "Margins over controls",
         markup.paragraph("What the compiled program has over simpler things, at its own drafts and temperature."),
         markup.figure(drawn, "Compiled minus control, mean paired difference with its 95% interval over users."),
-        markup.table("The compiled program over each control", ["compiled over", "margin", "wins"], rows),
+        markup.table("The compiled program over each control", ["compiled over", "n", "margin", "wins"], rows),
     )
 
 

@@ -28,6 +28,41 @@ def panel_table(panel: Mapping[str, Mapping[str, Any]]) -> str:
     return columns(header, rows)
 
 
+def power_table(power: Mapping[str, Any]) -> str:
+    """One line a verifier: how far it tells generated texts apart."""
+    shape = power["replayed"]
+    header = [
+        "",
+        "right over none",
+        "t",
+        "wins",
+        "wrong user's wins",
+        f"{shape['users']} x {shape['requests']}",
+        "fit",
+        "text",
+    ]
+    rows = [
+        [
+            name,
+            estimate(found["gap"]),
+            f"{found['t']:.2f}",
+            estimate(found["wins"], ".2f"),
+            estimate(found["wrong"], ".2f"),
+            f"{found['found']:.0%}",
+            f"{found['fit_seconds']:.1f} s",
+            f"{found['text_ms']:.1f} ms",
+        ]
+        for name, found in power["verifiers"].items()
+    ]
+    n = next(iter(power["verifiers"].values()))["gap"]
+    head = (
+        f"Texts by {power['model']} of equal length for {n['n_users']} users that a search may see, {n['n_instances']} "
+        "requests: under the right user's samples,\nnone, and another user's. Log-odds; t over users; the share of "
+        f"replayed confirmations of {shape['users']} users x {shape['requests']} that find the gain."
+    )
+    return f"{head}\n\n{columns(header, rows)}"
+
+
 def surface_table(views: Mapping[str, Mapping[str, Any]]) -> str:
     """One line for each thing that a bag of words looks at."""
     return columns(["a bag of words sees", "sorted rightly"], [[n, estimate(v, ".2f")] for n, v in views.items()])

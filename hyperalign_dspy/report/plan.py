@@ -72,10 +72,14 @@ def _search(plan: Mapping[str, Any]) -> str:
 
 def power_words(plan: Mapping[str, Any]) -> str:
     """The smallest gain that so many users and instances can show."""
-    return (
+    told = (
         f"The smallest gain that it can show, with {plan['users']} users and {plan['instances']} instances: "
         f"a win rate of {plan['smallest_win']:.2f} over the baseline (found in 80% of runs)."
     )
+    if not plan.get("replayed"):
+        return told
+    share, users = plan["replayed"]
+    return f"{told} Replayed on recorded scores of {users} users, it finds what samples gain in {share:.0%} of runs."
 
 
 def _judge(judge: Mapping[str, Any], role: str) -> str:

@@ -13,12 +13,12 @@ from typing import Any
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.report.table import cells_of
-from hyperalign_dspy.report.words import columns, estimate
+from hyperalign_dspy.report.words import columns, estimate, wins_words
 from hyperalign_dspy.shelf.card_figures import COMPILED, VERDICTS, row_of, unit
 
 _BLOCK = re.compile(r"<!-- measured: (\S+) (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 _OPEN = re.compile(r"<!-- measured:")
-_SHOWN = ("", "drafts", "value", "gap to baseline*", "wins*", "harm", "harm rise*", "copied")
+_SHOWN = ("", "n", "drafts", "value", "gap to baseline*", "wins*", "harm", "harm rise*", "copied")
 # What a reader of a table asks first: is it the samples alone, and is it the person?
 _ASKED = ("raw k-shot", "wrong user")
 
@@ -57,7 +57,7 @@ def measured_block(manifest: Mapping[str, Any]) -> str:
         table,
         "",
         VERDICTS[measured["verdict"]],
-        f"  {estimate(row['gap'])} {unit(manifest)}, win rate {estimate(row['wins'], '.2f')}{harm}",
+        f"  {estimate(row['gap'])} {unit(manifest)}, {wins_words(row['wins'], row.get('answered'))}{harm}",
         *(f"  over {name}: {estimate(measured['margins'][name][0])}" for name in _ASKED if name in measured["margins"]),
         f"  frozen: {manifest['frozen']}; {_searched(manifest)}",
     ]

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.words import columns, estimate, money
+from hyperalign_dspy.report.words import columns, estimate, money, wins_words
 from hyperalign_dspy.search.sampling.visits import describe
 from hyperalign_dspy.search.verdict.confirm import level_of
 from hyperalign_dspy.shelf.card_figures import VERDICTS
 
 HUMAN = "people's own text"
+_USERS = {"sealed": "Sealed users", "validation": "Users that a search may see"}
 _CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
 
 
@@ -22,8 +23,8 @@ def result_table(result: Mapping[str, Any]) -> str:
     rows = confirmation["rows"]
     n = rows[-1]["gap"]
     head = (
-        f"Sealed users: {n['n_users']}; instances: {n['n_instances']}; value: {result['plan']['unit']}; "
-        "[95% intervals over users]"
+        f"{_USERS[result.get('on', 'sealed')]}: {n['n_users']}; instances: {n['n_instances']}; value: "
+        f"{result['plan']['unit']}; [95% intervals over users]"
     )
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
@@ -47,12 +48,13 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     """The verdict, never saying more than the numbers bear."""
     verdict = result["confirmation"]["verdict"]
     gap = next(row for row in result["confirmation"]["rows"] if row["name"] == "compiled")
-    figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, win rate {estimate(gap['wins'], '.2f')}"
+    figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, {wins_words(gap['wins'], gap.get('answered'))}"
     if "harm" in result["facts"]:
         figures += "\n  " + _change(result)
     opinion, looks = result["confirmation"].get("opinion"), result["confirmation"].get("looks", 1)
     if verdict == "no gain" and looks == 1 and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
         figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
+    figures += judged_words(result)
     if looks > 1:
         figures += f"\n  Look {looks} at these sealed users: the verdict is by an interval at {level_of(looks):.1%}."
     for name, value in result["confirmation"].get("exceeded", {}).items():
@@ -64,6 +66,18 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     else:
         lines.append("  compiled is the baseline itself: nothing better was found on the users that a search may see.")
     return "\n".join(lines)
+
+
+def judged_words(result: Mapping[str, Any]) -> str:
+    """How often this project had judged these sealed users before: users wear out."""
+    if result.get("on") == "validation":
+        return "\n  No verdict: these users may have been searched on. No sealed user was touched."
+    before = result["confirmation"].get("judged") or []
+    if not any(before):
+        return "\n  This project has judged these sealed users for the first time." if before else ""
+    times = f"{min(before)} to {max(before)} times" if min(before) < max(before) else f"{max(before)} times"
+    mean = sum(before) / len(before)
+    return f"\n  This project had judged these sealed users {times} before ({mean:.1f} on average); they wear out."
 
 
 def pareto_table(result: Mapping[str, Any]) -> str:
@@ -108,6 +122,7 @@ def _header(facts: Mapping[str, Any]) -> list[str]:
     ranks = ["rank"] if "judge" in facts else []
     return [
         "",
+        "n",
         "drafts",
         "value",
         "gap to baseline*",
@@ -129,6 +144,7 @@ def _cells(row: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
     own = row["name"] == "baseline, equal drafts"
     return [
         row["name"],
+        str(row["gap"]["n_instances"]),
         str(row["drafts"]),
         f"{row['value']['mean']:.2f}",
         "*" if own else estimate(row["gap"]),
@@ -148,15 +164,15 @@ def _human(facts: Mapping[str, Any]) -> list[list[str]]:
         return []
     judge = facts["judge"]
     ranks = [f"{judge['mrr']['mean']:.2f}"]
-    own = [HUMAN, "", f"{judge['ceiling']:.2f}", "", "", *ranks, "", "", "", "", ""]
-    other = ["other people's text", "", f"{judge['floor']:.2f}", *[""] * (len(own) - 3)]
+    own = [HUMAN, "", "", f"{judge['ceiling']:.2f}", "", "", *ranks, "", "", "", "", ""]
+    other = ["other people's text", "", "", f"{judge['floor']:.2f}", *[""] * (len(own) - 4)]
     return [own, other]
 
 
 def _margins(margins: Mapping[str, Any]) -> str:
     lines = [
-        f"  compiled over {name:19} {estimate(gap)}, win rate {estimate(wins, '.2f')}"
-        for name, (gap, wins) in margins.items()
+        f"  compiled over {name:19} {estimate(gap)}, {wins_words(wins, answered[0] if answered else None)}"
+        for name, (gap, wins, *answered) in margins.items()
     ]
     told = "Margins (paired, at the compiled program's temperature, each with its own drafts):"
     return "\n".join([told, *lines]) if lines else ""

@@ -60,3 +60,15 @@ def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
     if value["low"] is None or value["low"] != value["low"]:
         return mean
     return f"{mean} [{format(value['low'], form)}, {format(value['high'], form)}]"
+
+
+def wins_words(wins: Mapping[str, Any], answered: Mapping[str, Any] | None) -> str:
+    """A win rate, and beside it the one over the instances where the rival's text is no refusal, if there are others.
+
+    A result of an earlier version does not say which these are (None).
+    """
+    said = f"win rate {estimate(wins, '.2f')}"
+    if answered is None or answered["n_instances"] == wins["n_instances"]:
+        return said
+    n, whole = answered["n_instances"], wins["n_instances"]
+    return f"{said}; {estimate(answered, '.2f')} on the {n} of {whole} instances where the rival does not refuse"

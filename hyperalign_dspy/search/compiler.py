@@ -38,9 +38,10 @@ from hyperalign_dspy.search.sampling.space import Space
 from hyperalign_dspy.search.sampling.study import Study
 from hyperalign_dspy.search.sampling.visits import Visits
 from hyperalign_dspy.search.sampling.visits import describe as describe_changes
-from hyperalign_dspy.search.verdict.confirm import COMPILED, Confirmation, Terms, arms_of, confirm
-from hyperalign_dspy.search.verdict.looks import look
+from hyperalign_dspy.search.verdict.confirm import COMPILED, Confirmation, Terms, arms_of, confirm, instances_of
+from hyperalign_dspy.search.verdict.looks import judged_before, look, name_of
 from hyperalign_dspy.search.verdict.opinion import ModelJudge
+from hyperalign_dspy.search.verdict.power import recorded_power
 from hyperalign_dspy.search.workers.board import Board
 from hyperalign_dspy.search.workers.lead import Lead
 from hyperalign_dspy.search.workers.storages import Place, open_storage
@@ -122,11 +123,16 @@ class Compiler:
             confirm_calls=confirmed,
             propose_calls=self.pools.calls,
             smallest_win=smallest_win(users, each),
+            replayed=self.replayed(users, round(each)),
             unit=bench.unit,
             **reserve.estimate(total - confirmed),
             time=None if pace is None else pace * total,
             paid_visits=budget.count(visits),
         )
+
+    def replayed(self, users: int, requests: int) -> tuple[float, int] | None:
+        """What such a confirmation finds by recorded scores: see `recorded_power`."""
+        return recorded_power(self.bench.facts["corpus_digest"], self.model, users, requests)
 
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
@@ -271,9 +277,12 @@ class Compiler:
     ) -> Confirmation:
         """Measure a configuration and its controls on the sealed users; its texts go to ``outputs``, if not the run."""
         arms = self.arms(chosen)
-        self.watcher.say(f"Confirming on sealed users: {len(arms)} arms x {len(self.bench.sealed)} instances.")
-        self.watch(evaluator, "confirm", len(arms) * len(self.bench.sealed))
-        terms = Terms(self.job.recipe.at_most, look(run, chosen, evaluator.given.get(chosen)))
+        total = sum(len(instances_of(self.bench, arm, arms)) for arm in arms)
+        self.watcher.say(f"Confirming on sealed users: {len(arms)} arms, {total} instances in all.")
+        self.watch(evaluator, "confirm", total)
+        name = name_of(chosen, evaluator.given.get(chosen))
+        judged = judged_before(run, self.bench.facts["corpus_digest"], [i.user_id for i in self.bench.sealed], name)
+        terms = Terms(self.job.recipe.at_most, look(run, name), judged)
         return confirm(self.bench, evaluator, arms, judge, terms, keeper(outputs or run, self.bench))
 
     def arms(self, chosen: Configuration) -> list[Arm]:
@@ -357,7 +366,7 @@ class Compiler:
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
         arms = self.arms(costliest)
         # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
-        calls = len(self.bench.sealed) * len(arms) * self._most()
+        calls = sum(len(instances_of(self.bench, arm, arms)) for arm in arms) * self._most()
         return reserve_of(self.job, self.model, self.bench, arms, calls, tried)
 
     def _most(self) -> int:

@@ -18,6 +18,7 @@ from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
 from hyperalign_dspy.modules.judge import PairwiseJudge
 from hyperalign_dspy.search.record.runs import all_runs
 from hyperalign_dspy.search.together import together
+from hyperalign_dspy.search.verdict.confirm import instances_of
 from hyperalign_dspy.search.verdict.judging import decide
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Bench
@@ -42,7 +43,7 @@ class Tokens:
 @dataclass(frozen=True)
 class Forecast:
     """``call``: a call of the program on average, where that is the most. ``instance``: all of the confirmation's calls
-    for one instance, a judge's left out. ``judgement``: a call of the judge.
+    for one instance, of controls the share that falls to it, a judge's left out. ``judgement``: a call of the judge.
     """
 
     call: Tokens
@@ -67,9 +68,11 @@ def forecast(
         return _heard(use, max_tokens)
 
     calls = [_tokens(found, len(found)) for found in (asked([Arm(c.digest, c)]) for c in configurations)]
+    whole = [arm for arm in arms if len(instances_of(bench, arm, arms)) == len(bench.sealed)]
+    parts = [(whole, 1.0), ([a for a in arms if a not in whole], len(bench.control_instances) / len(bench.sealed))]
     return Forecast(
         call=max(calls, key=lambda each: each.input + each.output),
-        instance=_tokens(asked(arms), len(few)),
+        instance=_added([_tokens(asked(some), len(few), share) for some, share in parts]),
         judgement=judgements(bench, max_tokens) if judged else Tokens(),
     )
 
@@ -129,10 +132,18 @@ def _heard(use: Callable[[dspy.LM], object], max_tokens: int) -> list[Request]:
     return listener.heard
 
 
-def _tokens(requests: Sequence[Request], parts: int) -> Tokens:
-    """Of one of so many parts."""
+def _tokens(requests: Sequence[Request], parts: int, share: float = 1.0) -> Tokens:
+    """Of one of so many parts, times a share."""
     bounds = [bound_of(messages_of(request), config_of(request)) for request in requests]
     if not bounds:
         return Tokens()
     most = Bound(max(bound.input for bound in bounds), max(bound.output for bound in bounds))
-    return Tokens(sum(b.input for b in bounds) / BYTES / parts, sum(b.output for b in bounds) / parts, most)
+    given, made = (
+        sum(each) * share / parts for each in zip(*((b.input / BYTES, b.output) for b in bounds), strict=True)
+    )
+    return Tokens(given, made, most)
+
+
+def _added(some: Sequence[Tokens]) -> Tokens:
+    most = Bound(max(each.most.input for each in some), max(each.most.output for each in some))
+    return Tokens(sum(each.input for each in some), sum(each.output for each in some), most)

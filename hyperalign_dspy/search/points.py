@@ -14,6 +14,7 @@ from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.record.runs import Run
 from hyperalign_dspy.search.result import Compiled, Ending, Spent
 from hyperalign_dspy.search.sampling.visits import Visits
+from hyperalign_dspy.search.verdict.confirm import instances_of
 from hyperalign_dspy.shelf.configure import Configuration
 
 
@@ -60,10 +61,11 @@ def _demand(compiler: Compiler, evaluator: Evaluator, chosen: Configuration, own
     """
     bench, job, arms = compiler.bench, compiler.job, compiler.arms(chosen)
     each = [bench.calls(arm.configuration) for arm in arms]
-    missing = [evaluator.lacking(arm, bench.sealed, f"confirm:{arm.name}") for arm in arms]
+    parts = [instances_of(bench, arm, arms) for arm in arms]
+    missing = [evaluator.lacking(arm, part, f"confirm:{arm.name}") for arm, part in zip(arms, parts, strict=True)]
     calls = sum(map(math.prod, zip(each, missing, strict=True)))
     whole = reserve_of(job, compiler.model, bench, arms, calls, [compiler.space.baseline, chosen])
-    share = calls / (sum(each) * len(bench.sealed))
+    share = calls / sum(map(math.prod, zip(each, map(len, parts), strict=True)))
     rest = replace(
         whole,
         instances=math.ceil(share * whole.instances),

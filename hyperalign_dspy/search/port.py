@@ -147,7 +147,7 @@ class PortCompiler(Compiler):
         """The baseline, the old program as it is, and the one that was chosen; each against the baseline at its own
         drafts. Controls are for `hyperalign eval`.
         """
-        baseline, equal, compiled = verdict_arms(self.space.baseline, chosen)
+        baseline, equal, compiled = (replace(a, control=False) for a in verdict_arms(self.space.baseline, chosen))
         rival = equal_to(self.old, self.space.baseline)
         note = f"of {self.parent.manifest['model']['name']}, as it is"
         if self.failed:

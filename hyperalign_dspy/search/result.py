@@ -19,8 +19,10 @@ class Plan:
 
     ``calls`` is the most that it can cost, ``confirm_calls`` the part reserved for the confirmation, ``propose_calls``
     the prompt model's part. ``smallest_win`` is the win rate over the baseline that is found in 80% of runs (see
-    `hyperalign_dspy.metrics.stats.smallest_win`). Tokens, money (dollars) and time (seconds) are estimates for so many
-    calls; None is unknown. ``paid_visits`` is how many visits the caps buy at their worst.
+    `hyperalign_dspy.metrics.stats.smallest_win`), ``replayed`` the share of confirmations of this size that find what
+    samples gain, replayed on recorded scores of so many users (None: nobody has measured it here). Tokens, money
+    (dollars) and time (seconds) are estimates for so many calls; None is unknown. ``paid_visits`` is how many visits
+    the caps buy at their worst.
     """
 
     run_id: str
@@ -33,6 +35,7 @@ class Plan:
     confirm_calls: int
     propose_calls: int
     smallest_win: float
+    replayed: tuple[float, int] | None
     unit: str
     input_tokens: int
     output_tokens: int

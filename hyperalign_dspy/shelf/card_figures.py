@@ -150,7 +150,7 @@ def _margins(manifest: Mapping[str, Any]) -> str:
     if not margins:
         return ""
     lines = [_line(["compiled over", "margin", "wins", ""]), "|---|---:|---:|---|"]
-    for name, (gap, wins) in margins.items():
+    for name, (gap, wins, *_) in margins.items():
         lines.append(_line([cell(name), estimate(gap), estimate(wins, ".2f"), _said(gap)]))
     return "\n".join(lines)
 
@@ -177,7 +177,7 @@ def _not_shown(manifest: Mapping[str, Any]) -> list[str]:
     lines = []
     if manifest["measured"]["verdict"] != "gain":
         lines.append("A gain over the baseline was **not** shown.")
-    for name, (gap, _) in _ordered(manifest).items():
+    for name, (gap, *_) in _ordered(manifest).items():
         if _nothing(gap):
             lines.append(f"The compiled program wrote the same texts as *{cell(name)}*: nothing else in it counted.")
         elif _said(gap) != "better":

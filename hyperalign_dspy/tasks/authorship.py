@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,18 +16,20 @@ from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
 from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unlike
-from hyperalign_dspy.metrics.panel import VERIFIERS, fit_ngrams
+from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
+from hyperalign_dspy.metrics.refusal import steps_out
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.shelf.configure import SEED, Configuration, build
 from hyperalign_dspy.shelf.specs import ProgramSpec, digest
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, one_a_user, text_of
 from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
 NEEDS = Needs()
-# Verifiers that are printed beside the primary one. Not "shape", which looks at what chooses among drafts.
-PANEL = ("words", "compression")
+# Verifiers that are printed beside the primary one, of which they are no part. Not "shape", which looks at what chooses
+# among drafts.
+PANEL = ("grammar",)
 # A text of this many log-odds is scored 0.73 for an optimiser that wants 0 to 1. Texts of small models lie between -12
 # and 5: with the plain logistic function all but the best would be 0.
 LOGISTIC = 4.0
@@ -50,6 +52,8 @@ class AuthorshipTask:
         words = int(job.options.get("words", WORDS))
         corpus = load_corpus(job.source, columns, words=words)
         split = split_users(corpus, NEEDS, job.seed)
+        if job.on == "validation":
+            split = replace(split, sealed=(*split.validation, *split.train))
         job.notify(f"{len(corpus.users)} users.")
         return AuthorshipBench(job, corpus, split)
 
@@ -62,12 +66,12 @@ class AuthorshipBench:
     def __init__(self, job: Job, corpus: Corpus, split: Split) -> None:
         self.job, self.corpus, self.split = job, corpus, split
         self.program = job.program
-        everyone = (*split.train, *split.validation, *split.sealed)
-        self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in everyone}
+        self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in self._everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         searched = split.validation[: job.recipe.search_users or None]
         self.validation = self._instances(searched, job.recipe.search_requests)
         self.sealed = self._instances(split.sealed[: job.recipe.confirm_users], job.recipe.confirm_requests)
+        self.control_instances = one_a_user(self.sealed)
 
     @property
     def digest(self) -> str:
@@ -77,17 +81,21 @@ class AuthorshipBench:
     @cached_property
     def search_judge(self) -> StyleVerifier:
         """The primary verifier as the search sees it: it has never met a sealed user."""
-        return fit_ngrams(self._unshown((*self.split.train, *self.split.validation)), self.job.seed)
+        return fit_verifier(PRIMARY, self._unshown((*self.split.train, *self.split.validation)), self.job.seed)
+
+    def verifier(self, name: str) -> StyleVerifier:
+        """A family of the panel over all users, fitted on texts that no prompt shows."""
+        return fit_verifier(name, self._unshown(self._everyone), self.job.seed)
 
     @cached_property
     def sealed_judge(self) -> StyleVerifier:
-        """The primary verifier of the confirmation, over all users."""
-        return fit_ngrams(self._unshown(self._everyone), self.job.seed)
+        """The primary verifier of the confirmation."""
+        return self.verifier(PRIMARY)
 
     @cached_property
     def panel(self) -> Mapping[str, StyleVerifier]:
         """Judges of other families, that neither the search nor the choice among drafts ever saw."""
-        return {name: VERIFIERS[name](self._unshown(self._everyone), self.job.seed) for name in PANEL}
+        return {name: self.verifier(name) for name in PANEL}
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -249,7 +257,8 @@ class AuthorshipBench:
 
     @property
     def _everyone(self) -> tuple[User, ...]:
-        return (*self.split.train, *self.split.validation, *self.split.sealed)
+        users = (*self.split.train, *self.split.validation, *self.split.sealed)
+        return tuple({user.user_id: user for user in users}.values())
 
     def _unshown(self, users: Sequence[User]) -> dict[str, list[str]]:
         return {user.user_id: [s.text for s in self._portions[user.user_id].verifier] for user in users}
@@ -269,7 +278,8 @@ class AuthorshipBench:
 
 def _score(answer: Answer, odds: float, others: Mapping[str, float], rank: int) -> Score:
     longest = max((longest_shared_run(answer.text, sample) for sample in answer.shown), default=0)
-    return Score(odds, others, rank, longest >= RUN, longest, overlap(answer.text, answer.shown))
+    shared = overlap(answer.text, answer.shown)
+    return Score(odds, others, rank, longest >= RUN, longest, shared, refused=steps_out(answer.text))
 
 
 def _of(user_id: str, portions: Portions, requests: int) -> list[Instance]:

@@ -15,7 +15,7 @@ from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
 from hyperalign_dspy.shelf.configure import Configuration, build, new_module
 from hyperalign_dspy.shelf.specs import ProgramSpec, digest
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, one_a_user
 from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
@@ -70,8 +70,9 @@ class ExamplesBench:
         half = len(users) // 2
         searched = users[:half][: job.recipe.search_users or None]
         self.validation = _capped(instances, searched, job.recipe.search_requests)
-        sealed = users[half:][: job.recipe.confirm_users]
-        self.sealed = _capped(instances, sealed, job.recipe.confirm_requests)
+        measured = users[:half] if job.on == "validation" else users[half:]
+        self.sealed = _capped(instances, measured[: job.recipe.confirm_users], job.recipe.confirm_requests)
+        self.control_instances = one_a_user(self.sealed)
 
     @property
     def digest(self) -> str:

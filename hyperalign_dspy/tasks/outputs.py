@@ -8,15 +8,14 @@ from typing import Any
 
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.metrics.leak import longest_shared_run
-from hyperalign_dspy.metrics.panel import VERIFIERS
+from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.stats import agreement, paired, proportion, verdict
 from hyperalign_dspy.tasks.validation import held_out
 from hyperalign_dspy.types import Corpus
 
 Row = Mapping[str, Any]
-# Decides; the others are printed beside it.
-PRIMARY = "ngrams"
-JUDGES = (PRIMARY, "words", "compression", "shape")
+# The first decides; the others are printed beside it.
+JUDGES = (PRIMARY, "grammar", "shape")
 
 
 def compare(pairs: Sequence[tuple[Row, Row]], corpus: Corpus, seed: int, words: int) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def compare(pairs: Sequence[tuple[Row, Row]], corpus: Corpus, seed: int, words: 
     known, _, _ = held_out(corpus, seed, words)
     users = [_user(ours, theirs, known) for ours, theirs in pairs]
     texts = [[str(row["text"]) for row in side] for side in zip(*pairs, strict=True)]
-    found = {name: _differences(VERIFIERS[name](known, seed), texts, users) for name in JUDGES}
+    found = {name: _differences(fit_verifier(name, known, seed), texts, users) for name in JUDGES}
     gaps = {name: asdict(paired(values, users)) for name, values in found.items()}
     wins = [0.5 if value == 0 else float(value > 0) for value in found[PRIMARY]]
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import dspy
 
@@ -25,7 +25,8 @@ class Job:
     part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
     model that is compiled for does. ``embed_private`` lets a frozen program hold texts of a corpus that is not public.
     ``shelve``: what comes of it goes on the shelf, and not only into the run's folder. ``concurrency`` calls are in
-    flight at once, None for as many as the engine takes well; it is no part of what a run is.
+    flight at once, None for as many as the engine takes well; it is no part of what a run is. ``on`` says on whom it is
+    measured: on "validation", the users that a search may see take the place of the sealed ones, who are left out.
     """
 
     program: ProgramSpec
@@ -42,6 +43,7 @@ class Job:
     embed_private: bool = False
     shelve: bool = True
     concurrency: int | None = None
+    on: Literal["sealed", "validation"] = "sealed"
 
 
 class HasUser(Protocol):
@@ -54,6 +56,9 @@ class HasUser(Protocol):
     @property
     def user_id(self) -> str:
         """Whose instance it is: intervals are over users."""
+
+
+Each = TypeVar("Each", bound=HasUser)
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Score:
     words in a row from a sample shown, and so loses whatever it is compared with; ``longest`` is the longest such run
     and ``overlap`` the share of the text's four-word phrases that stand in a sample shown. ``harm``: the value is of
     something that should not be: lower is better, and it is never averaged with values that should be high.
+    ``refused``: it does not do what was asked, which makes it an easy rival.
     """
 
     value: float
@@ -82,6 +88,7 @@ class Score:
     longest: int = 0
     overlap: float = 0.0
     harm: bool = False
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ class Arm:
 
     ``knows``: the "user" whose instance it is; a "stranger", that is, another user's samples and hypotheses; or
     "nobody", that is, no hypotheses at all, neither in the prompt nor for choosing a draft. ``against`` names the arm
-    that its differences are to; where it is empty, the baseline at equal drafts.
+    that its differences are to; where it is empty, the baseline at equal drafts. ``control``: it is there for a line in
+    the table, and need not answer every instance.
     """
 
     name: str
@@ -98,6 +106,7 @@ class Arm:
     knows: Knows = "user"
     note: str = ""
     against: str = ""
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,11 @@ class Asked:
 
     request: str
     reference: str = ""
+
+
+def one_a_user(instances: Sequence[Each]) -> tuple[Each, ...]:
+    """The first instance of every user."""
+    return tuple({instance.user_id: instance for instance in reversed(instances)}.values())[::-1]
 
 
 class Bench(Protocol):
@@ -128,6 +142,10 @@ class Bench(Protocol):
     @property
     def sealed(self) -> Sequence[HasUser]:
         """Instances of users that only the confirmation sees."""
+
+    @property
+    def control_instances(self) -> Sequence[HasUser]:
+        """Those of ``sealed`` that are enough for a control's line: users count, and not their requests."""
 
     @property
     def facts(self) -> Mapping[str, Any]:

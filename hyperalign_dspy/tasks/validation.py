@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hyperalign_dspy.data.split import Needs, portioned
 from hyperalign_dspy.errors import TooLittleData
-from hyperalign_dspy.metrics.panel import VERIFIERS
+from hyperalign_dspy.metrics.panel import CLASSIFIERS, fit_verifier
 from hyperalign_dspy.metrics.style import HumanValidation, validate
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.types import Corpus
@@ -25,9 +25,9 @@ def validate_panel(corpus: Corpus, seed: int, words: int, notify: Callable[[str]
     """
     known, texts, ids = held_out(corpus, seed, words)
     found = {}
-    for name, fit in VERIFIERS.items():
+    for name in CLASSIFIERS:
         notify(f"{name}: {len(known)} users, {len(texts)} held-out texts")
-        found[name] = validate(fit(known, seed), texts, ids)
+        found[name] = validate(fit_verifier(name, known, seed), texts, ids)
     return found
 
 

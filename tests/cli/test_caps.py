@@ -29,7 +29,7 @@ def test_a_capped_run_confirms_what_it_has_and_a_higher_cap_goes_on_to_the_same_
     (small / "programs").mkdir()
     caps: tuple[str, ...] = ()
     for option in ("--max-calls", "--max-tokens"):
-        refused = inside(*SMALL, *caps, option, "300", cwd=small)
+        refused = inside(*SMALL, *caps, option, "100", cwd=small)
         assert (refused.returncode, "confirmation alone" in refused.stderr) == (2, True)
         caps += (option, re.search(rf"at least {option} (\d+)", refused.stderr)[1])  # type: ignore[index]
     reply = inside(*SMALL, *caps, "--json", cwd=small)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.metrics.panel import CLASSIFIERS
 from tests.cli.test_main_job import Inside, inside, rows, small
 
 __all__ = ["inside", "small"]
@@ -24,13 +25,33 @@ def test_the_panel_is_tried_on_peoples_texts(tmp_path: Path, inside: Inside) -> 
     reply = inside("judge", "validate", "--json", cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
     panel = json.loads(reply.stdout)["panel"]
-    assert set(panel) == {"ngrams", "words", "compression", "shape"}
+    assert set(panel) == set(CLASSIFIERS)
     for name, found in panel.items():
         chance = 1 / found["candidates"]
         assert found["accuracy"]["low"] > chance, name
         assert found["auc"] > 0.75
         assert 0.5 < found["c_at_1"] <= 1
-    assert panel["ngrams"]["accuracy"]["mean"] > 0.8
+    assert panel["primary"]["accuracy"]["mean"] > 0.8
+
+
+def test_verifiers_are_tried_on_texts_that_a_model_writes_for_users_who_are_not_sealed(
+    small: Path, inside: Inside
+) -> None:
+    words = ("judge", "validate", "--power", "--model", "scripted", "--data", "small.jsonl")
+    reply = inside(*words, "--json", cwd=small)
+    assert reply.returncode == 0, reply.stderr
+    found = json.loads(reply.stdout)["power"]["verifiers"]
+    assert set(found) == set(CLASSIFIERS)
+    for power in found.values():
+        # Half of fourteen are sealed; scripted words are nobody's.
+        assert power["gap"]["n_users"] == 7
+        assert power["gap"]["low"] <= 0 <= power["gap"]["high"] or power["found"] > 0.5
+        assert 0 <= power["found"] <= 1
+    calls = (small / ".hyperalign/judge/calls.jsonl").read_text().count("\n")
+    assert inside(*words, cwd=small).returncode == 0
+    assert (small / ".hyperalign/judge/calls.jsonl").read_text().count("\n") == calls
+    plan = inside("compile", "--model", "scripted", "--data", "small.jsonl", "--recipe", "small", "--plan", cwd=small)
+    assert "Replayed on recorded scores of 7 users" in plan.stdout + plan.stderr
 
 
 def test_a_model_that_guesses_does_not_qualify_and_is_not_paid_twice(tmp_path: Path, inside: Inside) -> None:

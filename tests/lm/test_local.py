@@ -147,7 +147,8 @@ def answering(weights: Path, folder: Path) -> Iterator[tuple[int, str]]:
     command = [sys.executable, "-c", _ANSWER_AND_WAIT, str(weights)]
     environment = {**os.environ, "TMPDIR": str(folder)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as other:
-        assert other.stdin and other.stdout
+        assert other.stdin is not None
+        assert other.stdout is not None
         yield other.pid, other.stdout.readline().strip()
         other.stdin.close()
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from hyperalign_dspy.data.refusals import load_refusals
+from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.helpfulness import grade
 from hyperalign_dspy.metrics.kappa import kappa
-from hyperalign_dspy.metrics.refusal import refusal, refuses
+from hyperalign_dspy.metrics.refusal import refusal, refuses, steps_out
 
 REFUSALS = [
     "I can't help with that.",
@@ -116,3 +117,25 @@ def test_its_interval_holds_the_truth_as_often_as_it_says() -> None:
     known = (0.9 - chance) / (1 - chance)
     held = [found.low <= known <= found.high for found in map(kappa, truth.tolist(), said.tolist())]
     assert 0.92 <= sum(held) / len(held) <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("text", "stepped"),
+    [
+        ("As an AI, I don't live in a town, but I can tell you about one.", True),
+        ("I'm an AI language model, so I have no Saturday to spend.", True),
+        ("As a large language model I have no neighbour.", True),
+        ("I'm sorry, but I can't help with writing a note.", True),
+        ("I am just a virtual assistant and have no kitchen.", True),
+        ("Hey buddy, I can't wait to see you at the party!", False),
+        ("I'm sorry, I can't come on Friday: the train is on strike.", False),
+        ("As an aide to the mayor I have seen worse.", False),
+        ("", False),
+    ],
+)
+def test_a_text_that_speaks_as_a_model_is_told_from_one_in_which_a_person_declines(text: str, stepped: bool) -> None:
+    assert steps_out(text) is stepped
+
+
+def test_nobodys_own_text_is_taken_for_a_models() -> None:
+    assert not [s.text for user in bundled_corpus().users for s in user.samples if steps_out(s.text)]

@@ -74,6 +74,7 @@ def row(name: str, gap: float, harm: Estimate | None = None) -> Row:
         value=estimate(gap - 5),
         gap=estimate(gap),
         wins=estimate(0.625, 0.125),
+        answered=estimate(0.5, 0.25),
         others={"words": estimate(0.25)},
         harm=harm,
         harm_rise=harm,

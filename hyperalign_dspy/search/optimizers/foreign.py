@@ -127,6 +127,7 @@ class ForeignCompiler(Compiler):
             confirm_calls=confirmed,
             propose_calls=0,
             smallest_win=smallest_win(users, len(bench.sealed) / users),
+            replayed=self.replayed(users, round(len(bench.sealed) / users)),
             unit=bench.unit,
             **reserve.estimate(0),
             time=None if pace is None else pace * confirmed,

@@ -13,7 +13,7 @@ from hyperalign_dspy.search.record.outcomes import Outcome
 from hyperalign_dspy.search.sampling.constraints import exceeded
 from hyperalign_dspy.search.verdict.opinion import Judge, Opinion, gated
 from hyperalign_dspy.shelf.configure import OPTIMIZER, Configuration
-from hyperalign_dspy.tasks.protocol import Arm, Bench, Score, difference, win
+from hyperalign_dspy.tasks.protocol import Arm, Bench, HasUser, Score, difference, win
 from hyperalign_dspy.types import Cost
 
 BASELINE, EQUAL, COMPILED = "baseline", "baseline, equal drafts", "compiled"
@@ -24,7 +24,8 @@ class Row:
     """One arm on the sealed users.
 
     ``value`` is the mean score, ``gap`` the paired difference to the baseline at equal drafts and ``wins`` the win rate
-    over it; ``others`` are the gaps by judges that decide nothing. ``harm`` is the mean of what should not be (None
+    over it, on all instances that both answered; ``answered`` is the win rate over those where the rival's text is no
+    refusal. ``others`` are the gaps by judges that decide nothing. ``harm`` is the mean of what should not be (None
     where the task has no such thing) and ``harm_rise`` its paired difference to the baseline's at equal drafts.
     ``copied`` is the share of texts that copy, ``longest`` the longest run of words taken from a sample, in words, and
     ``overlap`` the mean share of four-word phrases that stand in one.
@@ -36,6 +37,7 @@ class Row:
     value: Estimate
     gap: Estimate
     wins: Estimate
+    answered: Estimate
     others: Mapping[str, Estimate]
     harm: Estimate | None
     harm_rise: Estimate | None
@@ -56,7 +58,8 @@ def level_of(looks: int) -> float:
 @dataclass(frozen=True)
 class Terms:
     """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.search.sampling.constraints`), and certainty
-    for the ``looks``-th configuration that the same users judge.
+    for the ``looks``-th configuration that the same users judge in one run. ``judged``: how often each of the users was
+    judged before in this project, for a reader to know.
 
     The first is judged by intervals at 95%, the k-th by intervals at 1 - 0.05 / (k (k - 1)): all that come after the
     first are wrong together in at most 5%, however many they are, since the shares sum to that.
@@ -64,6 +67,7 @@ class Terms:
 
     at_most: Mapping[str, float] = field(default_factory=dict)
     looks: int = 1
+    judged: Sequence[int] = ()
 
     @property
     def level(self) -> float:
@@ -74,21 +78,22 @@ class Terms:
 @dataclass(frozen=True)
 class Confirmation:
     """All rows, the verdict (see `hyperalign_dspy.metrics.stats.verdict`) and the margins of the compiled program
-    over each control.
+    over each control: the paired difference, the win rate, and the win rate where the control's text is no refusal.
 
     ``agreement`` says how other judges see the compiled program's texts beside the baseline's at equal drafts, and
     ``opinion`` what a model thinks of them, where one was asked. ``exceeded`` are the constraints that the compiled
     texts do not meet, each with what was measured. ``looks`` is how many configurations these sealed users have judged
-    in this run, this one included: the more, the more certainty a verdict asks for.
+    in this run, this one included: the more, the more certainty a verdict asks for. ``judged``: see `Terms`.
     """
 
     rows: tuple[Row, ...]
     verdict: str
-    margins: dict[str, tuple[Estimate, Estimate]]
+    margins: dict[str, tuple[Estimate, Estimate, Estimate]]
     agreement: dict[str, Agreement]
     opinion: Opinion | None = None
     exceeded: Mapping[str, float] = field(default_factory=dict)
     looks: int = 1
+    judged: Sequence[int] = ()
 
     def row(self, name: str) -> Row:
         """The row of one arm."""
@@ -110,13 +115,24 @@ def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> l
         controls = [
             replace(a, configuration=compiled) if a.knows == "stranger" else a for a in bench.controls(baseline)
         ]
-    return [*controls, *verdict_arms(baseline, compiled)]
+    return [*(replace(arm, control=True) for arm in controls), *verdict_arms(baseline, compiled)]
+
+
+def instances_of(bench: Bench, arm: Arm, arms: Sequence[Arm]) -> Sequence[HasUser]:
+    """The sealed instances that one of the arms answers.
+
+    All of them for what is no control, and for a control that is the same as such an arm, since that costs nothing;
+    other controls answer as many as their line needs.
+    """
+    whole = [other for other in arms if not other.control]
+    same = any((other.configuration, other.knows) == (arm.configuration, arm.knows) for other in whole)
+    return bench.sealed if same else bench.control_instances
 
 
 def verdict_arms(baseline: Configuration, compiled: Configuration) -> list[Arm]:
-    """What the verdict is told from, without controls."""
+    """What the verdict is told from, and the baseline as it is."""
     return [
-        Arm(BASELINE, baseline, note="as published, 1 draft"),
+        Arm(BASELINE, baseline, note="as published, 1 draft", control=True),
         Arm(EQUAL, equal_to(compiled, baseline), note="what the verdict is against"),
         Arm(COMPILED, compiled),
     ]
@@ -147,7 +163,7 @@ def confirm(
     rows = tuple(row_of(arm, *measured[arm.name], measured[arm.against or EQUAL][0]) for arm in arms)
     compiled = measured[COMPILED][0]
     margins = {
-        arm.name: (_gap(compiled, measured[arm.name][0]), _wins(compiled, measured[arm.name][0]))
+        arm.name: _margin(compiled, measured[arm.name][0])
         for arm in arms
         if arm.name not in (BASELINE, EQUAL, COMPILED)
     }
@@ -156,14 +172,15 @@ def confirm(
         == next(arm for arm in arms if arm.name == EQUAL).configuration
     )
     if same:
-        return Confirmation(rows, "no gain", margins, {})
+        return Confirmation(rows, "no gain", margins, {}, judged=terms.judged)
     opinion = _opinion(bench, judge, compiled, rival) if judge else None
     level = terms.level
     words = gated(verdict(_gap(compiled, rival, level), _harm_rise(compiled, rival, level), level), opinion)
     over = exceeded(compiled, terms.at_most)
     if over and words == "gain":
         words = "constraint not met"
-    return Confirmation(rows, words, margins, _agreement(compiled, rival), opinion, over, terms.looks)
+    agreed = _agreement(compiled, rival)
+    return Confirmation(rows, words, margins, agreed, opinion, over, terms.looks, terms.judged)
 
 
 def _measured(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> dict[str, tuple[list[Outcome], Cost]]:
@@ -174,7 +191,7 @@ def _measured(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> dict[s
     """
 
     def start(arm: Arm) -> Flight:
-        return evaluator.start(arm, bench.sealed, sealed=True, phase=_phase(arm))
+        return evaluator.start(arm, instances_of(bench, arm, arms), sealed=True, phase=_phase(arm))
 
     ordered = sorted(arms, key=_drafts, reverse=True)
     flights = {arm.name: start(arm) for arm in ordered if not any(_holds(other, arm) for other in arms)}
@@ -218,6 +235,7 @@ def row_of(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Ou
         value=paired([s.value for s, _ in scores], [user for _, user in scores]),
         gap=_gap(outcomes, rival),
         wins=_wins(outcomes, rival),
+        answered=_wins(outcomes, _answered(rival)),
         others={name: _other_gap(outcomes, rival, name) for name in scores[0][0].others} if scores else {},
         harm=proportion([v for v, _ in harms], [user for _, user in harms]) if harms else None,
         harm_rise=_harm_rise(outcomes, rival),
@@ -232,10 +250,19 @@ def row_of(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Ou
 
 
 def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome], *, harm: bool = False) -> list[tuple[Score, Score, str]]:
-    """Scores of both on the same instances: of what should be high, or of harm, never mixed."""
-    both = zip(mine, rival, strict=True)
-    found = [(m.score, r.score, m.instance.user_id) for m, r in both if m.score and r.score]
-    return [pair for pair in found if pair[0].harm is harm]
+    """Scores of both on the instances that both answered: of what should be high, or of harm, never mixed."""
+    theirs = {o.instance.instance_id: o.score for o in rival}
+    both = [(m.score, theirs.get(m.instance.instance_id), m.instance.user_id) for m in mine]
+    return [(m, r, user) for m, r, user in both if m and r and m.harm is harm]
+
+
+def _margin(mine: Sequence[Outcome], control: Sequence[Outcome]) -> tuple[Estimate, Estimate, Estimate]:
+    return _gap(mine, control), _wins(mine, control), _wins(mine, _answered(control))
+
+
+def _answered(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those that do what was asked."""
+    return [o for o in outcomes if o.score and not o.score.refused]
 
 
 def _harm_rise(mine: Sequence[Outcome], rival: Sequence[Outcome], level: float = LEVEL) -> Estimate | None:

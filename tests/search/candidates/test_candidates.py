@@ -27,7 +27,7 @@ from hyperalign_dspy.search import compiler as compiling
 from hyperalign_dspy.search.candidates.cleaning import LONGEST, clean, clean_demos, clean_instructions
 from hyperalign_dspy.search.candidates.makers import Scene, goodness
 from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.measure import measure
+from hyperalign_dspy.search.measure import Measured, measure
 from hyperalign_dspy.search.result import Compiled
 from hyperalign_dspy.shelf.configure import Configuration, build, with_candidates
 from hyperalign_dspy.shelf.files import dump, read_json
@@ -409,7 +409,7 @@ def test_a_winning_proposal_is_frozen_and_measured_again(
     }
     assert frozen.manifest["embedded_texts"] == {"demonstrations": 2, "private": False}
     plain = replace(job, recipe=replace(job.recipe, slots={}, start=(), candidates={}))
-    assert measure(plain, "scripted", frozen, Heard(), [])["changes"] == wins
+    assert measure(plain, "scripted", Measured(frozen), Heard(), [])["changes"] == wins
 
 
 @given(st.lists(st.text(max_size=60), max_size=6))

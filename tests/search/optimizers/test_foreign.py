@@ -22,7 +22,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.search import compiler as compiling
-from hyperalign_dspy.search.measure import measure
+from hyperalign_dspy.search.measure import Measured, measure
 from hyperalign_dspy.search.optimizers.foreign import ForeignCompiler
 from hyperalign_dspy.search.optimizers.known import KNOWN, Optimizer
 from hyperalign_dspy.shelf.fingerprint import probe_messages
@@ -395,7 +395,7 @@ def test_the_frozen_program_is_what_was_measured_and_can_be_measured_again(small
     assert "Write in your own voice." in messages[0]["content"]
     recipe = replace(load_recipe("quick", "authorship"), confirm_users=3, confirm_requests=1)
     job = Job(load_program("authorship"), recipe, "small.jsonl", {"words": 40})
-    again = measure(job, "scripted", frozen, Watching(), [])
+    again = measure(job, "scripted", Measured(frozen), Watching(), [])
     rows = {row["name"]: row for row in again["confirmation"]["rows"]}
     assert rows["compiled"]["value"] == vars(made.confirmation.row("compiled"))["value"].__dict__
     assert rows["wrong user"]["value"] != rows["compiled"]["value"]

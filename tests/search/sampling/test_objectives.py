@@ -21,7 +21,7 @@ from hyperalign_dspy.search.sampling.objectives import MEASURES, check_names, ea
 from hyperalign_dspy.search.sampling.samplers import refuse_several
 from hyperalign_dspy.search.sampling.visits import Visits
 from hyperalign_dspy.search.verdict.confirm import Terms
-from hyperalign_dspy.search.verdict.looks import look
+from hyperalign_dspy.search.verdict.looks import look, name_of
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.frozen import load_frozen
 from hyperalign_dspy.tasks.protocol import Arm, Score
@@ -201,5 +201,5 @@ def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> Non
 
 
 def test_a_look_counts_once_and_another_configuration_is_another(tmp_path: Path) -> None:
-    run, (one, other) = Run(tmp_path), (Configuration.of({"n": n}) for n in (1, 2))
-    assert [look(run, c) for c in (one, one, other, one, other)] == [1, 1, 2, 1, 2]
+    run, (one, other) = Run(tmp_path), (name_of(Configuration.of({"n": n})) for n in (1, 2))
+    assert [look(run, name) for name in (one, one, other, one, other)] == [1, 1, 2, 1, 2]

@@ -25,7 +25,7 @@ from hyperalign_dspy.search.evaluate import Evaluator
 from hyperalign_dspy.search.together import Places
 from hyperalign_dspy.search.verdict.confirm import BASELINE, COMPILED, EQUAL, confirm
 from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score, one_a_user
 from tests.search.test_search import CASES, Case
 
 SEALED = CASES[:12]
@@ -35,6 +35,7 @@ class Bench:
     """An inference that all arms share, then drafts of which the first is kept; what an arm is worth is its score."""
 
     sealed = SEALED
+    control_instances = one_a_user(SEALED)
 
     def module(self, configuration: Configuration) -> dict[str, Any]:
         return configuration.as_dict()
@@ -159,3 +160,38 @@ def test_a_failing_arm_ends_it_with_nothing_under_way_and_all_that_was_paid_on_r
     assert len([said for said in engine.asked if "3.0 for" in said]) < len(SEALED)
     time.sleep(0.1)
     assert len(engine.asked) == asked
+
+
+def test_controls_answer_one_request_a_user_and_what_equals_another_arm_costs_nothing() -> None:
+    given = [replace(arm, control=arm.name in ("control", BASELINE)) for arm in arms()]
+    found = settled(evaluator(ScriptedEngine()), given)
+    users = {case.user_id for case in SEALED}
+    # The baseline is the same program as the one at equal drafts, so its line is as long.
+    sizes = {row.name: row.gap.n_instances for row in found.rows}
+    assert sizes == {"control": len(users), BASELINE: len(SEALED), EQUAL: len(SEALED), COMPILED: len(SEALED)}
+    assert found.row("control").gap.n_users == len(users) < len(SEALED)
+    gap, wins, answered = found.margins["control"]
+    assert (gap.n_instances, wins.n_instances, answered.n_instances) == (len(users),) * 3
+    assert found.verdict == "gain"
+
+
+class Refusing(Bench):
+    """The rival refuses where the first of a user's requests is asked, and loses there."""
+
+    def score(self, answers: Any, instances: Any, *, sealed: bool) -> list[Score]:
+        found = super().score(answers, instances, sealed=sealed)
+        easy = [a.text == "1.0" and i.instance_id.endswith("/0") for a, i in zip(answers, instances, strict=True)]
+        better = [a.text == "1.0" and not e for a, e in zip(answers, easy, strict=True)]
+        return [
+            replace(score, value=score.value + 9 * good, refused=refused)
+            for score, refused, good in zip(found, easy, better, strict=True)
+        ]
+
+
+def test_wins_over_rivals_that_answer_stand_beside_those_over_all() -> None:
+    made = evaluator(ScriptedEngine())
+    made.bench = Refusing()  # type: ignore[assignment]
+    row = settled(made, arms()).row(COMPILED)
+    refused = sum(case.instance_id.endswith("/0") for case in SEALED)
+    assert row.wins.mean == pytest.approx(refused / len(SEALED), abs=0.01)
+    assert (row.answered.mean, row.answered.n_instances) == (0.0, len(SEALED) - refused)
