@@ -13,6 +13,7 @@ from hyperalign_dspy.search.verdict.confirm import level_of
 from hyperalign_dspy.shelf.card_figures import VERDICTS
 
 HUMAN = "people's own text"
+_TRIED = "NO VERDICT: these users may have been searched on. No sealed user was touched."
 _USERS = {"sealed": "Sealed users", "validation": "Users that a search may see"}
 _CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
 
@@ -60,7 +61,8 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     for name, value in result["confirmation"].get("exceeded", {}).items():
         figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
-    lines = [f"{VERDICTS[verdict]}{kept}\n  {figures}"]
+    head = _TRIED if result.get("on") == "validation" else VERDICTS[verdict]
+    lines = [f"{head}{kept}\n  {figures}"]
     if result["changes"]:
         lines.append("  compiled: " + ", ".join(f"{slot}={value}" for slot, value in result["changes"].items()))
     else:
@@ -71,7 +73,7 @@ def verdict_words(result: Mapping[str, Any]) -> str:
 def judged_words(result: Mapping[str, Any]) -> str:
     """How often this project had judged these sealed users before: users wear out."""
     if result.get("on") == "validation":
-        return "\n  No verdict: these users may have been searched on. No sealed user was touched."
+        return ""
     before = result["confirmation"].get("judged") or []
     if not any(before):
         return "\n  This project has judged these sealed users for the first time." if before else ""
