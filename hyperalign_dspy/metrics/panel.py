@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler, normalize
 
 from hyperalign_dspy.metrics.features import measure_all
@@ -85,8 +85,10 @@ class Regression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, table: Any, users: NDArray[Any]) -> Regression:
         """Fit the weights of every column."""
         values, vectors = np.linalg.eigh((table @ table.T).toarray())
-        kept = values > values[-1] * 1e-10
-        roots = np.sqrt(values[kept])
+        # Where no text has any of the columns, one empty direction is left.
+        kept = values >= max(values[-1], _NOTHING) * 1e-10
+        kept[-1] = True
+        roots = np.sqrt(np.maximum(values[kept], _NOTHING))
         found = LogisticRegression(C=self.strength, max_iter=300).fit(vectors[:, kept] * roots, users)
         self.classes_, self._offsets = found.classes_, found.intercept_
         self._weights = np.asarray(table.T @ ((vectors[:, kept] / roots) @ found.coef_.T))
@@ -120,8 +122,9 @@ class Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Mean:
         """Fit each."""
         self.classes_ = np.unique(users)
-        self._fitted = [clone(classifier).fit(texts, users) for classifier in self.classifiers]
-        self._units = [centred(each.decision_function(texts)).std() for each in self._fitted]
+        self._fitted = [clone(classifier) for classifier in self.classifiers]
+        # What takes all texts for anybody's alike has no unit, and nothing to say.
+        self._units = [centred(_learnt(each, texts, users)).std() or 1.0 for each in self._fitted]
         return self
 
     def decision_function(self, texts: Sequence[str]) -> Floats:
@@ -155,12 +158,12 @@ class Grammar(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Grammar:
         """Count each user's grams, and everybody's."""
         self.classes_, own = np.unique(users, return_inverse=True)
-        counts: dict[tuple[str, ...], dict[int, Counter[str]]] = {}
-        for text, user in zip(texts, own, strict=True):
+        counts: dict[tuple[str, ...], defaultdict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
+        for text, user in zip(texts, own.tolist(), strict=True):
             for gram in _grams(text):
                 for context in _contexts(gram):
-                    for who in (int(user), len(self.classes_)):
-                        counts.setdefault(context, {}).setdefault(who, Counter())[gram[2]] += 1
+                    for who in (user, len(self.classes_)):
+                        counts[context][who][gram[2]] += 1
         self._follows = {context: _Follows(found) for context, found in counts.items()}
         return self
 
@@ -220,6 +223,14 @@ def fit_verifier(name: str, texts_by_user: Mapping[str, Sequence[str]], seed: in
     return fit(name, CLASSIFIERS[name](), texts_by_user, seed)
 
 
+def _learnt(classifier: Any, texts: NDArray[Any], users: NDArray[Any]) -> Floats:
+    """Fit a classifier; what it scores on the texts that it learnt from, which are made a table of once."""
+    if not isinstance(classifier, Pipeline):
+        return np.asarray(classifier.fit(texts, users).decision_function(texts))
+    table = classifier[:-1].fit_transform(texts)
+    return np.asarray(classifier[-1].fit(table, users).decision_function(table))
+
+
 def _character_grams() -> TfidfVectorizer:
     return TfidfVectorizer(analyzer="char", ngram_range=(2, 4), sublinear_tf=True, min_df=2, lowercase=False)
 
@@ -250,6 +261,7 @@ def _mask(token: str) -> str:
     return ("X" if token[0].isupper() else "x") + (ending.group() if ending else "")
 
 
+_NOTHING = 1e-12
 # What absolute discounting takes off from a count, and how likely a token is that nobody ever used.
 _DISCOUNT, _UNSEEN = 0.75, 1e-3
 _KEPT = frozenset(FUNCTION_WORDS)

@@ -72,12 +72,10 @@ def verdict_words(result: Mapping[str, Any]) -> str:
 
 def judged_words(result: Mapping[str, Any]) -> str:
     """How often this project had judged these sealed users before: users wear out."""
-    if result.get("on") == "validation":
-        return ""
     before = result["confirmation"].get("judged") or []
     if not any(before):
         return "\n  This project has judged these sealed users for the first time." if before else ""
-    times = f"{min(before)} to {max(before)} times" if min(before) < max(before) else f"{max(before)} times"
+    times = f"{min(before)} to {max(before)} times" if min(before) < max(before) else f"{max(before)} times each"
     mean = sum(before) / len(before)
     return f"\n  This project had judged these sealed users {times} before ({mean:.1f} on average); they wear out."
 

@@ -21,6 +21,7 @@ from hyperalign_dspy.search.record.outcomes import Outcome, OutcomeRecord, outco
 from hyperalign_dspy.search.record.runs import Run, expect, open_run
 from hyperalign_dspy.search.sampling.space import Space
 from hyperalign_dspy.search.verdict.confirm import BASELINE, Row, equal_to, row_of
+from hyperalign_dspy.search.verdict.looks import judged_before
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.files import read_json, write_json
 from hyperalign_dspy.shelf.frozen import Frozen, public_name
@@ -119,6 +120,7 @@ class Matrix:
             for model in models:
                 _same_as_before(run, model)
                 found = self._column(model, ledger, record, progress)
+                self._set_down(run, model)
                 capped = capped or len(found) < len(every)
                 cells += self._cells(model, found, ledger)
             cost = ledger.cost()
@@ -152,6 +154,12 @@ class Matrix:
                     # Other lines may be on record, and are shown then.
                     self.watcher.say(f"{public_name(line.name)} on {public_name(model)}: {error.message}")
         return found
+
+    def _set_down(self, run: Run, model: str) -> None:
+        """That every program was judged on this model by these users: they wear out."""
+        users = [instance.user_id for instance in self.bench.sealed]
+        for line in self.lines:
+            judged_before(run, self.bench.facts["corpus_digest"], users, f"{public_name(line.name)} on {model}")
 
     def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[Cell]:
         """The cells of one model: the baseline's, then each program's."""

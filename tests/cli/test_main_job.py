@@ -216,7 +216,7 @@ def test_a_verdict_says_how_often_its_sealed_users_have_been_judged(small: Path,
     words = ("eval", "--model", "scripted", "--data", "small.jsonl", "--users", "30")
     second = inside(*words, "--json", cwd=small)
     assert set(json.loads(second.stdout)["confirmation"]["judged"]) == {1}
-    assert "judged these sealed users 1 times before" in inside(*words, cwd=small).stdout
+    assert "judged these sealed users 1 times each before" in inside(*words, cwd=small).stdout
     # Another seed seals others, of whom some were judged before: counted by user.
     other = json.loads(inside(*SMALL, "--seed", "1", "--json", cwd=small).stdout)
     assert set(other["confirmation"]["judged"]) == {0, 2}

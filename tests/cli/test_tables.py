@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.search.bench.tables import read_table
 from tests.cli.test_main_job import Inside, inside, small
 
@@ -18,7 +19,10 @@ SLOTS = '[slots]\ntold = ["none", "inferred"]\nsamples = [0, 3]\ndrafts = [1, 2]
 
 @pytest.fixture
 def pool(small: Path) -> Path:
-    """The small project with eight configurations."""
+    """The small project with eight configurations, and with users enough who are not sealed."""
+    users = bundled_corpus().users[:18]
+    lines = [{"user": u.user_id, "text": s.text, "request": s.request} for u in users for s in u.samples]
+    (small / "small.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     recipe = small / "optimizers/small.toml"
     recipe.write_text(recipe.read_text().partition("[slots]")[0].replace("finalists = 1", "finalists = 0") + SLOTS)
     return small

@@ -6,7 +6,7 @@ A table holds scores and no texts: users are numbered, requests are counted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -103,16 +103,15 @@ def read_table(place: Path | str) -> ScoreTable:
 
 
 def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], expected: str = "") -> ScoreTable:
-    """Score every configuration of a recipe on every instance of the users that are no train users.
+    """Score every configuration of a recipe on users that are not sealed, as many as the recipe confirms on.
 
-    All are judged by the judge of the confirmation. It is a run: what is recorded is not paid again.
+    So nothing that is tuned on a table has seen a sealed user. It is a run: what is recorded is not paid again.
 
     Raises:
         RunMismatch: it is not the run that was ``expected``. DataError: no instance was scored by all.
     """
-    compiler = Compiler(job, model, watcher)
-    bench, space = compiler.bench, compiler.space
-    instances = [*bench.validation, *bench.sealed]
+    compiler = Compiler(replace(job, on="validation"), model, watcher)
+    bench, space, instances = compiler.bench, compiler.space, compiler.bench.sealed
     configurations = [
         space.configuration(dict(zip(space.slots, v, strict=True))) for v in product(*space.slots.values())
     ]

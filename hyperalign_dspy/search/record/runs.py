@@ -16,6 +16,8 @@ result.json    the confirmation and verdict, once there
 frozen/        the frozen program, once there
 points/        other points of the Pareto set, each with outputs, result and frozen program
 report.html    the run on one page, where one was asked for
+
+Beside the runs lies judged.jsonl: every judging of sealed users, also by runs that were removed since.
 """
 
 from __future__ import annotations
