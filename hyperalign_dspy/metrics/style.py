@@ -45,8 +45,8 @@ class StyleVerifier(Protocol):
     def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
         """For each text the natural log-odds, calibrated, that it is its user's."""
 
-    def ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> NDArray[np.int64]:
-        """For each text the rank of its user among all, 1 the best."""
+    def odds_and_ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> tuple[Floats, NDArray[np.int64]]:
+        """For each text the log-odds, and the rank of its user among all, 1 the best."""
 
     def table(self, texts: Sequence[str]) -> Floats:
         """texts x users, in the order of ``users``: the log-odds of every claim."""
@@ -86,23 +86,20 @@ class _Calibrated:
 
     def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
         """Of each text to be its own user's."""
-        return self._own(self.table(texts), user_ids)
+        return self.odds_and_ranks(texts, user_ids)[0]
 
-    def ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Of each text's own user among all; 1 is best, ties for their good."""
+    def odds_and_ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> tuple[Floats, NDArray[np.int64]]:
+        """Of each text to be its own user's, and the user's rank among all; 1 is best, ties for their good."""
         table = self.table(texts)
-        own = self._own(table, user_ids)
-        return np.asarray((table > own[:, None]).sum(axis=1) + 1)
-
-    def _own(self, table: Floats, user_ids: Sequence[str]) -> Floats:
-        return np.asarray(table[np.arange(len(table)), [self._place[user] for user in user_ids]])
+        own = table[np.arange(len(table)), [self._place[user] for user in user_ids]]
+        return own, np.asarray((table > own[:, None]).sum(axis=1) + 1)
 
 
 def validate(verifier: StyleVerifier, texts: Sequence[str], user_ids: Sequence[str]) -> HumanValidation:
     """Try a verifier on human text that it was not trained on."""
     odds = verifier.table(texts)
     truth = np.array([[user == own for user in verifier.users] for own in user_ids])
-    ranks = verifier.ranks(texts, user_ids)
+    _, ranks = verifier.odds_and_ranks(texts, user_ids)
     claims = judge_claims(*_claims(odds, truth))
     return HumanValidation(
         accuracy=proportion((ranks == 1).astype(float).tolist(), user_ids),

@@ -50,13 +50,7 @@ def measure(
     compiler = Compiler(job, model, watcher)
     bench, baseline = compiler.bench, compiler.space.baseline
     check_sealed(frozen, bench.facts)
-    made = frozen.manifest.get("candidates", {})
-    # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
-    bench.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
-    configuration = Configuration.of(frozen.manifest["configuration"]).changed(**measured.changes)
-    if measured.changes:
-        refuse_sealed(job)
-        bench.module(configuration)
+    configuration = _laid_out(job, bench, measured)
     arms = arms_of(bench, baseline, configuration)
     identity = {**compiler.identity, "recipe": "eval", "frozen": frozen.manifest["manifest_sha256"]}
     if job.on == "validation":
@@ -97,6 +91,19 @@ def measure(
     return result
 
 
+def _laid_out(job: Job, bench: Bench, measured: Measured) -> Configuration:
+    """What is measured, tried before anything is paid; the bench knows the candidates that were made for it."""
+    manifest = measured.frozen.manifest
+    made = manifest.get("candidates", {})
+    # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
+    bench.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
+    configuration = Configuration.of(manifest["configuration"]).changed(**measured.changes)
+    if measured.changes:
+        _refuse_sealed(job)
+        bench.module(configuration)
+    return configuration
+
+
 def _judged(job: Job, run: Run, bench: Bench, frozen: Frozen) -> list[int]:
     """How often each sealed user was judged before; nobody is where none is touched."""
     if job.on == "validation":
@@ -105,7 +112,7 @@ def _judged(job: Job, run: Run, bench: Bench, frozen: Frozen) -> list[int]:
     return judged_before(run, bench.facts["corpus_digest"], users, frozen.manifest["manifest_sha256"])
 
 
-def refuse_sealed(job: Job) -> None:
+def _refuse_sealed(job: Job) -> None:
     """Refuse to have sealed users judge what is still being tried.
 
     Raises:

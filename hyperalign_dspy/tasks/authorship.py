@@ -175,7 +175,7 @@ class AuthorshipBench:
         texts = [answer.text for answer in answers]
         judge = self.sealed_judge if sealed else self.search_judge
         ids = [instance.user_id for instance in instances]
-        odds, ranks = judge.log_odds(texts, ids), judge.ranks(texts, ids)
+        odds, ranks = judge.odds_and_ranks(texts, ids)
         others = {name: judge.log_odds(texts, ids) for name, judge in self.panel.items()} if sealed else {}
         return [
             _score(answer, float(odds[n]), {name: float(found[n]) for name, found in others.items()}, int(ranks[n]))

@@ -75,7 +75,8 @@ def test_people_who_share_no_function_word_with_english_are_told_apart() -> None
     texts = {f"u{n}": [f"{sign}{k}。" * 12 for k in range(6)] for n, sign in enumerate(signs)}
     judge = fit_verifier(PRIMARY, texts, 0)
     new = [f"{sign}{9}。" * 6 for sign in signs]
-    assert judge.ranks(new, list(texts)).tolist() == [1, 1, 1]
+    _, ranks = judge.odds_and_ranks(new, list(texts))
+    assert ranks.tolist() == [1, 1, 1]
     assert np.isfinite(judge.table([*new, "", "An English text."])).all()
 
 

@@ -18,7 +18,7 @@ __all__ = ["inside"]
 PROGRAM = Path(__file__).parents[2] / "programs/authorship/program.toml"
 CHANGES = {
     "program_digest": ("programs/authorship/program.toml", "three short", "four short"),
-    "recipe_digest": ("optimizers/small.toml", "finalists = 3", "finalists = 2"),
+    "recipe_digest": ("optimizers/small.toml", "finalists = 1", "finalists = 2"),
     "data_digest": ("small.jsonl", "the", "teh"),
 }
 CODE_CHANGES = {

@@ -86,7 +86,7 @@ def test_slots_hold_what_is_visited_first_and_keep_their_own() -> None:
     wide = widened(recipe, PROGRAM.baseline, starts)
     assert wide.slots["samples"] == (*recipe.slots["samples"], 5)
     assert wide.slots["hypotheses"] == (1, 2)
-    assert wide.slots["drafts"] == recipe.slots["drafts"]
+    assert wide.slots["told"] == recipe.slots["told"]
     assert list(wide.start) == [*starts, *recipe.start[1:]]
 
 

@@ -268,14 +268,14 @@ def test_what_is_ahead_counts_only_what_has_not_been_seen() -> None:
 
 
 BAD_RECIPES = [
-    ("confirm_users = 16", "confirm_users = 0", "from 3 up"),
-    ("block_users = 8", "block_users = 0", "from 1 up"),
-    ("visits = 5", 'visits = "6"', "whole number"),
-    ("temperature = [0.5, 0.7, 0.9]", "temperature = 0.5", "list of candidates"),
-    ("temperature = [0.5, 0.7, 0.9]", "temperature = [0.5, 0.9]", "Add 0.7"),
-    ("temperature = [0.5, 0.7, 0.9]", 'temperature = [0.7, "hot"]', "between 0 and 2"),
-    ("drafts = [1, 3]", "drafts = [1, 30]", "between 1 and 8"),
-    ("drafts = [1, 3]", "draughts = [1, 3]", "Known slots"),
+    ("confirm_users = 24", "confirm_users = 0", "from 3 up"),
+    ("block_users = 7", "block_users = 0", "from 1 up"),
+    ("visits = 30", 'visits = "6"', "whole number"),
+    ("temperature = [0.3, 0.5, 0.7, 0.9]", "temperature = 0.5", "list of candidates"),
+    ("temperature = [0.3, 0.5, 0.7, 0.9]", "temperature = [0.5, 0.9]", "Add 0.7"),
+    ("temperature = [0.3, 0.5, 0.7, 0.9]", 'temperature = [0.7, "hot"]', "between 0 and 2"),
+    ("drafts = [1, 2, 4]", "drafts = [1, 30]", "between 1 and 8"),
+    ("drafts = [1, 2, 4]", "draughts = [1, 3]", "Known slots"),
     ('"voice", "plain"]', '"voice", "plane"]', "Did you mean plain"),
     ("samples = 4\ndrafts", "samples = 5\ndrafts", "no candidate"),
 ]
@@ -285,7 +285,7 @@ BAD_RECIPES = [
 def test_a_recipe_that_cannot_work_is_refused_before_anything_is_paid(
     tmp_path: Path, was: str, becomes: str, said: str
 ) -> None:
-    text = (Path(__file__).parents[2] / "optimizers/authorship-quick.toml").read_text()
+    text = (Path(__file__).parents[2] / "optimizers/authorship-full.toml").read_text()
     assert was in text
     (tmp_path / "bad.toml").write_text(text.replace(was, becomes, 1))
     with pytest.raises(UsageError) as caught:
