@@ -44,30 +44,30 @@ yet i me my mine myself we us our ours you your yours yourself he him his himsel
 them""".split()
 
 
-def characters() -> Any:
+def _characters() -> Any:
     """Character 2- to 4-grams, case and punctuation kept."""
     return make_pipeline(_character_grams(), Regression(5.0))
 
 
-def words() -> Any:
+def _words() -> Any:
     """Words and signs, alone and in pairs, case kept."""
     grams = TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, min_df=2, lowercase=False)
     return make_pipeline(grams, Regression(20.0))
 
 
-def function_words() -> Any:
+def _function_words() -> Any:
     """Words that carry no topic, and signs; each text's counts on a logarithmic scale, of equal length."""
     known = sorted({*FUNCTION_WORDS, *SIGNS})
     counts = TfidfVectorizer(token_pattern=TOKEN, vocabulary=known, use_idf=False, sublinear_tf=True)
     return make_pipeline(counts, Regression(5.0))
 
 
-def shape() -> Any:
+def _shape() -> Any:
     """Punctuation, sentence and word lengths, casing, contractions and persons: the features of measured hypotheses."""
     return make_pipeline(FunctionTransformer(_shapes), StandardScaler(), LogisticRegression(C=0.3, max_iter=300))
 
 
-def cosine() -> Any:
+def _cosine() -> Any:
     """How near a text's character 2- to 4-grams lie to the middle of a user's."""
     return make_pipeline(_character_grams(), Centroids())
 
@@ -205,16 +205,16 @@ class _Follows:
             likelihood[users] += shares
 
 
-MEMBERS = (characters, words, function_words, cosine, Compression)
+MEMBERS = (_characters, _words, _function_words, _cosine, Compression)
 CLASSIFIERS: Mapping[str, Callable[[], Any]] = {
     PRIMARY: lambda: Mean([member() for member in MEMBERS]),
-    "characters": characters,
-    "words": words,
-    "function words": function_words,
-    "cosine": cosine,
+    "characters": _characters,
+    "words": _words,
+    "function words": _function_words,
+    "cosine": _cosine,
     "compression": Compression,
     "grammar": Grammar,
-    "shape": shape,
+    "shape": _shape,
 }
 
 

@@ -304,7 +304,7 @@ def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(
     assert inside("runs", "resume", run, cwd=small).returncode == 0
     assert (shelf / "programs/authorship/frozen/scripted/manifest.json").is_file()
     recipe = small / "optimizers/small.toml"
-    recipe.write_text(recipe.read_text().replace("max_tokens = 56", "max_tokens = 40"))
+    recipe.write_text(recipe.read_text().replace("max_tokens = 48", "max_tokens = 40"))
     reply = inside("runs", "resume", run, cwd=small)
     assert reply.returncode == 5
     assert "recipe_digest" in reply.stderr
