@@ -82,7 +82,7 @@ def test_a_document_says_how_it_is_read_and_what_it_is(tmp_path: Path) -> None:
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["schema"] == "hyperalign/messages/1"
     assert found["manifest_sha256"] == frozen.manifest["manifest_sha256"]
-    assert found["stages"]["generate.write"]["settings"] == {"temperature": 0.5, "max_tokens": 56}
+    assert found["stages"]["generate.write"]["settings"] == {"temperature": 0.7, "max_tokens": 48}
     assert "never read for anything else" in " ".join(found["how"])
 
 
