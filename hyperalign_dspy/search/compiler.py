@@ -132,7 +132,7 @@ class Compiler:
 
     def replayed(self, users: int, requests: int) -> tuple[float, int] | None:
         """What such a confirmation finds by recorded scores: see `recorded_power`."""
-        return recorded_power(self.bench.facts["corpus_digest"], self.model, users, requests)
+        return recorded_power(self.bench, self.model, users, requests)
 
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""

@@ -145,7 +145,7 @@ def remember_power(corpus_digest: str, model: str, differences: Mapping[str, Seq
         file.write(json.dumps(row, sort_keys=True) + "\n")
 
 
-def recorded_power(corpus_digest: str, model: str, users: int, requests: int) -> tuple[float, int] | None:
+def recorded_power(bench: Bench, model: str, users: int, requests: int) -> tuple[float, int] | None:
     """What a confirmation of so many users and requests would find, by recorded differences, and of how many users
     these are; None where nobody has measured it here.
     """
@@ -153,7 +153,9 @@ def recorded_power(corpus_digest: str, model: str, users: int, requests: int) ->
     if not path.is_file():
         return None
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    own = [row["differences"] for row in rows if row.items() >= _key(corpus_digest, model).items()]
+    # Only now: the facts of a bench take its verifiers.
+    key = _key(bench.facts["corpus_digest"], model)
+    own = [row["differences"] for row in rows if row.items() >= key.items()]
     if not own:
         return None
     return found_share({str(n): each for n, each in enumerate(own[-1])}, users, requests), len(own[-1])
