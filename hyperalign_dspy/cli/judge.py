@@ -61,7 +61,7 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.search.evaluate import Evaluator
     from hyperalign_dspy.search.sampling.space import Space
-    from hyperalign_dspy.search.verdict.power import as_plain, measure_power, remember_power, write
+    from hyperalign_dspy.search.verdict.power import measure_power, remember_power, write
     from hyperalign_dspy.search.verdict.qualifications import judge_folder
     from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.authorship import AuthorshipTask
@@ -88,7 +88,8 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
             shape = (quick.confirm_users, quick.confirm_requests)
             found, differences = measure_power(bench, write(bench, evaluator, baseline), shape)
     remember_power(bench.corpus.digest, model, differences)
-    return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": as_plain(found)}
+    verifiers = {name: asdict(power) for name, power in found.items()}
+    return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": verifiers}
 
 
 @judge_command.command("surface")

@@ -9,9 +9,8 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
 
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
@@ -159,11 +158,6 @@ def recorded_power(bench: Bench, model: str, users: int, requests: int) -> tuple
     if not own:
         return None
     return found_share({str(n): each for n, each in enumerate(own[-1])}, users, requests), len(own[-1])
-
-
-def as_plain(found: Mapping[str, Power]) -> dict[str, Any]:
-    """Plain data for a file."""
-    return {name: asdict(power) for name, power in found.items()}
 
 
 def _key(corpus_digest: str, model: str) -> dict[str, str]:
