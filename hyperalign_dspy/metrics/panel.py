@@ -11,6 +11,7 @@ import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler, normalize
 
 from hyperalign_dspy.metrics.features import measure_all
@@ -44,32 +45,25 @@ yet i me my mine myself we us our ours you your yours yourself he him his himsel
 them""".split()
 
 
-def _characters() -> Any:
+def _character_grams() -> Any:
     """Character 2- to 4-grams, case and punctuation kept."""
-    return make_pipeline(_character_grams(), Regression(5.0))
+    return TfidfVectorizer(analyzer="char", ngram_range=(2, 4), sublinear_tf=True, min_df=2, lowercase=False)
 
 
-def _words() -> Any:
+def _word_grams() -> Any:
     """Words and signs, alone and in pairs, case kept."""
-    grams = TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, min_df=2, lowercase=False)
-    return make_pipeline(grams, Regression(20.0))
+    return TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, min_df=2, lowercase=False)
 
 
 def _function_words() -> Any:
     """Words that carry no topic, and signs; each text's counts on a logarithmic scale, of equal length."""
     known = sorted({*FUNCTION_WORDS, *SIGNS})
-    counts = TfidfVectorizer(token_pattern=TOKEN, vocabulary=known, use_idf=False, sublinear_tf=True)
-    return make_pipeline(counts, Regression(5.0))
+    return TfidfVectorizer(token_pattern=TOKEN, vocabulary=known, use_idf=False, sublinear_tf=True)
 
 
 def _shape() -> Any:
     """Punctuation, sentence and word lengths, casing, contractions and persons: the features of measured hypotheses."""
     return make_pipeline(FunctionTransformer(_shapes), StandardScaler(), LogisticRegression(C=0.3, max_iter=300))
-
-
-def _cosine() -> Any:
-    """How near a text's character 2- to 4-grams lie to the middle of a user's."""
-    return make_pipeline(_character_grams(), Centroids())
 
 
 class Regression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -114,23 +108,36 @@ class Centroids(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """The mean of several classifiers' evidence, each in units of its standard deviation on what it learnt from."""
+    """The mean of several classifiers' evidence, each in units of its standard deviation on what it learnt from.
 
-    def __init__(self, classifiers: Sequence[Any]) -> None:
-        self.classifiers = classifiers
+    ``parts`` are tables, made of texts by a transformer, each with those that learn from it.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Any, Sequence[Any]]]) -> None:
+        self.parts = parts
 
     def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Mean:
         """Fit each."""
         self.classes_ = np.unique(users)
-        self._fitted = [clone(classifier) for classifier in self.classifiers]
+        self._fitted = clone(self.parts)
         # What takes all texts for anybody's alike has no unit, and nothing to say.
-        self._units = [centred(_learnt(each, texts, users)).std() or 1.0 for each in self._fitted]
+        self._units = [
+            centred(each.fit(table, users).decision_function(table)).std() or 1.0
+            for transformer, classifiers in self._fitted
+            for table in [transformer.fit_transform(texts)]
+            for each in classifiers
+        ]
         return self
 
     def decision_function(self, texts: Sequence[str]) -> Floats:
         """texts x users."""
-        each = zip(self._fitted, self._units, strict=True)
-        return np.asarray(np.mean([centred(one.decision_function(texts)) / unit for one, unit in each], axis=0))
+        evidence = [
+            centred(each.decision_function(table))
+            for transformer, classifiers in self._fitted
+            for table in [transformer.transform(texts)]
+            for each in classifiers
+        ]
+        return np.asarray(np.mean([one / unit for one, unit in zip(evidence, self._units, strict=True)], axis=0))
 
 
 class Compression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -156,15 +163,19 @@ class Grammar(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Grammar:
-        """Count each user's grams, and everybody's."""
+        """Count each user's grams."""
         self.classes_, own = np.unique(users, return_inverse=True)
-        counts: dict[tuple[str, ...], defaultdict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-        for text, user in zip(texts, own.tolist(), strict=True):
-            for gram in _grams(text):
-                for context in _contexts(gram):
-                    for who in (user, len(self.classes_)):
-                        counts[context][who][gram[2]] += 1
-        self._follows = {context: _Follows(found) for context, found in counts.items()}
+        counts = Counter(
+            (context, user, gram[2])
+            for text, user in zip(texts, own.tolist(), strict=True)
+            for gram in _grams(text)
+            for context in _contexts(gram)
+        )
+        self._counts: defaultdict[tuple[str, ...], list[tuple[int, str, int]]] = defaultdict(list)
+        for (context, user, token), count in counts.items():
+            self._counts[context].append((user, token, count))
+        # Made when they are asked for: most contexts never come up again.
+        self._follows: dict[tuple[str, ...], _Follows] = {}
         return self
 
     def decision_function(self, texts: Sequence[str]) -> Floats:
@@ -178,41 +189,55 @@ class Grammar(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         likelihood = np.full(len(self.classes_) + 1, _UNSEEN)
         for context in _contexts(gram):
-            if context in self._follows:
+            if context in self._counts:
+                if context not in self._follows:
+                    self._follows[context] = _Follows(self._counts[context], len(self.classes_))
                 self._follows[context].refine(likelihood, gram[2])
         return likelihood
 
 
 class _Follows:
-    """What follows one context, by the number of whoever uses it."""
+    """What follows one context, by the number of whoever uses it; ``everybody``'s is the last."""
 
-    def __init__(self, counts: Mapping[int, Counter[str]]) -> None:
-        self._users = np.array(list(counts))
-        totals = np.array([own.total() for own in counts.values()])
-        self._rest = _DISCOUNT * np.array([len(own) for own in counts.values()]) / totals
-        self._shares: dict[str, tuple[list[int], list[float]]] = {}
-        for (user, own), total in zip(counts.items(), totals, strict=True):
-            for token, count in own.items():
-                users, shares = self._shares.setdefault(token, ([], []))
-                users.append(user)
-                shares.append((count - _DISCOUNT) / total)
+    def __init__(self, counts: Sequence[tuple[int, str, int]], everybody: int) -> None:
+        self._tokens: defaultdict[str, Floats] = defaultdict(partial(np.zeros, everybody + 1))
+        for user, token, count in counts:
+            self._tokens[token][[user, everybody]] += count
+        table = np.stack(list(self._tokens.values()))
+        self._totals = table.sum(axis=0)
+        self._users = np.flatnonzero(self._totals)
+        self._rest = _DISCOUNT * np.count_nonzero(table, axis=0)[self._users] / self._totals[self._users]
 
     def refine(self, likelihood: Floats, token: str) -> None:
         """Turn the likelihoods of a token after shorter contexts, by user, into those after this one."""
         likelihood[self._users] *= self._rest
-        if token in self._shares:
-            users, shares = self._shares[token]
-            likelihood[users] += shares
+        if token in self._tokens:
+            users = np.flatnonzero(self._tokens[token])
+            likelihood[users] += (self._tokens[token][users] - _DISCOUNT) / self._totals[users]
 
 
-MEMBERS = (_characters, _words, _function_words, _cosine, Compression)
+MEMBERS: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "characters": (_character_grams, lambda: Regression(5.0)),
+    "cosine": (_character_grams, Centroids),
+    "words": (_word_grams, lambda: Regression(20.0)),
+    "function words": (_function_words, lambda: Regression(5.0)),
+    "compression": (FunctionTransformer, Compression),
+}
+
+
+def _member(name: str) -> Any:
+    table, made = MEMBERS[name]
+    return make_pipeline(table(), made())
+
+
+def _primary() -> Any:
+    tables = dict.fromkeys(table for table, _ in MEMBERS.values())
+    return Mean([(table(), [made() for of, made in MEMBERS.values() if of is table]) for table in tables])
+
+
 CLASSIFIERS: Mapping[str, Callable[[], Any]] = {
-    PRIMARY: lambda: Mean([member() for member in MEMBERS]),
-    "characters": _characters,
-    "words": _words,
-    "function words": _function_words,
-    "cosine": _cosine,
-    "compression": Compression,
+    PRIMARY: _primary,
+    **{name: partial(_member, name) for name in MEMBERS},
     "grammar": Grammar,
     "shape": _shape,
 }
@@ -221,18 +246,6 @@ CLASSIFIERS: Mapping[str, Callable[[], Any]] = {
 def fit_verifier(name: str, texts_by_user: Mapping[str, Sequence[str]], seed: int) -> StyleVerifier:
     """The verifier of one family of `CLASSIFIERS`, fitted on users' texts and calibrated."""
     return fit(name, CLASSIFIERS[name](), texts_by_user, seed)
-
-
-def _learnt(classifier: Any, texts: NDArray[Any], users: NDArray[Any]) -> Floats:
-    """Fit a classifier; what it scores on the texts that it learnt from, which are made a table of once."""
-    if not isinstance(classifier, Pipeline):
-        return np.asarray(classifier.fit(texts, users).decision_function(texts))
-    table = classifier[:-1].fit_transform(texts)
-    return np.asarray(classifier[-1].fit(table, users).decision_function(table))
-
-
-def _character_grams() -> TfidfVectorizer:
-    return TfidfVectorizer(analyzer="char", ngram_range=(2, 4), sublinear_tf=True, min_df=2, lowercase=False)
 
 
 def _bytes(text: str, known: bytes) -> int:
