@@ -8,8 +8,7 @@
     ├── Missing                     something must be fetched or set first        (exit code 3)
     │   ├── MissingWeights          the embedded model's weights are not here
     │   ├── MissingKey              the provider wants a key
-    │   ├── MissingFolder           a folder or a disk that cannot be written
-    │   └── MissingStorage          a storage that workers share and that cannot be reached
+    │   └── MissingFolder           a folder or a disk that cannot be written
     ├── BudgetReached               the next call would pass a cap; state is saved (exit code 4)
     ├── GateFailed                  a check that guards a result said no          (exit code 5)
     │   ├── FrozenMismatch          a frozen program that is not what it claims to be
@@ -74,10 +73,6 @@ class MissingKey(Missing):
 
 class MissingFolder(Missing):
     """A folder that cannot be written, or a disk that is full."""
-
-
-class MissingStorage(Missing):
-    """A storage that several processes share and that cannot be reached, or a run there that nobody leads."""
 
 
 class BudgetReached(HyperalignError):

@@ -131,15 +131,6 @@ def _seconds(text: str) -> float | None:
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-storage_option = click.option(
-    "--storage",
-    default="",
-    metavar="URL",
-    envvar="HYPERALIGN_STORAGE",
-    help="Where workers join: journal:PATH, postgresql://... or grpc://HOST:PORT. [default: in the run's folder]",
-)
-
-
 def json_values(pairs: Sequence[str], option: str) -> dict[str, Any]:
     """NAME=VALUE pairs as a mapping; a value that is no JSON is a text."""
     found: dict[str, Any] = {}
@@ -154,8 +145,8 @@ def json_values(pairs: Sequence[str], option: str) -> dict[str, Any]:
     return found
 
 
-# Options that say how to show or share a run, and not what it is.
-_HOW = ("expect", "only_plan", "power", "point", "as_json", "display", "storage")
+# Options that say how to show a run, and not what it is.
+_HOW = ("expect", "only_plan", "power", "point", "as_json", "display")
 
 
 def command_of(context: click.Context) -> list[str]:
@@ -171,16 +162,7 @@ def command_of(context: click.Context) -> list[str]:
             values = value if isinstance(value, tuple) else (value,)
             words += [word for each in values for word in (parameter.opts[0], *([] if each is True else [str(each)]))]
     shelf = os.environ.get("HYPERALIGN_SHELF")
-    return [*words, *(["--shelf", shelf] if shelf else []), *_storage(context.params.get("storage"))]
-
-
-def _storage(url: str | None) -> list[str]:
-    """The option that leads to a storage again, without credentials: $HYPERALIGN_STORAGE is asked for these."""
-    if not url:
-        return []
-    from hyperalign_dspy.search.workers.storages import bare
-
-    return ["--storage", bare(url)]
+    return [*words, *(["--shelf", shelf] if shelf else [])]
 
 
 def _unset(value: Any) -> bool:

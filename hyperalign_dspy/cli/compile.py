@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from hyperalign_dspy.cli.common import (
     bounds,
@@ -26,7 +25,6 @@ from hyperalign_dspy.cli.common import (
     quiet,
     ready,
     shelf_option,
-    storage_option,
 )
 from hyperalign_dspy.cli.progress import display_option, following
 from hyperalign_dspy.errors import BudgetReached
@@ -55,7 +53,6 @@ from hyperalign_dspy.errors import BudgetReached
     "--objective", "objectives", multiple=True, metavar="NAME", help="Lessen tokens, cost, latency or harm as well."
 )
 @click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
-@storage_option
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
 @click.option("--point", default=0, hidden=True, help="Confirm this point of the run's Pareto set instead.")
@@ -142,8 +139,6 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     from hyperalign_dspy.search.compiler import Compiler
 
     context = click.get_current_context()
-    if given["optimizer"] and given["storage"]:
-        _leave_storage(context, watcher)
     command = command_of(context)
     arguments = json_values(given["optimizer_args"], "--optimizer-arg")
     if not given["optimizer"]:
@@ -152,9 +147,7 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
             raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
         job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
-        from hyperalign_dspy.search.workers.storages import whole
-
-        return Compiler(job, model, watcher, command, whole(given["storage"]) if given["storage"] else "")
+        return Compiler(job, model, watcher, command)
     from hyperalign_dspy.search.optimizers.foreign import ForeignCompiler
     from hyperalign_dspy.search.optimizers.known import Optimizer
 
@@ -162,14 +155,6 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")
     asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
     return ForeignCompiler(job, model, watcher, asked, command)
-
-
-def _leave_storage(context: click.Context, watcher: Any) -> None:
-    """An optimiser shares no calls: a storage that was asked for is refused, one that is only set up is left alone."""
-    if context.get_parameter_source("storage") is not ParameterSource.ENVIRONMENT:
-        raise click.UsageError("--storage is for our own search: an --optimizer calls its models itself.")
-    context.params["storage"] = ""
-    watcher.say("HYPERALIGN_STORAGE is not used: an --optimizer calls its models itself.")
 
 
 def finished(result: dict[str, Any], program: str, model: str) -> str:

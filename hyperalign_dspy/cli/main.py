@@ -25,7 +25,6 @@ COMMANDS = {
     "export": ("export", "A frozen program as messages, a script, or for another tool."),
     "card": ("card", "Write a frozen program's card, or a README's tables, again from its manifest."),
     "runs": ("runs", "List, show, resume, confirm or remove runs."),
-    "worker": ("worker", "Make calls of a run that another process leads, from this machine or another."),
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
     "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),

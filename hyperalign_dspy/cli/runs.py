@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -108,28 +106,8 @@ def remove(run: str, as_json: bool) -> None:
     from hyperalign_dspy.search.record.runs import find_run
 
     found = find_run(run)
-    command = list(found.plan.get("command", ()))
     found.remove()
-    if "--storage" in command and (left := _left_in(command[command.index("--storage") + 1], found.run_id)):
-        say(left)
     emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
-
-
-def _left_in(url: str, run_id: str) -> str:
-    """What to do about texts that a run which did not end has left in its storage; empty where it left none."""
-    from hyperalign_dspy.errors import MissingStorage
-    from hyperalign_dspy.search.workers.board import is_board_in
-
-    if not url.startswith("journal:"):
-        return (
-            f"Texts of a run that did not end may still lie in its storage: optuna delete-study --storage URL "
-            f"--study-name '{run_id}: calls'"
-        )
-    path = Path(url.removeprefix("journal:"))
-    with suppress(MissingStorage):
-        if not path.is_file() or not is_board_in(url, run_id):
-            return ""
-    return f"Texts of this run still lie in {path}: delete that file once no other run is shared there."
 
 
 def _again(run: Any, more: list[str], *, as_json: bool, caps: Limits | None = None) -> None:

@@ -6,7 +6,8 @@ import hashlib
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +72,63 @@ class RemoteEngine:
         """The inner model owns its connections."""
 
 
+class _Elsewhere:
+    """Stands before an engine whose calls an executor makes."""
+
+    def __init__(self, inner: Any, model: str, executor: Executor, concurrency: int) -> None:
+        self._model, self._executor, self.concurrency = model, executor, concurrency
+        self.supports_response_schema = inner.supports_response_schema
+        self.supported_params = inner.supported_params
+
+    def complete(self, request: Request) -> Response:
+        """The answer. What fails elsewhere is raised here."""
+        return self._executor.submit(answer, self._model, request).result()
+
+    def close(self) -> None:
+        """The executor belongs to who opened it."""
+
+
+def answer(model: str, request: Request) -> Response:
+    """One call of a model in this process, whichever that is: what an executor is given.
+
+    Raises:
+        LM15Error, LMError: the call failed. HyperalignError: this process cannot use the model.
+    """
+    response: Response = _engine_here(model).complete(request)
+    return response
+
+
+@cache
+def _engine_here(model: str) -> Any:
+    return engine_of(model, Ledger())
+
+
 def connect(
     model: str,
     *,
     ledger: Ledger | None = None,
     max_tokens: int = 256,
     temperature: float | None = None,
-    around: Callable[[Any, str], Any] = lambda engine, model: engine,
     concurrency: int | None = None,
+    executor: Executor | None = None,
 ) -> Any:
     """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
-    ``around`` puts something between the ledger and the engine; ``concurrency``: see `at_once`.
+    ``concurrency``: see `at_once`. ``executor`` makes the calls, one `answer` each, wherever it likes; without one the
+    threads that ask do.
 
     Raises:
         UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
     """
     check_name(model)
     ledger = ledger or Ledger()
-    engine = ledger.wrap(around(at_once(engine_of(model, ledger), concurrency), model), model)
-    return dspy.LM(model, engine=engine, cache=False, max_tokens=max_tokens, temperature=temperature)
+    engine = at_once(engine_of(model, ledger), concurrency)
+    if executor:
+        engine = _Elsewhere(engine, model, executor, concurrency or 0)
+    return dspy.LM(
+        model, engine=ledger.wrap(engine, model), cache=False, max_tokens=max_tokens, temperature=temperature
+    )
 
 
 def concurrency_of(lm: Any) -> int:

@@ -17,7 +17,7 @@ from typing import IO, Any
 from dspy.lm15 import Request, Response
 from filelock import FileLock, Timeout
 
-from hyperalign_dspy.errors import BudgetReached, MissingFolder, MissingStorage, NotSent, UsageError
+from hyperalign_dspy.errors import BudgetReached, MissingFolder, NotSent, UsageError
 from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, total
 from hyperalign_dspy.lm.messages import honoured, key_of
 from hyperalign_dspy.lm.patience import Patience
@@ -272,9 +272,8 @@ class Ledger:
         start = self._clock()
         try:
             response = engine.complete(honoured(engine, request))
-        except (BudgetReached, NotSent, MissingStorage):
-            # Time or the run ended before a provider took the call, or a worker may still answer it: then the board
-            # keeps the answer for the session that follows.
+        except (BudgetReached, NotSent):
+            # Time or the run ended before a provider took the call.
             with self._lock:
                 self._purse.release(kin)
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,7 +27,7 @@ from hyperalign_dspy.search.grants import grant, granted
 from hyperalign_dspy.search.record.identity import identity_of
 from hyperalign_dspy.search.record.outcomes import outcomes_of
 from hyperalign_dspy.search.record.outputs import keeper
-from hyperalign_dspy.search.record.runs import BOARD, Run, open_run, run_id_of
+from hyperalign_dspy.search.record.runs import Run, open_run, run_id_of
 from hyperalign_dspy.search.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
 from hyperalign_dspy.search.sampling.blocks import make_blocks
 from hyperalign_dspy.search.sampling.constraints import check
@@ -42,9 +43,6 @@ from hyperalign_dspy.search.verdict.confirm import COMPILED, Confirmation, Terms
 from hyperalign_dspy.search.verdict.looks import judged_before, look, name_of
 from hyperalign_dspy.search.verdict.opinion import ModelJudge
 from hyperalign_dspy.search.verdict.power import recorded_power
-from hyperalign_dspy.search.workers.board import Board
-from hyperalign_dspy.search.workers.lead import Lead
-from hyperalign_dspy.search.workers.storages import Place, open_storage
 from hyperalign_dspy.shelf.configure import Configuration, build
 from hyperalign_dspy.shelf.files import write_json
 from hyperalign_dspy.shelf.frozen import Provenance, freeze
@@ -64,15 +62,17 @@ class Searched:
 
 
 class Compiler:
-    """One compile. Everything up to `run` is free of calls. ``storage`` is the URL at which workers join; empty: in the
-    run's folder. ``lineage`` says what it takes over, where it does.
+    """One compile. Everything up to `run` is free of calls. ``executor`` makes the calls, if not this process's own
+    threads: see `hyperalign_dspy.lm.connect.connect`. ``lineage`` says what it takes over, where it does.
     """
 
     lineage: Mapping[str, Any] | None = None
 
-    def __init__(self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = (), storage: str = "") -> None:
+    def __init__(
+        self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = (), executor: Executor | None = None
+    ) -> None:
         self.job, self.model, self.watcher = job, model, watcher
-        self.command, self.storage = list(command), storage
+        self.command, self._executor = list(command), executor
         self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
@@ -156,11 +156,12 @@ class Compiler:
         with (
             Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
             outcomes_of(run, self.job.program) as record,
-            self._lead(run) as lead,
         ):
             recipe, most = self.job.recipe, self.job.concurrency
-            lm = connect(self.model, ledger=ledger, max_tokens=recipe.max_tokens, around=lead.engine, concurrency=most)
-            with Evaluator(self.bench, lm, ledger, concurrency_of(lm), lead.places) as evaluator:
+            lm = connect(
+                self.model, ledger=ledger, max_tokens=recipe.max_tokens, concurrency=most, executor=self._executor
+            )
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
                 evaluator.record = record
                 visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency, granted(run, self.limits))
@@ -171,11 +172,6 @@ class Compiler:
                         self._search(run, visits, evaluator, budget)
                 grant(run, self.limits, budget.answers)
                 yield Searched(run, visits, evaluator, bool(budget.refused))
-
-    def _lead(self, run: Run) -> Lead:
-        url = self.storage or f"journal:{run.path(BOARD)}"
-        board = Board(url, open_storage(url), run.run_id, private=not self.storage)
-        return Lead(board, self.model, self.watcher.say)
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
@@ -252,9 +248,9 @@ class Compiler:
                 f"out: {describe_changes(configuration.differs(self.space.baseline))}: {error.message}"
             ),
         )
-        url = self.storage
-        place = Place(open_storage(url), run.run_id, url) if url else run.path("study.journal")
-        study = Study(place, self.space, recipe.strategy, self.job.seed, self._calls, recipe.objectives)
+        study = Study(
+            run.path("study.journal"), self.space, recipe.strategy, self.job.seed, self._calls, recipe.objectives
+        )
         reason = search(study, visits, orders)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")

@@ -14,7 +14,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.search.record.identity import is_ours
 from hyperalign_dspy.search.record.outcomes import Outcome, OutcomeRecord, name_of
-from hyperalign_dspy.search.together import Places, Pool
+from hyperalign_dspy.search.together import Pool
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser
 from hyperalign_dspy.types import Cost
@@ -58,16 +58,16 @@ class Flight:
 class Evaluator:
     """Answers and scores. ``tick`` hears of every instance that is done; ``given`` holds modules that are not to be
     built anew from their configuration; what is in the ``record``, where there is one, is neither answered nor scored
-    again. ``places``: see `hyperalign_dspy.search.together.Pool`.
+    again.
     """
 
-    def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int, places: Places | None = None) -> None:
+    def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int) -> None:
         self.bench, self.ledger, self.concurrency = bench, ledger, concurrency
         self._lm = lm
         self.tick: Callable[[str], None] = lambda name: None
         self.given: dict[Configuration, Any] = {}
         self.record: OutcomeRecord | None = None
-        self._pool = Pool(lm, concurrency, places)
+        self._pool = Pool(lm, concurrency)
 
     def __enter__(self) -> Evaluator:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import Any
 
@@ -24,15 +25,17 @@ def prepare(
     *,
     data: str = "",
     say: Callable[[str], None] = lambda text: None,
+    executor: Executor | None = None,
     **changes: Any,
 ) -> Compiler:
     """Lay out a compile; nothing is called before its ``run()``, and its ``plan()`` says what that will do.
 
     ``program``, ``model``, ``recipe`` and ``data`` (a corpus; "" for the program's own) are what they are in
-    `hyperalign compile`. ``say`` hears one line an event, such as ``print``. ``changes`` are parts of the recipe by the
-    names that they have in its file (``visits=3``, ``slots={"samples": (0, 3)}``), and of the job: ``seed``,
-    ``anyway``, ``judge``, ``limits`` (a `Limits`: caps of the run), ``prices``, ``prompt_model``, ``embed_private``,
-    ``concurrency`` (calls in flight at once).
+    `hyperalign compile`. ``say`` hears one line an event, such as ``print``. ``executor`` makes the model's calls, if
+    not this process's threads: it is given `hyperalign_dspy.lm.connect.answer` with what can be pickled. ``changes``
+    are parts of the recipe by the names that they have in its file (``visits=3``, ``slots={"samples": (0, 3)}``), and
+    of the job: ``seed``, ``anyway``, ``judge``, ``limits`` (a `Limits`: caps of the run), ``prices``, ``prompt_model``,
+    ``embed_private``, ``concurrency`` (calls in flight at once).
 
     Runs lie in ``.hyperalign/`` of the current folder, and the same call again goes on with one that was cut off. What
     is frozen goes to the current folder's ``programs/`` where there is one, else to the user's data folder.
@@ -56,7 +59,7 @@ def prepare(
     if job.limits.max_cost:
         job.prices.demand(model)
     # No command gives these changes again, so the run names none.
-    return Compiler(job, model, _Listener(say))
+    return Compiler(job, model, _Listener(say), executor=executor)
 
 
 class _Listener:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -20,60 +17,16 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-# So many threads at most wait for answers that others make.
-MOST_THREADS = 128
-
-
-class Places:
-    """So many may be at work at once, who comes first before who comes later; the number may change."""
-
-    def __init__(self, count: int) -> None:
-        self._count, self._taken = count, 0
-        self._lock = threading.Lock()
-        self._waiting: deque[threading.Event] = deque()
-
-    def limit(self, count: int) -> None:
-        """From now on so many; who is at work already may finish."""
-        with self._lock:
-            self._count = count
-            self._admit()
-
-    def __enter__(self) -> None:
-        turn = threading.Event()
-        with self._lock:
-            self._waiting.append(turn)
-            self._admit()
-        turn.wait()
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._taken -= 1
-            self._admit()
-
-    def _admit(self) -> None:
-        while self._waiting and self._taken < self._count:
-            self._taken += 1
-            self._waiting.popleft().set()
-
-
 class Pool:
     """Threads that call a model, shared by all that is in flight: what was submitted first is called first.
 
-    ``places`` says how many of them are at work at once where that number may change, and ``own`` which errors concern
-    the one item alone.
+    ``own`` says which errors concern the one item alone.
     """
 
-    def __init__(
-        self,
-        lm: object,
-        concurrency: int,
-        places: Places | None = None,
-        own: tuple[type[HyperalignError], ...] = (ModelError,),
-    ) -> None:
+    def __init__(self, lm: object, concurrency: int, own: tuple[type[HyperalignError], ...] = (ModelError,)) -> None:
         self.lm, self.concurrency, self._own = lm, concurrency, own
-        self._places = places or nullcontext()
         self._over = False
-        self._threads = ThreadPoolExecutor(max(concurrency, MOST_THREADS) if places else concurrency)
+        self._threads = ThreadPoolExecutor(concurrency)
         self._under_way: set[Future[Any]] = set()
 
     def submit(
@@ -88,7 +41,7 @@ class Pool:
 
         def one(item: Item) -> Answer | ModelError:
             try:
-                with self._places, dspy.context(lm=self.lm, disable_history=True):
+                with dspy.context(lm=self.lm, disable_history=True):
                     if self._over:
                         raise NotSent("The run ended before this was begun.")
                     return call(item)

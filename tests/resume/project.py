@@ -15,7 +15,6 @@ from typing import Any
 
 from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.search.workers import board
 from tests.cli.test_main_job import measured, rows
 from tests.resume.server import Server
 
@@ -24,11 +23,8 @@ PRELOADED = (
     "litellm",
     "openai.resources",
     "hyperalign_dspy.search.compiler",
-    "hyperalign_dspy.search.workers.worker",
     "hyperalign_dspy.tasks.authorship",
 )
-# Seconds between signs of life, and of silence until somebody is taken for dead: nobody wants to wait for that here.
-BEAT, LEASE = 0.2, 1.5
 # What a run keeps and no clock has a say in.
 KEPT = ("outputs.jsonl", "visits.jsonl", "frozen/program.json")
 
@@ -64,10 +60,6 @@ class Project:
     def start(self, *words: str) -> ForkServerProcess:
         """A compile that has begun."""
         return self.type("", *COMPILE, *words)
-
-    def worker(self, name: str, *words: str) -> ForkServerProcess:
-        """A worker that joins the run; what it says is in stderr-NAME."""
-        return self.type(f"-{name}", "worker", "authorship", *words)
 
     def type(self, suffix: str, *words: str) -> ForkServerProcess:
         """Any command that has begun; what it says is in stdout and stderr with that suffix."""
@@ -122,7 +114,6 @@ def _typed(folder: str, environment: dict[str, str], words: tuple[str, ...], suf
     """The child: the command line, as if typed in that folder."""
     os.chdir(folder)
     os.environ.update(environment)
-    board.BEAT, board.LEASE = BEAT, LEASE
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = list(words)

@@ -5,7 +5,7 @@ who wrote one of these, if it is of such a user or of one who goes by their name
 in answer to such a record: hypotheses about them, drafts in their name; or if it is what came of such calls. Rather
 too many than too few: what is struck beyond is only asked again.
 
-Records go line by line; pages, logs and the board of calls as a whole. Where anything else of a run holds their texts
+Records go line by line; pages and logs as a whole. Where anything else of a run holds their texts
 (candidates or a program made of them), the run cannot be kept, and goes.
 """
 
@@ -25,7 +25,7 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.traces import SHORTEST, Traces, letters
 from hyperalign_dspy.search.record.outcomes import OUTCOMES
 from hyperalign_dspy.search.record.outputs import OUTPUTS
-from hyperalign_dspy.search.record.runs import BOARD, home
+from hyperalign_dspy.search.record.runs import home
 from hyperalign_dspy.shelf.files import write_text, writing
 from hyperalign_dspy.shelf.locate import PROGRAMS, folders
 
@@ -129,7 +129,7 @@ def _in(folder: Path, person: Person) -> Held:
         struck[path] |= _made_of(records[path], gone)
     lines = {str(path.relative_to(folder)): frozenset(found) for path, found in struck.items() if found}
     others = [path for path in _files(folder) if path not in records and path.suffix != ".lock"]
-    pages = [path for path in others if path.suffix in _PAGES or path.name == BOARD]
+    pages = [path for path in others if path.suffix in _PAGES]
     whole = next((path for path in others if path not in pages and traces(_text(path))), None)
     stale = tuple(str(path.relative_to(folder)) for path in pages if lines or traces(_text(path)))
     return Held(folder, lines, stale, str(whole.relative_to(folder)) if whole else "")

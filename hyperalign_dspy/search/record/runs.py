@@ -5,7 +5,6 @@ calls.jsonl    the ledger: every call that was paid for
 tried.json     instructions of earlier runs, as they were when this one began to have candidates made
 candidates.json  what was made, by which maker and at what cost
 study.journal  the decisions, for Optuna's tools
-calls.journal  the board on which workers find calls; gone once the run has ended well: calls.jsonl holds them all
 visits.jsonl   every visit with its instances
 outcomes.jsonl what every scored instance came to, by what it was made: a run that goes on need not score it again
 lag.json       how many visits are in flight together, as it was when the search began
@@ -35,7 +34,6 @@ from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.shelf.files import read_json, write_json
 from hyperalign_dspy.shelf.specs import digest
 
-BOARD = "calls.journal"
 # The part of a plan that names a program's own files.
 CODE = "code"
 

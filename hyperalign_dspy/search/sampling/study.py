@@ -16,8 +16,8 @@ import optuna
 from optuna.storages.journal import JournalStorage
 
 from hyperalign_dspy import registry
+from hyperalign_dspy.search.sampling.journal import Journal
 from hyperalign_dspy.search.sampling.samplers import BLOCK, EXHAUSTED, INSTANCES
-from hyperalign_dspy.search.workers.storages import Journal, Place
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.shelf.specs import Value
 
@@ -41,14 +41,14 @@ class Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``place`` is the journal's file, or a place in a storage; None keeps the study in memory. ``sampler`` is a name, or
+    ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or
     what makes an Optuna sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a
     visit to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
     """
 
     def __init__(
         self,
-        place: Path | Place | None,
+        path: Path | None,
         space: Pool,
         sampler: str | SamplerMaker,
         seed: int,
@@ -62,14 +62,12 @@ class Study:
         )
         self._cost = cost
         self._asked: dict[int, Any] = {}
-        self._place = _fresh(place)
-        with self._place.reached():
-            self._study = self._created(objectives)
+        self._study = self._created(path, objectives)
 
-    def _created(self, objectives: Sequence[str]) -> optuna.Study:
+    def _created(self, path: Path | None, objectives: Sequence[str]) -> optuna.Study:
         study = optuna.create_study(
-            storage=self._place.storage,
-            study_name=self._place.name,
+            storage=path and _fresh(path),
+            study_name=_NAME,
             directions=["maximize", *["minimize"] * len(objectives)],
             sampler=self._make(0),
         )
@@ -81,8 +79,7 @@ class Study:
 
     def enqueue(self, changes: Mapping[str, Value]) -> None:
         """Visit the baseline with these changes before anything is sampled."""
-        with self._place.reached():
-            self._study.enqueue_trial(self.space.params(changes))
+        self._study.enqueue_trial(self.space.params(changes))
 
     def add(self, configuration: Configuration, values: Sequence[float], block: int, instances: int) -> None:
         """A visit that was made before anything was asked."""
@@ -92,14 +89,12 @@ class Study:
         trial = optuna.trial.create_trial(
             params=params, distributions=self.space.distributions(), values=list(values), user_attrs=told
         )
-        with self._place.reached():
-            self._study.add_trial(trial)
+        self._study.add_trial(trial)
 
     def ask(self) -> tuple[int, Configuration]:
         """The number of the next visit, and the configuration to visit."""
         self._study.sampler = self._make(len(self._asked))
-        with self._place.reached():
-            trial = self._study.ask(self.space.distributions())
+        trial = self._study.ask(self.space.distributions())
         self._asked[trial.number] = trial
         return trial.number, self.space.configuration(trial.params)
 
@@ -107,16 +102,14 @@ class Study:
         """The visit's mean paired difference to the baseline, and what each objective rose by; on which block and over
         how many instances.
         """
-        with self._place.reached():
-            self._asked[number].set_user_attr(BLOCK, block)
-            self._asked[number].set_user_attr(INSTANCES, instances)
-            self._study.tell(number, list(values))
+        self._asked[number].set_user_attr(BLOCK, block)
+        self._asked[number].set_user_attr(INSTANCES, instances)
+        self._study.tell(number, list(values))
 
     def drop(self, number: int, *, exhausted: bool = False) -> None:
         """The visit will not be made, and tells nothing; ``exhausted``: nor will any other of this configuration."""
-        with self._place.reached():
-            self._asked[number].set_user_attr(EXHAUSTED, exhausted)
-            self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+        self._asked[number].set_user_attr(EXHAUSTED, exhausted)
+        self._study.tell(number, state=optuna.trial.TrialState.FAIL)
 
     def _make(self, number: int) -> optuna.samplers.BaseSampler:
         """A new sampler for every visit: what it draws depends on the run's seed and the visit alone."""
@@ -130,14 +123,9 @@ class Study:
         return int.from_bytes(digest[:4], "big")
 
 
-def _fresh(place: Path | Place | None) -> Place:
-    """The place with nothing in it."""
-    if isinstance(place, Place):
-        with place.reached():
-            return place.cleared()
-    if place is None:
-        return Place(None, _NAME)
+def _fresh(path: Path) -> JournalStorage:
+    """The journal with nothing in it."""
     # Whoever was killed may have left Optuna's own lock, for which others would wait half a minute.
-    for left in (place, place.with_name(f"{place.name}.lock")):
+    for left in (path, path.with_name(f"{path.name}.lock")):
         left.unlink(missing_ok=True)
-    return Place(JournalStorage(Journal(place)), _NAME)
+    return JournalStorage(Journal(path))

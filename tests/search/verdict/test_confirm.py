@@ -22,7 +22,6 @@ from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.lm.siblings import siblings
 from hyperalign_dspy.search.evaluate import Evaluator
-from hyperalign_dspy.search.together import Places
 from hyperalign_dspy.search.verdict.confirm import BASELINE, COMPILED, EQUAL, confirm
 from hyperalign_dspy.shelf.configure import Configuration
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score, one_a_user
@@ -68,10 +67,10 @@ class Slow(ScriptedEngine):
         return super().complete(request)
 
 
-def evaluator(engine: Any, concurrency: int = 4, places: Places | None = None) -> Evaluator:
+def evaluator(engine: Any, concurrency: int = 4) -> Evaluator:
     ledger = Ledger()
     lm = dspy.LM("scripted", engine=ledger.wrap(engine, "scripted"), cache=False, num_retries=0)
-    return Evaluator(Bench(), lm, ledger, concurrency, places)  # type: ignore[arg-type]
+    return Evaluator(Bench(), lm, ledger, concurrency)  # type: ignore[arg-type]
 
 
 def arms(**drafts: int) -> list[Arm]:
@@ -144,14 +143,13 @@ def test_an_engine_that_makes_drafts_together_reads_no_prompt_twice(concurrency:
     assert set(engine.read.values()) == {1}
 
 
-@pytest.mark.parametrize("places", [None, Places(2)])
-def test_a_failing_arm_ends_it_with_nothing_under_way_and_all_that_was_paid_on_record(places: Places | None) -> None:
+def test_a_failing_arm_ends_it_with_nothing_under_way_and_all_that_was_paid_on_record() -> None:
     def wait(said: str) -> None:
         if "5.0 for" in said:
             raise ValueError("no voice")
         time.sleep(0 if "infer" in said else 0.05)
 
-    made = evaluator(engine := Slow(wait), 2, places)
+    made = evaluator(engine := Slow(wait), 2)
     with pytest.raises(TooManyFailures, match="no voice"):
         settled(made, arms(control=3))
     asked = len(engine.asked)
