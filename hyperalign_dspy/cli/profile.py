@@ -24,7 +24,7 @@ samples_option = click.option(
 
 @click.group("profile")
 def profile_command() -> None:
-    """Add, show, edit, remove or list profiles: a user's samples, and what is believed of them."""
+    """Add, show, edit or remove profiles: a user's samples, and what is believed of them."""
 
 
 @profile_command.command("add")
@@ -43,30 +43,23 @@ def add(user: str, samples: Path, as_json: bool) -> None:
     emit({"schema": "hyperalign/profile/1", **_plain(profile)}, said, as_json=as_json)
 
 
-@profile_command.command("list")
+@profile_command.command("show")
+@click.argument("user", default="")
 @json_option
-def list_(as_json: bool) -> None:
-    """Everybody who has a profile."""
+def show(user: str, as_json: bool) -> None:
+    """The samples of a USER, and what is believed of them; without one, everybody who has a profile."""
     quiet()
     from hyperalign_dspy.report.words import columns
     from hyperalign_dspy.shelf.profiles import Profile
 
+    if user:
+        profile = Profile.load(user)
+        emit({"schema": "hyperalign/profile/1", **_plain(profile)}, _words(profile), as_json=as_json)
+        return
     found = [_summary(profile) for profile in Profile.all()]
     cells = [[row["user"], str(row["samples"]), ", ".join(row["believed"]), row["folder"]] for row in found]
     text = columns(["user", "samples", "hypotheses for", "folder"], cells)
     emit({"schema": "hyperalign/profiles/1", "profiles": found}, text if found else "No profiles yet.", as_json=as_json)
-
-
-@profile_command.command("show")
-@click.argument("user")
-@json_option
-def show(user: str, as_json: bool) -> None:
-    """The samples of a USER, and what is believed of them; both files can be edited by hand."""
-    quiet()
-    from hyperalign_dspy.shelf.profiles import Profile
-
-    profile = Profile.load(user)
-    emit({"schema": "hyperalign/profile/1", **_plain(profile)}, _words(profile), as_json=as_json)
 
 
 @profile_command.command("edit")
@@ -108,48 +101,22 @@ def edit(user: str, program: str | None, model: str | None, as_json: bool, **giv
 
 @profile_command.command("remove")
 @click.argument("user")
-@click.option(
-    "--runs",
-    "homes",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Another folder of runs to look through, like elsewhere/.hyperalign/runs.",
-)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def remove(user: str, homes: tuple[Path, ...], yes: bool, as_json: bool) -> None:
-    """Delete what is kept of a USER, and take their texts out of recorded calls and runs.
-
-    The runs are those of this project, and of every folder that --runs names. Frozen programs that hold any of their
-    texts are listed, and stay as they are.
-    """
+def remove(user: str, yes: bool, as_json: bool) -> None:
+    """Delete the folder of a USER. What else may hold their texts is said, and stays."""
     quiet()
-    from hyperalign_dspy.metrics.traces import too_short
-    from hyperalign_dspy.search.record.purge import Person, frozen_with, held, purge
-    from hyperalign_dspy.search.record.runs import home
+    from hyperalign_dspy.search.record.runs import all_runs, home
     from hyperalign_dspy.shelf.profiles import Profile
 
     profile = Profile.load(user)
-    person = Person(profile.name, profile.texts(), profile.claims())
-    found, frozen = held(person, homes), frozen_with(person)
     say(f"{profile.name}: {profile.folder}, all of it")
-    for one in found:
-        say(_purged(one))
-    for folder in frozen:
-        say(f"{folder} holds their texts, and stays as it is: delete it, or compile again without them")
-    say(f"Looked through the runs in {', '.join(map(str, [home(), *homes]))}; those elsewhere want --runs FOLDER.")
-    if short := sum(map(too_short, person.texts)):
-        say(f"{short} of their texts are too short to be looked for within others; only records that are no more go.")
-    say("Your own files, such as corpora and what `hyperalign run --out` wrote, are not looked at.")
+    if count := len(all_runs()):
+        say(f"The {count} runs in {home()} may hold their texts, and stay: hyperalign runs list; runs remove RUN")
+    say("So may frozen programs, and your own files, such as corpora and what `hyperalign run --out` wrote.")
     _confirm(profile.name, yes)
-    purge(found)
     profile.remove()
-    answer = {
-        "schema": "hyperalign/purged/1",
-        "user": profile.name,
-        "runs": [{**asdict(one), "lines": {name: len(struck) for name, struck in one.lines.items()}} for one in found],
-        "frozen": frozen,
-    }
+    answer = {"schema": "hyperalign/removed/1", "user": profile.name, "folder": str(profile.folder)}
     emit(answer, f"Removed {profile.name}.", as_json=as_json)
 
 
@@ -160,17 +127,6 @@ def _confirm(name: str, yes: bool) -> None:
         raise UsageError("Nothing was removed: nobody is there to be asked.", fix="Give --yes.")
     if not click.confirm(f"Remove all this of {name} for good?", err=True):
         raise UsageError("Nothing was removed.")
-
-
-def _purged(one: Any) -> str:
-    """What becomes of a run, in a line."""
-    if one.whole:
-        return f"{one.folder.name}: all of it, since its {one.whole} holds their texts; it cannot be gone on with"
-    struck = [f"{len(lines)} lines of {name}" for name, lines in one.lines.items()]
-    return (
-        f"{one.folder.name}: {', '.join([*struck, *one.pages])}; it stays, and where its corpus still holds their "
-        "texts, going on with it asks these calls again"
-    )
 
 
 def _meant(profile: Any, program: str | None, model: str | None) -> Any:

@@ -102,7 +102,11 @@ def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
 @click.argument("run")
 @json_option
 def remove(run: str, as_json: bool) -> None:
-    """Delete a RUN with every text and call in it. Frozen programs on the shelf stay."""
+    """Delete a RUN with every text and call in it.
+
+    What it froze stays on the shelf, what was exported or written elsewhere stays there, and so does judged.jsonl
+    beside the runs, which counts how often sealed users have judged.
+    """
     from hyperalign_dspy.search.record.runs import find_run
 
     found = find_run(run)

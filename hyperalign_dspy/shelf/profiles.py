@@ -235,23 +235,6 @@ class Profile:
                     shutil.rmtree(left)
             shutil.rmtree(self.folder)
 
-    def texts(self) -> tuple[str, ...]:
-        """The samples' texts as far as they can be read; a line that was broken by hand, as it stands."""
-        try:
-            return tuple(sample.text for sample in self.samples)
-        except DataError:
-            return tuple(_text_in(line) for line in _lines(self.folder / "samples.jsonl"))
-
-    def claims(self) -> tuple[str, ...]:
-        """What is inferred about the user, likewise."""
-        found: list[str] = []
-        for one in self.believed():
-            try:
-                found += [h.text for h in one.hypotheses if h.kind == "inferred"]
-            except DataError:
-                found += map(_text_in, _lines(one.path))
-        return tuple(found)
-
     def _believe(self, hypotheses: Iterable[Hypothesis], path: Path, made: Mapping[str, str]) -> None:
         _own_folder(path.parent)
         write_json(path.with_suffix(".json"), {"schema": BELIEVED, **made}, private=True)
@@ -302,23 +285,6 @@ def _made_of(path: Path) -> dict[str, str]:
     made = path.with_suffix(".json")
     found = read_json(made) if made.exists() else {}
     return found if isinstance(found, dict) else {}
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a file that may be anything."""
-    try:
-        return [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
-    except OSError:
-        return []
-
-
-def _text_in(line: str) -> str:
-    """The text of a row, or of what is none, all of it."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return line
-    return str(row.get("text", line)) if isinstance(row, dict) else line
 
 
 def _write_samples(folder: Path, samples: Iterable[Sample]) -> None:

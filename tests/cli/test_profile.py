@@ -14,17 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperalign_dspy.cli import run as run_module
-from hyperalign_dspy.cli.screen import Typed
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.features import FEATURES
-from hyperalign_dspy.metrics.traces import Traces
 from hyperalign_dspy.modules.hyperalign import HyPerAlign
 from hyperalign_dspy.modules.settings import Settings
 from hyperalign_dspy.shelf.profiles import Profile
-from tests.cli.test_main_job import SMALL, Inside, inside, rows, small
+from tests.cli.test_main_job import Inside, inside
 from tests.resume.server import Server
 
-__all__ = ["inside", "small"]
+__all__ = ["inside"]
 
 USER = bundled_corpus().users[0]
 RUN = ("run", "--model", "scripted", "--user", "ada", "--request", "Write about rain.")
@@ -40,17 +38,21 @@ def test_a_profile_is_added_listed_shown_and_removed(tmp_path: Path, inside: Ins
     (tmp_path / "texts/a.txt").write_text("Rain again. Fine. We walk anyway!")
     added = inside("profile", "add", "Ada L", "--samples", "texts", cwd=tmp_path)
     assert (added.returncode, "hyperalign run --user 'Ada L'" in added.stdout) == (0, True)
-    listed = json.loads(inside("profile", "list", "--json", cwd=tmp_path).stdout)["profiles"]
+    listed = json.loads(inside("profile", "show", "--json", cwd=tmp_path).stdout)["profiles"]
     assert [(row["user"], row["samples"]) for row in listed] == [("Ada L", 1)]
     shown = json.loads(inside("profile", "show", "ada l", "--json", cwd=tmp_path).stdout)
     assert shown["samples"][0]["text"] == "Rain again. Fine. We walk anyway!"
     assert "Rain again." in inside("profile", "show", "ADA L", cwd=tmp_path).stdout
     asked = inside("profile", "remove", "Ada L", cwd=tmp_path)
     assert (asked.returncode, "--yes" in asked.stderr, Path(shown["folder"]).is_dir()) == (2, True, True)
+    run = tmp_path / ".hyperalign/runs/a-b-1"
+    run.mkdir(parents=True)
+    (run / "plan.json").write_text("{}")
     removed = inside("profile", "remove", "Ada L", "--yes", "--json", cwd=tmp_path)
     assert json.loads(removed.stdout)["user"] == "Ada L"
+    assert "The 1 runs in" in removed.stderr
     assert not Path(shown["folder"]).exists()
-    assert inside("profile", "list", cwd=tmp_path).stdout == "No profiles yet.\n"
+    assert inside("profile", "show", cwd=tmp_path).stdout == "No profiles yet.\n"
 
 
 @pytest.mark.parametrize(
@@ -123,15 +125,11 @@ def test_a_damaged_profile_is_listed_as_such_and_can_be_removed(
     for name in (".ada.0123abcd", ".ada.b.0123abcd"):
         (ada.folder.parent / name).mkdir()
     damage(ada)
-    listed = inside("profile", "list", cwd=tmp_path)
+    listed = inside("profile", "show", cwd=tmp_path)
     assert (listed.returncode, "ada.b" in listed.stdout, "damaged" in listed.stdout) == (0, True, True)
-    calls = tmp_path / ".hyperalign/runs/x/calls.jsonl"
-    calls.parent.mkdir(parents=True)
-    calls.write_text(json.dumps({"request": {"messages": [{"content": "rain again fine we walk anyway!"}]}}) + "\n")
     removed = inside("profile", "remove", "ada", "--yes", cwd=tmp_path)
     assert (removed.returncode, "Traceback" in removed.stderr) == (0, False)
     assert sorted(path.name for path in ada.folder.parent.iterdir()) == [".ada.b.0123abcd", ".lock", "ada.b"]
-    assert bool(calls.read_text()) == (damage is delete_samples)
 
 
 @pytest.mark.parametrize("name", ["half.jsonl", "half.json"])
@@ -208,8 +206,8 @@ def test_who_watches_sees_what_a_file_would_hold(
     monkeypatch.setattr(run_module, "_module", lambda *given: made)
     to_file = inside(*words, cwd=tmp_path)
     pieces: list[str] = []
-    taken = Typed.take
-    monkeypatch.setattr(Typed, "take", lambda self, piece: (pieces.append(piece), taken(self, piece))[1])
+    taken = run_module._Typed.take
+    monkeypatch.setattr(run_module._Typed, "take", lambda self, piece: (pieces.append(piece), taken(self, piece))[1])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     watched = inside(*words, cwd=tmp_path)
     assert watched.stdout == to_file.stdout
@@ -242,35 +240,9 @@ def test_pieces_on_the_screen_are_the_text_that_is_kept(text: str, places: list[
     shown: list[Any] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(click, "echo", lambda text="", nl=True: shown.append(text + ("\n" if nl else "")))
-        typed = Typed()
+        typed = run_module._Typed()
         pieces = cut_up(text, places)
         for piece in pieces[: len(pieces) // 2] if broken else pieces:
             typed.take(piece)
         typed.end(text.strip())
     assert "".join(shown) == text.strip() + "\n"
-
-
-@pytest.mark.evidence
-def test_a_purged_user_is_in_no_file_and_the_run_can_still_be_used(small: Path, inside: Inside) -> None:
-    assert inside(*SMALL, cwd=small).returncode == 0
-    run = next(small.glob(".hyperalign/runs/*/plan.json")).parent
-    inside("report", run.name, cwd=small)
-    users = bundled_corpus().users[:14]
-    sealed = {json.loads(line)["user"] for line in (run / "outputs.jsonl").read_text().splitlines()}
-    user = next(user for user in users if user.user_id in sealed)
-    # Three of the texts are enough to know the user by; the others are found through the run's own outputs.
-    Profile.add("somebody", user.samples[:8])
-    before = len(rows(small))
-    reply = inside("profile", "remove", "somebody", "--yes", "--json", cwd=small)
-    assert (reply.returncode, json.loads(reply.stdout)["runs"][0]["whole"]) == (0, "")
-    assert "report.html" in reply.stderr
-    traces = Traces(sample.text for sample in user.samples[:8])
-    left = [path for path in small.glob(".hyperalign/**/*") if path.is_file()]
-    assert left
-    assert not [path for path in left if traces(path.read_text())]
-    assert user.user_id not in {json.loads(line)["user"] for line in (run / "outputs.jsonl").read_text().splitlines()}
-    assert 0 < len(rows(small)) < before
-    assert inside("runs", "show", run.name, cwd=small).returncode == 0
-    assert inside("report", run.name, cwd=small).returncode == 0
-    assert inside("runs", "resume", run.name, cwd=small).returncode == 0
-    assert len(rows(small)) == before
