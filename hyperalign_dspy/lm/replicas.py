@@ -58,8 +58,8 @@ class Replicas:
     busy.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path, cores = path, _cores()
+    def __init__(self, path: str, cores: int) -> None:
+        self._path, self._cores = path, cores
         self._count = min(cores, _MOST_REPLICAS)
         self._changed = threading.Condition()
         self._all = [_Replica(path, min(cores, _MOST_THREADS), _KEPT // self._count)]
@@ -95,7 +95,7 @@ class Replicas:
     def _divide(self) -> None:
         """One replica that has all threads becomes several that share them."""
         if len(self._all) < self._count:
-            threads = min(_cores() // self._count, _MOST_THREADS)
+            threads = min(self._cores // self._count, _MOST_THREADS)
             # The old one's memory first.
             self._all.clear()
             self._all += [_Replica(self._path, threads, _KEPT // self._count) for _ in range(self._count)]
@@ -128,7 +128,7 @@ def replicas(path: str) -> Replicas:
 
 @lru_cache(maxsize=2)
 def _started(path: str) -> Replicas:
-    return Replicas(path)
+    return Replicas(path, _cores())
 
 
 def check_magic(path: Path) -> None:

@@ -22,7 +22,10 @@ def test_a_panels_table_is_for_people(small: Path, inside: Inside) -> None:
 
 
 def test_the_panel_is_tried_on_peoples_texts(tmp_path: Path, inside: Inside) -> None:
-    reply = inside("judge", "validate", "--json", cwd=tmp_path)
+    users = bundled_corpus().users[:24]
+    lines = [{"user": user.user_id, "text": sample.text} for user in users for sample in user.samples]
+    (tmp_path / "half.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reply = inside("judge", "validate", "--data", "half.jsonl", "--json", cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
     panel = json.loads(reply.stdout)["panel"]
     assert set(panel) == set(CLASSIFIERS)

@@ -64,7 +64,7 @@ def test_siblings_are_what_each_would_have_been_alone(engine: LocalEngine) -> No
     assert len(set(shared)) == 3
 
 
-_VOICES = [f"{name} {how} to the market. " * 5 for name, how in (("Ada", "walks"), ("Ben", "rows"), ("Cleo", "rides"))]
+_VOICES = [f"{name} {how} to the market. " * 5 for name, how in (("Ada", "walks"), ("Ben", "rows"))]
 
 
 def _conversation(voice: str, request: str) -> list[dict[str, str]]:
@@ -81,7 +81,7 @@ def _probabilities(weights: Path, messages: list[dict[str, str]], *, kept: bool)
 
 
 def test_a_prompt_that_is_read_on_has_the_very_probabilities_of_one_that_is_read_whole(weights: Path) -> None:
-    requests = ["Write about rain.", "Write about rain!", "Why?", "Write about the lamp that you lost on a Sunday."]
+    requests = ["Write about rain.", "Write about rain!", "Why?"]
     asked = [_conversation(voice, request) for request in requests for voice in _VOICES]
     whole = [_probabilities(weights, messages, kept=False) for messages in asked]
     read_on = [_probabilities(weights, messages, kept=True) for messages in asked]
@@ -95,12 +95,12 @@ def test_what_was_asked_before_changes_no_text(engine: LocalEngine) -> None:
     """Neither the same prompt with another seed, nor one that goes on from it, nor one that it begins with."""
     long = Request("local", (Message.user("Hi."), Message.assistant("Ho."), Message.user("Write about tea.")))
     asked = [replace(long, config=ask("", seed, max_tokens=8).config) for seed in (1, 2)]
-    asked += [ask("Hi.", 3), ask("Hi.", 4), ask("Hi. " * 20, 5), ask("Hi. " * 20, 6), ask("Hi. " * 21, 5)]
+    asked += [ask(text, seed, max_tokens=8) for text, seed in (("Hi.", 3), ("Hi.", 4), ("Hi. Hi.", 4))]
     first = [engine.complete(request).message.text for request in asked]
     again = [engine.complete(request).message.text for request in reversed(asked)]
     assert again[::-1] == first
     with ThreadPoolExecutor(4) as pool:
-        assert [reply.message.text for reply in pool.map(engine.complete, [*asked, *asked])] == [*first, *first]
+        assert [reply.message.text for reply in pool.map(engine.complete, asked)] == first
 
 
 def test_pieces_of_a_single_token_are_found() -> None:
@@ -113,7 +113,7 @@ def test_pieces_of_a_single_token_are_found() -> None:
 
 
 def test_requests_for_one_prefix_go_where_it_was_read(weights: Path) -> None:
-    found = Replicas(str(weights))
+    found = Replicas(str(weights), 2)
     busy = threading.Barrier(3)
 
     def hold(prompt: str) -> Any:

@@ -12,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+import numpy as np
+from scipy import stats
+
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
-from hyperalign_dspy.metrics.stats import Estimate, paired, per_user, proportion
+from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
 from hyperalign_dspy.metrics.style import StyleVerifier
 from hyperalign_dspy.modules.infer import cut
 from hyperalign_dspy.search.evaluate import Evaluator
@@ -129,12 +132,14 @@ def found_share(differences: Mapping[str, Sequence[float]], users: int, requests
     """
     rng, known = random.Random(seed), list(differences.values())
 
-    def replay() -> bool:
-        drawn = [rng.sample(own, min(requests, len(own))) for own in rng.choices(known, k=users)]
-        values = [value for own in drawn for value in own]
-        return paired(values, [str(n) for n, own in enumerate(drawn) for _ in own]).low > 0
-
-    return fmean(replay() for _ in range(REPLAYS))
+    means = np.array(
+        [
+            [fmean(rng.sample(own, min(requests, len(own)))) for own in rng.choices(known, k=users)]
+            for _ in range(REPLAYS)
+        ]
+    )
+    half = stats.t.ppf((1 + LEVEL) / 2, users - 1) * means.std(axis=1, ddof=1) / math.sqrt(users)
+    return float(np.mean(means.mean(axis=1) > half))
 
 
 def remember_power(corpus_digest: str, model: str, differences: Mapping[str, Sequence[float]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from urllib.error import URLError
 import pytest
 
 from tests.cli.test_main_job import SMALL, Inside, inside, small
-from tests.resume.databases import free_port
 
 __all__ = ["inside", "small"]
 
@@ -34,6 +34,12 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> str:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     subprocess.run([str(folder / "bin/pip"), "install", "-q", "optuna-dashboard>=0.18"], check=True)
     return str(folder / "bin/optuna-dashboard")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
