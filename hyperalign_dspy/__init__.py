@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hyperalign_dspy.search.bench.tables import read_table
     from hyperalign_dspy.search.compiler import Compiler
     from hyperalign_dspy.search.prepare import prepare
-    from hyperalign_dspy.search.sampling.samplers import FactorSampler, KnowledgeSampler, RacingSampler
+    from hyperalign_dspy.search.sampling.samplers import KnowledgeSampler
     from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
     from hyperalign_dspy.shelf.profiles import Profile
     from hyperalign_dspy.types import Hypothesis, Sample, User
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __version__ = version("hyperalign-dspy")
 __all__ = [
     "Compiler",
-    "FactorSampler",
     "Generate",
     "HyPerAlign",
     "Hypothesis",
@@ -43,7 +42,6 @@ __all__ = [
     "KnowledgeSampler",
     "Limits",
     "Profile",
-    "RacingSampler",
     "Sample",
     "Settings",
     "User",
@@ -65,14 +63,12 @@ __all__ = [
 ]
 _HOMES = {
     "Compiler": "search.compiler",
-    "FactorSampler": "search.sampling.samplers",
     "Generate": "modules",
     "HyPerAlign": "modules",
     "Hypothesis": "types",
     "Infer": "modules",
     "KnowledgeSampler": "search.sampling.samplers",
     "Profile": "shelf.profiles",
-    "RacingSampler": "search.sampling.samplers",
     "Limits": "lm.limits",
     "Sample": "types",
     "Settings": "modules",

@@ -22,9 +22,7 @@ ADAPTERS: Mapping[str, str] = {
     "xml": "hyperalign_dspy.adapters.standard:xml",
 }
 SAMPLERS: Mapping[str, str] = {
-    "factor": "hyperalign_dspy.search.sampling.samplers:factor",
     "knowledge": "hyperalign_dspy.search.sampling.samplers:knowledge",
-    "racing": "hyperalign_dspy.search.sampling.samplers:racing",
     "tpe": "hyperalign_dspy.search.sampling.samplers:tpe",
     "nsga2": "hyperalign_dspy.search.sampling.samplers:nsga2",
     "random": "hyperalign_dspy.search.sampling.samplers:random",

@@ -116,7 +116,7 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
 def replay_command(table: str, as_json: bool, **given: Any) -> None:
     """Replay searchers on a score table: true gain on sealed users against calls. Calls no model.
 
-    The table is a file of `bench tabulate`, or one that comes with the package: authorship-bundled, authorship-blogs.
+    The table is a file of `bench tabulate`, or the one that comes with the package: authorship-bundled.
     """
     quiet()
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words

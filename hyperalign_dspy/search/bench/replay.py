@@ -271,8 +271,6 @@ def _meant(program: Any, words: Sequence[Any], numbers: Sequence[Any], table: Sc
 Searcher = Callable[[World], Trace]
 SEARCHERS: Mapping[str, Searcher] = {
     "knowledge": Ours("knowledge"),
-    "factor": Ours("factor"),
-    "racing": Ours("racing"),
     "tpe": Ours("tpe"),
     "random": Ours("random"),
     "random-full": random_full,

@@ -60,12 +60,6 @@ class FactorModel:
         """The expected value of each configuration, seen or not."""
         return np.asarray(self._rows(configurations) @ self._mean * self.scale)
 
-    def draw(self, configurations: Sequence[Levels], rng: np.random.Generator) -> Floats:
-        """One value for each configuration, as it may be by all that was seen (Thompson, 1933)."""
-        effects = self._mean + self._root @ rng.standard_normal(len(self._mean))
-        own = rng.standard_normal(len(configurations)) * np.sqrt(self._unseen(configurations))
-        return np.asarray((self._rows(configurations) @ effects + own) * self.scale)
-
     def worth(self, configurations: Sequence[Levels], most: int) -> Floats:
         """What one more visit to each configuration is expected to add to the best of their means: the knowledge
         gradient for correlated beliefs (Frazier, Powell and Dayanik, 2009).
@@ -100,7 +94,6 @@ class FactorModel:
             noise = (max(left, 0.0) + spread + _WEIGHT * _NOISE**2) / (len(values) + _WEIGHT)
         self._solve(square, moment, noise)
         self._noise = noise
-        self._root = np.linalg.cholesky(self._covariance + 1e-12 * np.eye(len(self._mean)))
 
     def _solve(self, square: Floats, moment: Floats, noise: float) -> None:
         prior = np.repeat(1 / self._variances, self._sizes)

@@ -1,4 +1,4 @@
-"""Who is visited next. Each is an ordinary Optuna sampler, of use in anyone's study.
+"""Who is visited next: an ordinary Optuna sampler, of use in anyone's study.
 
 A trial is a visit: its value is what a configuration was worth on one block of instances. Trials may say more in their
 user attributes: ``block``, which instances they met (all configurations that met the same share its luck), and
@@ -19,7 +19,6 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
-from scipy import special
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
@@ -43,14 +42,25 @@ class Visit:
     instances: float
 
 
-class _Discrete(optuna.samplers.BaseSampler):
-    """Chooses among whole configurations of the categorical slots; any other parameter is drawn at random."""
+class KnowledgeSampler(optuna.samplers.BaseSampler):
+    """Visits what is expected to tell most about the best choice, for what it costs.
 
-    def __init__(self, seed: int | None = None) -> None:
+    It chooses among whole configurations of the categorical parameters, by a model that shares strength between those
+    with a common candidate (`hyperalign_dspy.search.sampling.factors`); any other parameter is drawn at random. A visit
+    is worth what it is expected to add to the best configuration's mean (the knowledge gradient), and ``cost`` says
+    what it costs: of two candidates that a cheap and a dear configuration share, it learns from the cheap one. The
+    first ``startup`` visits are each as unlike the others as can be. Visits under way count as if they would end as
+    expected.
+    """
+
+    def __init__(
+        self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None, startup: int = 4
+    ) -> None:
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
         self._intersection = optuna.search_space.IntersectionSearchSpace()
         self._names: list[str] = []
+        self._startup, self.cost = startup, cost
 
     def reseed_rng(self) -> None:
         """New random numbers, as Optuna asks for in each of its workers."""
@@ -92,43 +102,6 @@ class _Discrete(optuna.samplers.BaseSampler):
             raise ValueError(f"{type(self).__name__} is for one objective; take NSGA-II for several.")
 
     def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
-        raise NotImplementedError
-
-
-class FactorSampler(_Discrete):
-    """Thompson sampling by a model that shares strength between configurations with a common candidate.
-
-    See `hyperalign_dspy.search.sampling.factors`. The first ``startup`` visits are at random, each as unlike the others
-    as can be, so that every candidate is met early.
-    """
-
-    def __init__(self, seed: int | None = None, startup: int = 4) -> None:
-        super().__init__(seed)
-        self._startup = startup
-
-    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
-        met = [v.levels for v in visits] + list(flying)
-        if len(met) < self._startup:
-            return _unlike(met, pool, self._rng)
-        model = FactorModel([Seen(v.levels, v.block, v.value, v.instances) for v in visits])
-        return pool[int(np.argmax(model.draw(pool, self._rng)))]
-
-
-class KnowledgeSampler(_Discrete):
-    """Visits what is expected to tell most about the best choice, for what it costs.
-
-    The model of `FactorSampler`; a visit is worth what it is expected to add to the best configuration's mean (the
-    knowledge gradient), and ``cost`` says what it costs: of two candidates that a cheap and a dear configuration share,
-    it learns from the cheap one. Visits under way count as if they would end as expected.
-    """
-
-    def __init__(
-        self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None, startup: int = 4
-    ) -> None:
-        super().__init__(seed)
-        self._startup, self.cost = startup, cost
-
-    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
         met = [v.levels for v in visits] + list(flying)
         if len(met) < self._startup:
             return _unlike(met, pool, self._rng)
@@ -143,94 +116,6 @@ class KnowledgeSampler(_Discrete):
             worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
         return pool[int(self._rng.choice(best))]
-
-
-class RacingSampler(_Discrete):
-    """Successive halving over visits (Karnin, Koren and Somekh, 2013), with races in between.
-
-    A bracket begins with ``width`` configurations of one visit each; the better half is visited again, and so on, until
-    one is left; the next bracket races it against new ones. Who is better is told without the luck of the blocks that
-    each has met; whoever lies below the bracket's leader by more than chance would have it, at the level ``alpha`` over
-    all looks together, is not visited again in that bracket (see `unbeaten`).
-    """
-
-    def __init__(self, seed: int | None = None, width: int = 8, alpha: float = 0.1) -> None:
-        super().__init__(seed)
-        self._width, self._alpha = width, alpha
-
-    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
-        values: dict[Levels, dict[Any, float]] = {}
-        for visit in visits:
-            values.setdefault(visit.levels, {})[visit.block] = visit.value
-        due = Counter({levels: len(found) for levels, found in values.items()})
-        due.update(flying)
-        racing = list(due)
-        free = set(pool)
-        for size in self._sizes(len(racing), len(pool)):
-            bracket = racing[:size]
-            if len(bracket) < size:
-                return _unlike(racing, [c for c in pool if c not in due] or pool, self._rng)
-            waiting = self._waiting(bracket, values, due, free)
-            if waiting is not None:
-                return waiting
-        effects = _effects(values)
-        return max(pool, key=lambda levels: effects.get(levels, -math.inf))
-
-    def _sizes(self, met: int, pool: int) -> range:
-        """How many configurations have been met once each bracket is full."""
-        return range(min(self._width, pool), min(max(met + self._width, self._width), pool) + 1, self._width)
-
-    def _waiting(
-        self,
-        bracket: Sequence[Levels],
-        values: Mapping[Levels, Mapping[Any, float]],
-        due: Counter[Levels],
-        free: set[Levels],
-    ) -> Levels | None:
-        """Who of a bracket is to be visited next, None once one is left."""
-        keep = unbeaten({levels: values[levels] for levels in bracket if levels in values}, self._alpha)
-        for rung in range(1, math.ceil(math.log2(max(2, self._width))) + 1):
-            keep = keep[: max(1, math.ceil(len(keep) / 2))]
-            behind = [levels for levels in keep if due[levels] <= rung and levels in free]
-            if behind:
-                return min(behind, key=lambda levels: due[levels])
-        return None
-
-
-def unbeaten(found: Mapping[Levels, Mapping[Any, float]], alpha: float) -> list[Levels]:
-    """Of a bracket's configurations, each with its values by block, those that may be the best: most promising first.
-
-    Whoever lies below the leader on the blocks that both have met is out, by one-sided paired t-tests from three blocks
-    on. Every other configuration may lead at some time, so each has an equal part of ``alpha``; of that the k-th look
-    at a pair, which is the one at k + 2 blocks, spends 6 / (pi k)^2. So a configuration as good as all others is ever
-    out in at most ``alpha`` of races, however often it is looked at.
-    """
-    effects = _effects(found)
-    ranked = sorted(found, key=lambda levels: -effects[levels])
-    part = alpha / max(1, len(ranked) - 1)
-    return [levels for levels in ranked if not _beaten(found[levels], found[ranked[0]], part)]
-
-
-def _effects(found: Mapping[Levels, Mapping[Any, float]]) -> dict[Levels, float]:
-    """What each configuration is worth beside the others, the luck of the blocks taken out by least squares."""
-    values = [(levels, block, value) for levels, met in found.items() for block, value in met.items()]
-    places = {levels: place for place, levels in enumerate(found)}
-    blocks = {block: place for place, block in enumerate(dict.fromkeys(b for _, b, _ in values), len(places))}
-    design = np.zeros((len(values), len(places) + len(blocks)))
-    for row, (levels, block, _) in enumerate(values):
-        design[row, [places[levels], blocks[block]]] = 1.0
-    fitted = np.linalg.lstsq(design, np.array([value for *_, value in values]), rcond=None)[0]
-    # What is equal stays so, whatever the last digits are.
-    return dict(zip(found, np.round(fitted[: len(places)], 9).tolist(), strict=True))
-
-
-def _beaten(mine: Mapping[Any, float], leader: Mapping[Any, float], level: float) -> bool:
-    shared = np.array([leader[block] - mine[block] for block in mine if block in leader])
-    look = len(shared) - 2
-    if look < 1 or shared.std() == 0:
-        return False
-    t = shared.mean() / (shared.std(ddof=1) / math.sqrt(len(shared)))
-    return bool(special.stdtr(len(shared) - 1, -t) < level * 6 / (math.pi * look) ** 2)
 
 
 def _visits(study: optuna.Study, space: Space) -> list[Visit]:
@@ -286,19 +171,9 @@ def _unlike(met: Sequence[Levels], pool: Sequence[Levels], rng: np.random.Genera
     return pool[int(rng.choice(least))]
 
 
-def factor(seed: int) -> optuna.samplers.BaseSampler:
-    """`FactorSampler`."""
-    return FactorSampler(seed)
-
-
 def knowledge(seed: int) -> optuna.samplers.BaseSampler:
     """`KnowledgeSampler`; the study says what visits cost."""
     return KnowledgeSampler(seed)
-
-
-def racing(seed: int) -> optuna.samplers.BaseSampler:
-    """`RacingSampler`."""
-    return RacingSampler(seed)
 
 
 def refuse_several(name: str) -> None:
@@ -307,7 +182,7 @@ def refuse_several(name: str) -> None:
     Raises:
         UsageError.
     """
-    if isinstance(registry.resolve("sampler", name, registry.SAMPLERS)(0), _Discrete):
+    if isinstance(registry.resolve("sampler", name, registry.SAMPLERS)(0), KnowledgeSampler):
         raise UsageError(
             f"The sampler {name} takes one objective.", fix='Put `sampler = "tpe"` or "nsga2" into the recipe.'
         )

@@ -1,4 +1,4 @@
-"""Our samplers in Optuna's own suite, and what sets them apart."""
+"""Our sampler in Optuna's own suite, and what sets it apart."""
 
 from __future__ import annotations
 
@@ -11,27 +11,15 @@ import optuna
 import pytest
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
-from hyperalign_dspy.search.sampling.samplers import BLOCK, FactorSampler, KnowledgeSampler, RacingSampler, unbeaten
+from hyperalign_dspy.search.sampling.samplers import BLOCK, KnowledgeSampler
 
 SLOTS = {"a": [0, 1, 2, 3], "b": ["x", "y", "z"], "c": [False, True]}
-
-
-class TestFactorSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
-    @pytest.fixture
-    def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
-        return FactorSampler
 
 
 class TestKnowledgeSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
         return KnowledgeSampler
-
-
-class TestRacingSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
-    @pytest.fixture
-    def sampler(self) -> Callable[[], optuna.samplers.BaseSampler]:
-        return RacingSampler
 
 
 def worth(params: dict[str, Any]) -> float:
@@ -59,47 +47,15 @@ def favourite(study: optuna.Study) -> float:
     return worth(dict(zip(SLOTS, max(visits, key=lambda key: visits[key]), strict=True)))
 
 
-@pytest.mark.parametrize("sampler", [FactorSampler, KnowledgeSampler, RacingSampler])
-def test_visits_go_to_what_is_good(sampler: Any) -> None:
+def test_visits_go_to_what_is_good() -> None:
     # All 24 configurations are worth 1.75 on average, the best of them 4.5.
-    assert np.mean([favourite(searched(sampler, seed)) for seed in range(8)]) > 3.0
+    assert np.mean([favourite(searched(KnowledgeSampler, seed)) for seed in range(8)]) > 3.0
 
 
-@pytest.mark.parametrize("sampler", [FactorSampler, KnowledgeSampler, RacingSampler])
-def test_the_same_seed_visits_the_same(sampler: Any) -> None:
-    first, again, other = (searched(sampler, seed) for seed in (3, 3, 4))
+def test_the_same_seed_visits_the_same() -> None:
+    first, again, other = (searched(KnowledgeSampler, seed) for seed in (3, 3, 4))
     assert [t.params for t in first.trials] == [t.params for t in again.trials]
     assert [t.params for t in first.trials] != [t.params for t in other.trials]
-
-
-def test_a_race_drops_who_is_surely_beaten_and_goes_on_with_the_rest() -> None:
-    study = searched(lambda seed: RacingSampler(seed, width=8), 1, visits=30, noise=0.1)
-    visits = Counter(tuple(t.params.values()) for t in study.trials)
-    best = max(visits, key=lambda key: worth(dict(zip(SLOTS, key, strict=True))))
-    assert visits[best] == max(visits.values())
-    assert min(visits.values()) == 1
-
-
-def test_a_newcomer_after_an_easy_block_does_not_outrank_who_was_better_on_it() -> None:
-    study = optuna.create_study(direction="maximize", sampler=RacingSampler(0, width=2))
-    choices = optuna.distributions.CategoricalDistribution(["old", "new"])
-    for which, block, value in [("old", 0, 5.0), ("old", 1, 0.1), ("old", 2, 0.2), ("old", 3, 0.0), ("new", 0, 4.9)]:
-        told = {"params": {"which": which}, "value": value, "user_attrs": {BLOCK: block}}
-        study.add_trial(optuna.trial.create_trial(distributions={"which": choices}, **told))
-    # The better half of two is visited again where it has been seen once.
-    assert study.ask({"which": choices}).params["which"] == "old"
-
-
-def test_one_of_four_equals_is_dropped_in_no_more_races_than_agreed() -> None:
-    rng, alpha, runs = np.random.default_rng(0), 0.1, 400
-    dropped = 0
-    for _ in range(runs):
-        values = rng.normal(size=(4, 12)) + rng.normal(0, 3, 12)
-        races = ({(n,): dict(enumerate(row[:blocks])) for n, row in enumerate(values)} for blocks in range(1, 13))
-        dropped += any((0,) not in unbeaten(race, alpha) for race in races)
-    assert 0 < dropped / runs <= alpha
-    better = {(n,): dict(enumerate(row + 6 * (n == 1))) for n, row in enumerate(values)}
-    assert unbeaten(better, alpha) == [(1,)]
 
 
 def test_what_a_dear_and_a_cheap_configuration_share_is_learnt_from_the_cheap_one() -> None:
