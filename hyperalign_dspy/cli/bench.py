@@ -1,4 +1,4 @@
-"""`hyperalign bench`: statistics and searchers, tried where the truth is known."""
+"""`hyperalign bench`: optimisers and searchers side by side."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hyperalign_dspy.cli.common import (
     concurrency_option,
     data_options,
     emit,
-    frozen_folder,
     json_option,
     limit_options,
     limits_of,
@@ -23,7 +22,6 @@ from hyperalign_dspy.cli.common import (
     prices_of,
     quiet,
     ready,
-    say,
     shelf_option,
 )
 from hyperalign_dspy.cli.progress import display_option, following
@@ -31,45 +29,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 
 @click.group("bench")
 def bench_command() -> None:
-    """Compare optimisers on a model, searchers on tables, and try the statistics where the truth is known."""
-
-
-@bench_command.command("coverage")
-@click.option("--replications", default=4000, show_default=True, type=click.IntRange(100))
-@click.option("--requests", default=3, show_default=True, type=click.IntRange(1), help="Requests a user.")
-@click.option("--seed", default=0, show_default=True)
-@json_option
-def coverage_command(replications: int, requests: int, seed: int, as_json: bool) -> None:
-    """How often a 95% interval over 8, 24 and 100 users holds the truth."""
-    quiet()
-    from hyperalign_dspy.metrics.simulation import coverage
-    from hyperalign_dspy.report.simulation import coverage_table
-
-    found = []
-    for users in (8, 24, 100):
-        for win in (0.5, 0.65):
-            say(f"{users} users, true win rate {win}")
-            found.append(
-                {"users": users, "true_win": win, **asdict(coverage(users, requests, replications, seed, win))}
-            )
-    emit({"schema": "hyperalign/coverage/1", "rows": found}, coverage_table(found, requests), as_json=as_json)
-
-
-@bench_command.command("gains")
-@click.option("--runs", default=4000, show_default=True, type=click.IntRange(100))
-@click.option("--seed", default=0, show_default=True)
-@json_option
-def gains_command(runs: int, seed: int, as_json: bool) -> None:
-    """How often a search among 50 equal configurations declares a gain: where there is none, and where there is one."""
-    quiet()
-    from hyperalign_dspy.metrics.simulation import planted, search_trial
-    from hyperalign_dspy.report.simulation import gains_table
-
-    found: list[dict[str, Any]] = []
-    for win in (0.5, planted()):
-        say(f"{runs} searches, true win rate {win:.3f}")
-        found.append(asdict(search_trial(win, runs, seed)))
-    emit({"schema": "hyperalign/gains/1", "rows": found}, gains_table(found), as_json=as_json)
+    """Compare optimisers on a model, and searchers on recorded scores."""
 
 
 @bench_command.command("tabulate")
@@ -193,52 +153,3 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     found = [asdict(entry) for entry in entries]
     unit = "log-odds" if spec.task == "authorship" else spec.task
     emit({"schema": "hyperalign/live/1", "entries": found}, live_words(found, unit), as_json=as_json)
-
-
-@bench_command.command("overhead")
-@click.option(
-    "--instances", default=100_000, show_default=True, type=click.IntRange(1000), help="Recorded ones, to go on from."
-)
-@json_option
-def overhead_command(instances: int, as_json: bool) -> None:
-    """What the machinery itself costs: places kept busy, time an instance, going on with what is recorded, memory.
-
-    Takes about four minutes.
-    """
-    quiet()
-    from hyperalign_dspy.report.bench import overhead_words
-    from hyperalign_dspy.search.bench.overhead import dispatch, overhead, resumed
-
-    say("a confirmation of 10 configurations x 1,000 instances, 64 in flight")
-    busy = dispatch()
-    say("time an instance")
-    each = overhead()
-    say(f"{instances:,} instances, answered and then found on record")
-    found = {"dispatch": asdict(busy), "overhead": {**asdict(each), "own": each.own}}
-    found |= {"resumed": asdict(resumed(instances))}
-    emit({"schema": "hyperalign/overhead/3", **found}, overhead_words(found), as_json=as_json)
-
-
-@bench_command.command("serving")
-@click.argument("target", default="authorship", metavar="NAME|PATH")
-@model_option
-@click.option("--runs", default=30, show_default=True, type=click.IntRange(3), help="Runs of each, in turn.")
-@click.option("--latency", default=50, show_default=True, type=click.IntRange(0), help="Milliseconds the model takes.")
-@shelf_option
-@json_option
-def serving_command(target: str, model: str, runs: int, latency: int, as_json: bool) -> None:
-    """What a frozen program costs at run time beside a bare openai client, against a server on this machine."""
-    quiet()
-    from hyperalign_dspy.export.overhead import loading, serving
-    from hyperalign_dspy.report.bench import serving_words
-    from hyperalign_dspy.shelf.frozen import load_frozen
-
-    frozen = load_frozen(frozen_folder(target, model))
-    say("fresh processes")
-    loaded = asdict(loading(frozen))
-    rows = []
-    for milliseconds in dict.fromkeys((0, latency)):
-        say(f"{runs} runs, {milliseconds} ms a call")
-        rows.append(asdict(serving(frozen, runs, milliseconds / 1000)))
-    found = {"loading": loaded, "serving": rows}
-    emit({"schema": "hyperalign/serving/1", **found}, serving_words(found), as_json=as_json)

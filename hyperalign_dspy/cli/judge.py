@@ -92,23 +92,6 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": verifiers}
 
 
-@judge_command.command("surface")
-@click.option("--data", default="bundled", show_default=True, help="Requests: bundled, a file, or a hub data set.")
-@json_option
-def surface_command(data: str, as_json: bool) -> None:
-    """Say how much of what requests deserve a bag of words can tell. Calls no model."""
-    quiet()
-    from hyperalign_dspy.data.requests import load_requests
-    from hyperalign_dspy.report.judge import surface_table
-    from hyperalign_dspy.tasks.surface import surface
-
-    corpus = load_requests(data)
-    views = {name: asdict(found) for name, found in surface(corpus).items()}
-    head = f"{corpus.name}: {len(corpus.requests)} requests; intervals are 95%, over pairs\n\n"
-    result = {"schema": "hyperalign/judge-surface/1", "corpus": corpus.name, "views": views}
-    emit(result, head + surface_table(views), as_json=as_json)
-
-
 @judge_command.command("refusals")
 @click.argument("data", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--text-column", default="", help="The column with the answer.")

@@ -28,8 +28,8 @@ COMMANDS = {
     "report": ("report", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
     "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
-    "models": ("models", "List, pull, locate or check models."),
-    "bench": ("bench", "Compare optimisers and searchers; try the statistics where the truth is known."),
+    "models": ("models", "List, pull or check models."),
+    "bench": ("bench", "Compare optimisers on a model, and searchers on recorded scores."),
     "init": ("init", "Start a program and a recipe of your own."),
     "doctor": ("doctor", "What is installed, set and writable here."),
 }

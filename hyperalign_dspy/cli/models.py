@@ -13,7 +13,7 @@ from hyperalign_dspy.cli.progress import display_option, following
 
 @click.group("models")
 def models_command() -> None:
-    """List, pull, locate or check models."""
+    """List, pull or check models."""
 
 
 @models_command.command("list")
@@ -26,7 +26,9 @@ def list_(as_json: bool) -> None:
     from hyperalign_dspy.lm.models import EMBEDDED, find
     from hyperalign_dspy.report.words import columns
 
-    rows = [["local", "ready" if find() else "hyperalign models pull", f"{EMBEDDED.name}, {EMBEDDED.licence}"]]
+    path = find()
+    about = f"{EMBEDDED.name}, {EMBEDDED.licence}{f', {path}' if path else ''}"
+    rows = [["local", "ready" if path else "hyperalign models pull", about]]
     rows += [["gguf:PATH", "", "any GGUF file"], ["scripted", "ready", "no model: tests plumbing"]]
     rows += [[f"{p}/NAME", "key set" if os.environ.get(k) else f"wants {k}", ""] for p, k in KEYS.items()]
     plain = {
@@ -47,18 +49,6 @@ def pull(source: Path | None, display: str | None, as_json: bool) -> None:
     with following(display) as watcher:
         path = models.pull(megabytes(watcher), source)
     emit({"schema": "hyperalign/model/1", "path": str(path)}, str(path), as_json=as_json)
-
-
-@models_command.command("where")
-@json_option
-def where(as_json: bool) -> None:
-    """Where the embedded model's weights are."""
-    from hyperalign_dspy.errors import MissingWeights
-    from hyperalign_dspy.lm.models import find, weights_path
-
-    if find() is None:
-        raise MissingWeights(f"They would be at {weights_path()}.", fix="hyperalign models pull")
-    emit({"schema": "hyperalign/model/1", "path": str(weights_path())}, str(weights_path()), as_json=as_json)
 
 
 @models_command.command("check")

@@ -63,11 +63,6 @@ def power_table(power: Mapping[str, Any]) -> str:
     return f"{head}\n\n{columns(header, rows)}"
 
 
-def surface_table(views: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line for each thing that a bag of words looks at."""
-    return columns(["a bag of words sees", "sorted rightly"], [[n, estimate(v, ".2f")] for n, v in views.items()])
-
-
 def refusals_words(found: Mapping[str, Any]) -> str:
     """How far the rules for refusals agree with people, and on which rows they do not."""
     n, refusals = found["kappa"]["n_instances"], found["refusals"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -106,14 +105,6 @@ def test_the_smallest_gain_is_told_without_a_call(tmp_path: Path, inside: Inside
     assert not (tmp_path / ".hyperalign").exists()
 
 
-@pytest.mark.parametrize("command", ["coverage", "gains"])
-def test_simulated_runs_are_shown(tmp_path: Path, command: str, inside: Inside) -> None:
-    option = "--replications" if command == "coverage" else "--runs"
-    reply = inside("bench", command, option, "100", "--json", cwd=tmp_path)
-    found: dict[str, Any] = json.loads(reply.stdout)
-    assert found["rows"]
-
-
 def test_a_judge_of_the_confirmation_is_asked_paid_once_and_says_that_it_is_unqualified(
     tmp_path: Path, inside: Inside
 ) -> None:
@@ -154,16 +145,6 @@ def test_a_bound_on_copying_keeps_the_baseline(tmp_path: Path, inside: Inside) -
     assert bound["frozen_is"] == "baseline"
     assert inside("compile", "--model", "scripted", "--at-most", "copying=0", cwd=tmp_path).returncode == 2
     assert "NAME=NUMBER" in inside("compile", "--model", "scripted", "--at-most", "overlap", cwd=tmp_path).stderr
-
-
-def test_what_a_bag_of_words_tells_of_the_bundled_requests_is_no_more_than_is_said(
-    tmp_path: Path, inside: Inside
-) -> None:
-    views = json.loads(inside("judge", "surface", "--json", cwd=tmp_path).stdout)["views"]
-    assert set(views) == {"request alone", "attributes alone", "both"}
-    for found in views.values():
-        assert found["n_users"] == 210
-        assert 0.5 < found["mean"] < 0.85
 
 
 XSTEST = """prompt,completion,final_label

@@ -10,6 +10,7 @@ import pytest
 
 from hyperalign_dspy.data.requests import bundled_requests, load_requests
 from hyperalign_dspy.errors import DataError
+from tests.data.surface import surface
 
 
 def test_the_bundled_requests_come_in_pairs_with_somebody_who_asks() -> None:
@@ -70,3 +71,13 @@ def test_the_published_sets_themselves_are_read(corpora: Path) -> None:
     path = corpora / "safety/jailbreakbench_100harmful_100benign.json"
     kinds = Counter(r.deserves_help for r in load_requests(str(path)).requests)
     assert (kinds[True], kinds[False]) == (100, 100)
+
+
+def test_what_a_bag_of_words_tells_of_the_bundled_requests_is_no_more_than_is_said() -> None:
+    """`pytest tests/data/test_requests.py -k bag -s` prints it."""
+    found = surface(load_requests("bundled"))
+    print("\n" + "\n".join(f"{view}: {share}" for view, share in found.items()))
+    assert set(found) == {"request alone", "attributes alone", "both"}
+    for share in found.values():
+        assert share.n_users == 210
+        assert 0.5 < share.mean < 0.85

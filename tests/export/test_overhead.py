@@ -1,14 +1,14 @@
-"""What a program costs at run time is measured on the calls that it really makes."""
+"""What a program costs at run time beside a bare client, on the calls that it really makes.
+
+`pytest -m evidence tests/export/test_overhead.py -s` prints it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 
-from hyperalign_dspy.export.overhead import loading, serving
-from hyperalign_dspy.report.bench import serving_words
 from hyperalign_dspy.shelf.frozen import load_frozen
+from tests.export.overhead import loading, serving
 from tests.export.programs import PROGRAMS
 
 
@@ -28,6 +28,12 @@ def test_loading_is_timed_in_fresh_processes() -> None:
     loaded = loading(frozen, 5)
     assert loaded.program.low < 0.1
     assert loaded.dspy.mean > loaded.program.mean
-    words = serving_words({"loading": asdict(loaded), "serving": [asdict(serving(frozen, 4, 0.01))]})
-    assert "5 fresh processes" in words
-    assert "10 ms" in words
+    print(f"\n{loaded}")
+
+
+@pytest.mark.evidence
+@pytest.mark.parametrize("latency", [0.0, 0.05])
+def test_a_program_costs_little_beside_a_bare_client(latency: float) -> None:
+    found = serving(load_frozen(PROGRAMS / "authorship" / "frozen" / "local"), 30, latency)
+    print(f"\n{1000 * latency:.0f} ms a call: {found}")
+    assert not latency or found.program_ratio.high < 1.3
