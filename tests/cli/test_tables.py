@@ -59,7 +59,7 @@ def test_a_replay_names_its_table_and_draws_it(pool: Path, inside: Inside) -> No
 
 
 def test_a_table_that_comes_with_the_package_goes_by_its_name(tmp_path: Path, inside: Inside) -> None:
-    words = ("bench", "replay", "authorship-bundled", "--seeds", "2", "--searchers", "random")
+    words = ("bench", "replay", "authorship-bundled", "--seeds", "10", "--searchers", "random")
     assert "32 configurations x 72 instances" in inside(*words, cwd=tmp_path).stdout
     unknown = inside("bench", "replay", "authorship-bundle", cwd=tmp_path)
     assert (unknown.returncode, "authorship-bundled" in unknown.stderr) == (2, True)

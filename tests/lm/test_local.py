@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -124,6 +125,8 @@ def test_requests_for_one_prefix_go_where_it_was_read(weights: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         with found.server("alone"):
             both = [pool.submit(hold, prompt) for prompt in ("a" * 90, "b" * 90)]
+            while len(found._changed._waiters) < 2:  # type: ignore[attr-defined]
+                time.sleep(0.01)
         busy.wait(60)
         a, b = (future.result() for future in both)
     for prompt, own in (("a" * 99, a), ("b" * 99, b), ("a" * 95 + "c", a)):
