@@ -62,7 +62,7 @@ class Replicas:
         self._path, self._cores = path, cores
         self._count = min(cores, _MOST_REPLICAS)
         self._changed = threading.Condition()
-        self._all = [_Replica(path, min(cores, _MOST_THREADS), _KEPT // self._count)]
+        self._all: list[_Replica] = []
 
     @property
     def address(self) -> str:
@@ -83,22 +83,36 @@ class Replicas:
 
     def _join(self, prompt: str) -> _Replica:
         with self._changed:
-            if len(self._all) < self._count and self._all[0].requests:
-                self._changed.wait_for(lambda: len(self._all) == self._count or not self._all[0].requests)
-                self._divide()
+            if not self._all:
+                self._begin(1)
+            if len(self._all) < self._count and self._requests:
+                self._changed.wait_for(lambda: len(self._all) == self._count or not self._requests)
+                # The one that has all threads becomes several that share them.
+                if len(self._all) < self._count:
+                    self._divide()
             self._changed.wait_for(self._open)
             replica = min(self._open(), key=lambda each: (-each.knows(prompt), each.requests))
             replica.requests += 1
             replica.prompts.append(prompt)
             return replica
 
+    @property
+    def _requests(self) -> int:
+        return sum(replica.requests for replica in self._all)
+
     def _divide(self) -> None:
-        """One replica that has all threads becomes several that share them."""
-        if len(self._all) < self._count:
-            threads = min(self._cores // self._count, _MOST_THREADS)
-            # The old one's memory first.
-            self._all.clear()
-            self._all += [_Replica(self._path, threads, _KEPT // self._count) for _ in range(self._count)]
+        try:
+            self._begin(self._count)
+        except BadWeights:
+            # One could be loaded before: there is no room for several.
+            self._count = 1
+            self._begin(1)
+
+    def _begin(self, count: int) -> None:
+        """So many replicas in place of those that are there, whose memory goes first."""
+        self._all.clear()
+        threads = min(self._cores // count, _MOST_THREADS)
+        self._all += [_Replica(self._path, threads, _KEPT // self._count) for _ in range(count)]
 
     def _open(self) -> list[_Replica]:
         """Those that take another request: its neighbours are to find one, too."""

@@ -113,6 +113,37 @@ def test_pieces_of_a_single_token_are_found() -> None:
     assert not cut_alike(3000, 951)
 
 
+def test_where_there_is_no_room_for_several_one_answers(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    class Small:
+        def __init__(self, path: str, threads: int, kept: int) -> None:
+            if threads == 1 and len(begun) < 2:
+                begun.append(threads)
+                if len(begun) == 2:
+                    raise BadWeights("There is no room.")
+            self.server, self.turn, self.requests, self.prompts = threads, threading.Lock(), 0, list[str]()
+
+        def knows(self, prompt: str) -> int:
+            return 0
+
+    monkeypatch.setattr("hyperalign_dspy.lm.replicas._Replica", Small)
+    found = Replicas(str(weights), 2)
+    with ThreadPoolExecutor(2) as pool:
+        with found.server("one") as server:
+            assert server == 2
+            waiting = [pool.submit(used, found) for _ in range(2)]
+            while len(found._changed._waiters) < 2:  # type: ignore[attr-defined]
+                time.sleep(0.01)
+        assert [future.result(10) for future in waiting] == [2, 2]
+    assert len(begun) == 2
+
+
+def used(found: Replicas) -> Any:
+    with found.server("another") as server:
+        return server
+
+
 def test_requests_for_one_prefix_go_where_it_was_read(weights: Path) -> None:
     found = Replicas(str(weights), 2)
     busy = threading.Barrier(3)
