@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from hyperalign_dspy.lm import models
 from hyperalign_dspy.lm.connect import KEYS
 from hyperalign_dspy.metrics import panel, style
 
 CORPORA = Path(os.environ.get("HYPERALIGN_CORPORA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+# Whoever runs beside others is slow now and then.
+settings.register_profile("beside", deadline=None)
+settings.load_profile("beside")
 
 
 def pytest_configure(config: pytest.Config) -> None:

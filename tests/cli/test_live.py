@@ -12,7 +12,7 @@ from tests.cli.test_main_job import SMALL, Inside, inside, small
 
 __all__ = ["inside", "small"]
 
-LIVE = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search,mine:Nothing", "--embed-private")
+LIVE = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search,absent:Nothing", "--embed-private")
 ENDLESS = """
 import itertools
 
@@ -37,7 +37,7 @@ def test_optimisers_are_confirmed_side_by_side_and_a_failed_one_stops_nobody(sma
     (small / "programs").mkdir()
     first = json.loads(inside(*LIVE, "--json", cwd=small).stdout)["entries"]
     ours, theirs, failed = first
-    assert [entry["name"] for entry in first] == ["search", "bootstrap-random-search", "mine:Nothing"]
+    assert [entry["name"] for entry in first] == ["search", "bootstrap-random-search", "absent:Nothing"]
     assert ours["beside"] is None
     assert theirs["gap"]["n_users"] == theirs["beside"]["n_users"] == ours["gap"]["n_users"]
     assert theirs["beside"]["mean"] == pytest.approx(theirs["value"]["mean"] - ours["value"]["mean"])
@@ -47,7 +47,7 @@ def test_optimisers_are_confirmed_side_by_side_and_a_failed_one_stops_nobody(sma
     calls = {path: len(path.read_text().splitlines()) for path in small.glob(".hyperalign/runs/*/calls.jsonl")}
     shown = inside(*LIVE, cwd=small).stdout
     assert "2 programs" in shown
-    assert "mine:Nothing" in shown
+    assert "absent:Nothing" in shown
     assert calls == {path: len(path.read_text().splitlines()) for path in calls}
 
 
