@@ -1,13 +1,23 @@
 """A GGUF model in this process, as a DSPy engine.
 
-The same request has the same text, whatever was asked before or is being asked beside it: see
-`hyperalign_dspy.lm.replicas`. Drafts that differ only in the seed are made at once.
+Flash attention and the prompt cache are off: with either, a text depends on what else was asked before or at the
+same time. The prompt's work is shared where it can be shared without that: between drafts that differ only in the
+seed. Prompts are read one at a time, while earlier requests are being answered.
+
+The runtime cannot do without listening somewhere, and nobody asked for that: see `_unreachable`.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
+import tempfile
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +31,29 @@ from dspy.lm15 import (
     Usage,
 )
 
+from hyperalign_dspy.errors import BadWeights, MissingWeights
 from hyperalign_dspy.lm.listening import Tell, listener
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.replicas import CONCURRENCY, DRAFTS, cut_alike, replicas
 from hyperalign_dspy.lm.siblings import expected
 from hyperalign_dspy.markers import neutral
 
+SLOTS = 8
+CONTEXT = 4096  # tokens a slot
 _MEMO = 512
+# Bytes of a socket's name that every system takes.
+_LONGEST_SOCKET = 100
 
 
 class LocalEngine:
-    """Answers `dspy.lm15.Request` from a GGUF file. Safe to call from many threads."""
+    """Answers `dspy.lm15.Request` from a GGUF file. Safe to call from many threads; one server a file a process."""
 
     supports_response_schema = True
     supported_params = frozenset(
         {"temperature", "top_p", "top_k", "max_tokens", "stop", "seed", "response_format", "frequency_penalty"}
     )
-    concurrency = CONCURRENCY
+    # Requests in flight; each may hold several drafts, and the server queues what does not fit its slots.
+    concurrency = 4
 
     def __init__(self, path: Path, model: str) -> None:
         self.path, self.model = Path(path), model
@@ -69,10 +84,10 @@ class LocalEngine:
 
     def drafts(self, request: Request) -> int:
         """How many drafts this request makes at once, for seeds in a row: see `siblings`."""
-        return min(expected(), DRAFTS) if request.config.seed is not None else 1
+        return min(expected(), SLOTS) if request.config.seed is not None else 1
 
     def close(self) -> None:
-        """Nothing to do: replicas are shared and end with the process."""
+        """Nothing to do: the server is shared and ends with the process."""
 
     def dump_state(self) -> dict[str, str]:
         """Which model this is, without any path: the loader has its own file."""
@@ -85,22 +100,38 @@ class LocalEngine:
 
     def _ask(self, request: Request, count: int) -> list[Response]:
         body = {**_body(request), "n": count, "stream": True, "stream_options": {"include_usage": True}}
-        prompt = "\n".join(f"{message['role']}: {message['content']}" for message in body["messages"])
-        with replicas(str(self.path)).server(prompt) as server:
-            gathered = _Gathered(self.model, count, listener())
-            reply = server.handle_chat_completions(
-                {**body, "cache_prompt": True, "return_progress": True}, gathered.take
-            )
-            if gathered.spoilt:
-                gathered = _Gathered(self.model, count, listener())
-                reply = server.handle_chat_completions({**body, "cache_prompt": False}, gathered.take)
+        gathered = _Gathered(self.model, count, listener())
+        server = _server(str(self.path))
+        gate = _Gate()
+        try:
+            reply = server.handle_chat_completions(body, lambda chunk: gathered.take(chunk, gate))
+        finally:
+            gate.open()
         return gathered.responses(reply)
 
 
-class _Gathered:
-    """The pieces of all siblings of one request, as they come; ``spoilt``: it was stopped before there were any, since
-    they would depend on what was known of the prompt.
+class _Gate:
+    """Holds other prompts back until this one's prompt has been read.
+
+    Two prompts read in one batch are cut to equal lengths, and a piece of a single token is computed by another kernel:
+    then a text would depend on its neighbours. Drafts being written do no such harm, so they go on meanwhile.
     """
+
+    _READING = threading.Lock()
+
+    def __init__(self) -> None:
+        self._READING.acquire()
+        self._closed = True
+
+    def open(self) -> None:
+        """Let the next prompt in; again is harmless."""
+        if self._closed:
+            self._closed = False
+            self._READING.release()
+
+
+class _Gathered:
+    """The pieces of all siblings of one request, as they come."""
 
     def __init__(self, model: str, count: int, tell: Tell | None) -> None:
         self.model, self._tell = model, tell
@@ -109,16 +140,12 @@ class _Gathered:
         self.usages: list[dict[str, Any]] = [{}] * count
         self._done: list[int] = []
         self._error: dict[str, Any] | None = None
-        self.spoilt = False
 
-    def take(self, chunk: Any) -> bool:
-        """One piece from the runtime; True asks it to stop."""
+    def take(self, chunk: Any, gate: _Gate) -> bool:
+        """One piece from the runtime; False asks it to go on."""
+        gate.open()
         for part in chunk if isinstance(chunk, list) else [chunk]:
             self._error = self._error or part.get("error")
-            read = part.get("prompt_progress")
-            if read and not cut_alike(read["total"], read["cache"]):
-                self.spoilt = True
-                return True
             for choice in part.get("choices") or ():
                 self._piece(choice)
             # A sibling's usage comes right after its end, without its number.
@@ -158,7 +185,7 @@ def _body(request: Request) -> dict[str, Any]:
     messages = [{**m, "content": neutral(m["content"])} for m in messages_of(request)]
     config = config_of(request)
     schema = config.pop("response_format", None)
-    body = {"messages": messages, **config}
+    body = {"messages": messages, "cache_prompt": False, **config}
     return {**body, **_held_to(schema)} if schema else body
 
 
@@ -181,3 +208,73 @@ def _error(error: dict[str, Any]) -> Any:
     if error.get("code") in (400, 422):
         return InvalidRequestError(message)
     return ServerError(message)
+
+
+@lru_cache(maxsize=2)
+def _started(path: str) -> Any:
+    import xllamacpp as runtime
+
+    params = runtime.CommonParams()
+    params.model.path = path
+    params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, CONTEXT * SLOTS, False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(_cores(), 4)
+    params.n_ubatch = params.n_batch
+    params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    params.cache_ram_mib, params.warmup, params.verbosity = 0, False, -1
+    try:
+        with _unreachable(params):
+            return runtime.Server(params)
+    except (RuntimeError, ValueError) as error:
+        raise BadWeights(
+            f"The runtime cannot load {path}: {error}.",
+            fix="Check it with `hyperalign models check`, or get it again.",
+        ) from error
+
+
+@contextmanager
+def _unreachable(params: Any) -> Iterator[None]:
+    """Let a server that starts within listen where nobody can call it.
+
+    On a socket in a folder of the user's alone, which is removed once the server stands: a socket without a name takes
+    no connection. Where there are no such sockets, or their name would be too long, it is a loopback port that
+    answers nothing without a secret key, and no page of another origin.
+    """
+    params.api_keys = [secrets.token_urlsafe(32)]
+    params.cors_origins = ""
+    params.endpoint_slots = params.endpoint_props = params.endpoint_metrics = params.ui = False
+    with tempfile.TemporaryDirectory(prefix="hyperalign-") as folder:
+        name = os.path.join(folder, "llama.sock")
+        if hasattr(socket, "AF_UNIX") and len(os.fsencode(name)) <= _LONGEST_SOCKET:
+            params.hostnames = [name]
+        yield
+
+
+_STARTING = threading.Lock()
+
+
+def _server(path: str) -> Any:
+    with _STARTING:
+        check_magic(Path(path))
+        return _started(path)
+
+
+def check_magic(path: Path) -> None:
+    """Refuse what is plainly no GGUF file before a runtime meets it.
+
+    Raises:
+        MissingWeights: no such file. BadWeights: not GGUF.
+    """
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise MissingWeights(
+            f"There are no weights at {path}.", fix="Fetch the embedded model with `hyperalign models pull`."
+        ) from error
+    if magic != b"GGUF":
+        raise BadWeights(f"{path} is not a GGUF file.", fix="Give another file, or `hyperalign models pull`.")
+
+
+def _cores() -> int:
+    """How many cores this process may use: more threads than that wait for each other at every step."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

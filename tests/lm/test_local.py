@@ -9,14 +9,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,6 @@ from hyperalign_dspy.lm import models
 from hyperalign_dspy.lm.connect import check_name, connect, describe, slug
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.replicas import Replicas, cut_alike, replicas
 from hyperalign_dspy.lm.siblings import siblings
 
 
@@ -63,106 +59,6 @@ def test_siblings_are_what_each_would_have_been_alone(engine: LocalEngine) -> No
         shared = [engine.complete(ask("Write about rain.", seed)).message.text for seed in (5, 6, 7)]
     assert shared == alone
     assert len(set(shared)) == 3
-
-
-_VOICES = [f"{name} {how} to the market. " * 5 for name, how in (("Ada", "walks"), ("Ben", "rows"))]
-
-
-def _conversation(voice: str, request: str) -> list[dict[str, str]]:
-    turns = [("user", "Write about Monday."), ("assistant", voice), ("user", request)]
-    return [{"role": role, "content": content} for role, content in turns]
-
-
-def _probabilities(weights: Path, messages: list[dict[str, str]], *, kept: bool) -> tuple[Any, int]:
-    """What the runtime makes of each token's rivals, to the last bit, and how many tokens it did not read again."""
-    body = {"messages": messages, "max_tokens": 3, "temperature": 0, "logprobs": True, "top_logprobs": 5}
-    with replicas(str(weights)).server(str(messages)) as server:
-        reply = server.handle_chat_completions({**body, "cache_prompt": kept})
-    return reply["choices"][0]["logprobs"], reply["usage"]["prompt_tokens_details"]["cached_tokens"]
-
-
-def test_a_prompt_that_is_read_on_has_the_very_probabilities_of_one_that_is_read_whole(weights: Path) -> None:
-    requests = ["Write about rain.", "Write about rain!", "Why?"]
-    asked = [_conversation(voice, request) for request in requests for voice in _VOICES]
-    whole = [_probabilities(weights, messages, kept=False) for messages in asked]
-    read_on = [_probabilities(weights, messages, kept=True) for messages in asked]
-    assert [found for found, _ in read_on] == [found for found, _ in whole]
-    assert {known for _, known in whole} == {0}
-    # All but the first of each voice.
-    assert sum(known > 30 for _, known in read_on) >= len(asked) - len(_VOICES)
-
-
-def test_what_was_asked_before_changes_no_text(engine: LocalEngine) -> None:
-    """Neither the same prompt with another seed, nor one that goes on from it, nor one that it begins with."""
-    long = Request("local", (Message.user("Hi."), Message.assistant("Ho."), Message.user("Write about tea.")))
-    asked = [replace(long, config=ask("", seed, max_tokens=8).config) for seed in (1, 2)]
-    asked += [ask(text, seed, max_tokens=8) for text, seed in (("Hi.", 3), ("Hi.", 4), ("Hi. Hi.", 4))]
-    first = [engine.complete(request).message.text for request in asked]
-    again = [engine.complete(request).message.text for request in reversed(asked)]
-    assert again[::-1] == first
-    with ThreadPoolExecutor(4) as pool:
-        assert [reply.message.text for reply in pool.map(engine.complete, asked)] == first
-
-
-def test_pieces_of_a_single_token_are_found() -> None:
-    assert cut_alike(300, 0)
-    assert cut_alike(300, 298)
-    assert not cut_alike(300, 299)
-    assert not cut_alike(2049, 0)
-    assert not cut_alike(2049, 100)
-    assert not cut_alike(3000, 951)
-
-
-def test_where_there_is_no_room_for_several_one_answers(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[int] = []
-
-    class Small:
-        def __init__(self, path: str, threads: int, kept: int) -> None:
-            if threads == 1 and len(begun) < 2:
-                begun.append(threads)
-                if len(begun) == 2:
-                    raise BadWeights("There is no room.")
-            self.server, self.turn, self.requests, self.prompts = threads, threading.Lock(), 0, list[str]()
-
-        def knows(self, prompt: str) -> int:
-            return 0
-
-    monkeypatch.setattr("hyperalign_dspy.lm.replicas._Replica", Small)
-    found = Replicas(str(weights), 2)
-    with ThreadPoolExecutor(2) as pool:
-        with found.server("one") as server:
-            assert server == 2
-            waiting = [pool.submit(used, found) for _ in range(2)]
-            while len(found._changed._waiters) < 2:  # type: ignore[attr-defined]
-                time.sleep(0.01)
-        assert [future.result(10) for future in waiting] == [2, 2]
-    assert len(begun) == 2
-
-
-def used(found: Replicas) -> Any:
-    with found.server("another") as server:
-        return server
-
-
-def test_requests_for_one_prefix_go_where_it_was_read(weights: Path) -> None:
-    found = Replicas(str(weights), 2)
-    busy = threading.Barrier(3)
-
-    def hold(prompt: str) -> Any:
-        with found.server(prompt) as server:
-            busy.wait(60)
-            return server
-
-    with ThreadPoolExecutor(2) as pool:
-        with found.server("alone"):
-            both = [pool.submit(hold, prompt) for prompt in ("a" * 90, "b" * 90)]
-            while len(found._changed._waiters) < 2:  # type: ignore[attr-defined]
-                time.sleep(0.01)
-        busy.wait(60)
-        a, b = (future.result() for future in both)
-    for prompt, own in (("a" * 99, a), ("b" * 99, b), ("a" * 95 + "c", a)):
-        with found.server(prompt) as server:
-            assert server is own
 
 
 def test_siblings_reach_the_engine_through_dspy_and_threads(weights: Path) -> None:
@@ -237,11 +133,10 @@ _ANSWER_AND_WAIT = """
 import sys
 from pathlib import Path
 from dspy.lm15 import Config, Message, Request
-from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.replicas import replicas
+from hyperalign_dspy.lm.local import LocalEngine, _server
 path = Path(sys.argv[1])
 LocalEngine(path, "local").complete(Request("local", (Message.user("Hi."),), config=Config(max_tokens=4)))
-print(replicas(str(path)).address, flush=True)
+print(_server(str(path)).listening_address, flush=True)
 sys.stdin.read()
 """
 
