@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
@@ -12,9 +13,12 @@ from tests.resume.server import answer_to
 
 
 class ChatServer:
-    """Serves on a free port; ``bodies`` are the requests in the order in which they came."""
+    """Serves on a free port; ``bodies`` are the requests in the order in which they came, each answered after so many
+    seconds.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, latency: float = 0.0) -> None:
+        self.latency = latency
         self.bodies: list[dict[str, Any]] = []
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
 
@@ -43,10 +47,13 @@ class ChatServer:
 def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer goes out at once, and not after the client has confirmed its header.
+        wbufsize = -1
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.bodies.append(body)
+            time.sleep(server.latency)
             said = json.dumps(answer_to(json.dumps([body["messages"], body.get("seed")]))).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

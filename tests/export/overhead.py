@@ -6,17 +6,13 @@ program as `hyperalign run` runs it, and the exported script's code.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -30,6 +26,7 @@ from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.metrics.stats import Estimate, paired
 from hyperalign_dspy.shelf.frozen import Frozen
 from hyperalign_dspy.types import Sample
+from tests.export.chat_server import ChatServer
 
 SAMPLES = ("Rain again. Fine. We walk anyway.", "Soup from Tuesday. Still good. Added salt.", "No news. Good.")
 _LOADED = """
@@ -82,7 +79,8 @@ def serving(frozen: Frozen, runs: int, latency: float) -> Serving:
         UsageError: the program has no document.
     """
     program = document(frozen)
-    with _server(latency) as (address, bodies), patch.dict(os.environ, _environment(address)):
+    with ChatServer(latency) as server, patch.dict(os.environ, _environment(server.address)):
+        address, bodies = server.address, server.bodies
         ask = asking("small", address)
         lm = connect("openai/small")
         client = openai.OpenAI(base_url=address, api_key="none")
@@ -157,46 +155,3 @@ def _process(code: str, *words: str) -> list[float]:
 def _environment(address: str) -> dict[str, str]:
     # The price list is not looked up on a network.
     return {"OPENAI_API_BASE": address, "OPENAI_API_KEY": "none", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-
-
-@contextmanager
-def _server(latency: float) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An OpenAI-compatible server with one answer; its address, and the requests that it has heard."""
-    bodies: list[dict[str, Any]] = []
-    http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(latency, bodies))
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{http.server_address[1]}/v1", bodies
-    finally:
-        http.shutdown()
-        http.server_close()
-
-
-def _handler(latency: float, bodies: list[dict[str, Any]]) -> type[BaseHTTPRequestHandler]:
-    choice = {"index": 0, "message": {"role": "assistant", "content": "Rain. Fine."}, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-    made = {"id": "a", "object": "chat.completion", "created": 0, "model": "small", "choices": [choice], "usage": usage}
-    said = json.dumps(made).encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        """Says the same to everybody, after a while, and keeps what it was asked."""
-
-        protocol_version = "HTTP/1.1"
-        # An answer goes out at once, and not after the client has confirmed its header.
-        wbufsize = -1
-
-        def do_POST(self) -> None:
-            """One call."""
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            time.sleep(latency)
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Nothing."""
-
-    return Handler

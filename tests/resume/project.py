@@ -58,13 +58,9 @@ class Project:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, *words: str) -> ForkServerProcess:
-        """A compile that has begun."""
-        return self.type("", *COMPILE, *words)
-
-    def type(self, suffix: str, *words: str) -> ForkServerProcess:
-        """Any command that has begun; what it says is in stdout and stderr with that suffix."""
+        """A compile that has begun; what it says is in the files stdout and stderr."""
         environment = {**self.server.environment, **self.environment}
-        task = (str(self.folder), environment, ("hyperalign", *words), suffix)
+        task = (str(self.folder), environment, ("hyperalign", *COMPILE, *words))
         process = self.forks.Process(target=_typed, args=task)
         process.start()
         return process
@@ -110,11 +106,11 @@ def undisturbed(folder: Path, forks: ForkServerContext) -> Calm:
         return Calm(project.result(), server.answered)
 
 
-def _typed(folder: str, environment: dict[str, str], words: tuple[str, ...], suffix: str) -> None:
+def _typed(folder: str, environment: dict[str, str], words: tuple[str, ...]) -> None:
     """The child: the command line, as if typed in that folder."""
     os.chdir(folder)
     os.environ.update(environment)
     for number, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(f"{name}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = list(words)
     main()
