@@ -10,10 +10,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
+    from hyperalign_dspy.artifacts.profiles import Profile
     from hyperalign_dspy.data.voices import bundled_corpus
+    from hyperalign_dspy.experiment.bench.compare import compare
+    from hyperalign_dspy.experiment.bench.tables import read_table
+    from hyperalign_dspy.experiment.compile import Compiler
+    from hyperalign_dspy.experiment.prepare import prepare
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.limits import Limits
-    from hyperalign_dspy.modules import Generate, HyPerAlign, Infer, Settings
+    from hyperalign_dspy.optimize.samplers import KnowledgeSampler
+    from hyperalign_dspy.program.generate import Generate
+    from hyperalign_dspy.program.hyperalign import HyPerAlign
+    from hyperalign_dspy.program.infer import Infer
+    from hyperalign_dspy.program.settings import Settings
     from hyperalign_dspy.report.view import (
         describe_comparison,
         describe_plan,
@@ -23,13 +33,6 @@ if TYPE_CHECKING:
         draw_result,
         draw_search,
     )
-    from hyperalign_dspy.search.bench.compare import compare
-    from hyperalign_dspy.search.bench.tables import read_table
-    from hyperalign_dspy.search.compiler import Compiler
-    from hyperalign_dspy.search.prepare import prepare
-    from hyperalign_dspy.search.sampling.samplers import KnowledgeSampler
-    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
-    from hyperalign_dspy.shelf.profiles import Profile
     from hyperalign_dspy.types import Hypothesis, Sample, User
 
 __version__ = version("hyperalign-dspy")
@@ -62,19 +65,19 @@ __all__ = [
     "read_table",
 ]
 _HOMES = {
-    "Compiler": "search.compiler",
-    "Generate": "modules",
-    "HyPerAlign": "modules",
+    "Compiler": "experiment.compile",
+    "Generate": "program.generate",
+    "HyPerAlign": "program.hyperalign",
     "Hypothesis": "types",
-    "Infer": "modules",
-    "KnowledgeSampler": "search.sampling.samplers",
-    "Profile": "shelf.profiles",
+    "Infer": "program.infer",
+    "KnowledgeSampler": "optimize.samplers",
+    "Profile": "artifacts.profiles",
     "Limits": "lm.limits",
     "Sample": "types",
-    "Settings": "modules",
+    "Settings": "program.settings",
     "User": "types",
     "bundled_corpus": "data.voices",
-    "compare": "search.bench.compare",
+    "compare": "experiment.bench.compare",
     "connect": "lm.connect",
     "describe_comparison": "report.view",
     "describe_plan": "report.view",
@@ -83,10 +86,10 @@ _HOMES = {
     "draw_habits": "report.view",
     "draw_result": "report.view",
     "draw_search": "report.view",
-    "find_frozen": "shelf.frozen",
-    "load_frozen": "shelf.frozen",
-    "prepare": "search.prepare",
-    "read_table": "search.bench.tables",
+    "find_frozen": "artifacts.frozen",
+    "load_frozen": "artifacts.frozen",
+    "prepare": "experiment.prepare",
+    "read_table": "experiment.bench.tables",
 }
 
 

@@ -15,44 +15,6 @@ from typing import Any
 
 from hyperalign_dspy.errors import UnknownName
 
-ADAPTERS: Mapping[str, str] = {
-    "turns": "hyperalign_dspy.adapters.turns:TurnsAdapter",
-    "chat": "hyperalign_dspy.adapters.standard:chat",
-    "json": "hyperalign_dspy.adapters.standard:json",
-    "xml": "hyperalign_dspy.adapters.standard:xml",
-}
-SAMPLERS: Mapping[str, str] = {
-    "knowledge": "hyperalign_dspy.search.sampling.samplers:knowledge",
-    "tpe": "hyperalign_dspy.search.sampling.samplers:tpe",
-    "nsga2": "hyperalign_dspy.search.sampling.samplers:nsga2",
-    "random": "hyperalign_dspy.search.sampling.samplers:random",
-}
-OPTIMIZERS: Mapping[str, str] = {
-    "miprov2": "dspy.teleprompt:MIPROv2",
-    "gepa": "dspy.teleprompt:GEPA",
-    "simba": "dspy.teleprompt:SIMBA",
-    "bootstrap-random-search": "dspy.teleprompt:BootstrapFewShotWithRandomSearch",
-    "bootstrap-optuna": "hyperalign_dspy.search.optimizers.bootstrap_optuna:SeededBootstrapOptuna",
-    "copro": "dspy.teleprompt:COPRO",
-}
-MAKERS: Mapping[str, str] = {
-    "grounded": "hyperalign_dspy.search.candidates.makers:Grounded",
-    "reflective": "hyperalign_dspy.search.candidates.makers:Reflective",
-    "bootstrap": "hyperalign_dspy.search.candidates.demos:Bootstrap",
-}
-EXPORTERS: Mapping[str, str] = {
-    "messages": "hyperalign_dspy.export.messages:Messages",
-    "script": "hyperalign_dspy.export.script:Script",
-    "dspy": "hyperalign_dspy.export.plain_dspy:PlainDspy",
-    "promptfoo": "hyperalign_dspy.export.promptfoo:Promptfoo",
-    "hub": "hyperalign_dspy.export.hub:Hub",
-}
-TASKS: Mapping[str, str] = {
-    "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
-    "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",
-    "examples": "hyperalign_dspy.tasks.examples:ExamplesTask",
-}
-
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownName:
     """The error for a name that nothing goes by, with the nearest known ones."""

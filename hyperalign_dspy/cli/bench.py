@@ -47,10 +47,10 @@ def bench_command() -> None:
 def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
     quiet()
+    from hyperalign_dspy.experiment.bench.tables import tabulate, tabulated
+    from hyperalign_dspy.files import write_json
+    from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.bench import table_words
-    from hyperalign_dspy.search.bench.tables import tabulate, tabulated
-    from hyperalign_dspy.shelf.files import write_json
-    from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
     columns = columns_of(given)
@@ -79,11 +79,11 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
     The table is a file of `bench tabulate`, or the one that comes with the package: authorship-bundled.
     """
     quiet()
+    from hyperalign_dspy.experiment.bench.compare import compare
+    from hyperalign_dspy.experiment.bench.replay import SEARCHERS
+    from hyperalign_dspy.experiment.bench.tables import read_table, tabulated
+    from hyperalign_dspy.files import write_text
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
-    from hyperalign_dspy.search.bench.compare import compare
-    from hyperalign_dspy.search.bench.replay import SEARCHERS
-    from hyperalign_dspy.search.bench.tables import read_table, tabulated
-    from hyperalign_dspy.shelf.files import write_text
     from hyperalign_dspy.types import Cost
 
     names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
@@ -123,9 +123,9 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """
     quiet()
     os.environ.setdefault("TQDM_DISABLE", "1")
+    from hyperalign_dspy.experiment.bench.live import OPTIMIZERS, compete
+    from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.bench import live_words
-    from hyperalign_dspy.search.bench.live import OPTIMIZERS, compete
-    from hyperalign_dspy.shelf.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.protocol import Job
 
     limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)

@@ -28,7 +28,7 @@ def card_command(program: str, model: str, readme: Path | None, check: bool, as_
     """
     quiet()
     from hyperalign_dspy.errors import GateFailed
-    from hyperalign_dspy.shelf.files import write_text
+    from hyperalign_dspy.files import write_text
 
     path, text = _readme(readme) if readme else _card(program, model)
     same = path.is_file() and path.read_bytes() == text.encode()
@@ -42,19 +42,19 @@ def card_command(program: str, model: str, readme: Path | None, check: bool, as_
 
 
 def _card(program: str, model: str) -> tuple[Path, str]:
+    from hyperalign_dspy.artifacts.card import card
+    from hyperalign_dspy.artifacts.frozen import find_frozen, read_manifest
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.shelf.card import card
-    from hyperalign_dspy.shelf.frozen import find_frozen, read_manifest
 
     folder = find_frozen(program, slug(model))
     return folder / "CARD.md", card(read_manifest(folder))
 
 
 def _readme(path: Path) -> tuple[Path, str]:
+    from hyperalign_dspy.artifacts.frozen import find_frozen, read_manifest
     from hyperalign_dspy.errors import DataError
     from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.report.readme import renewed
-    from hyperalign_dspy.shelf.frozen import find_frozen, read_manifest
 
     def manifest_of(program: str, model: str) -> dict[str, Any]:
         return read_manifest(find_frozen(program, slug(model)))

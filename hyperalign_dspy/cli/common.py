@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hyperalign_dspy.data.load import Columns
-from hyperalign_dspy.shelf.files import dump
-from hyperalign_dspy.shelf.locate import user_data
+from hyperalign_dspy.files import dump
+from hyperalign_dspy.program.locate import user_data
 from hyperalign_dspy.types import Cost, Watcher
 
 if TYPE_CHECKING:
@@ -217,9 +217,9 @@ def frozen_folder(target: str, model: str) -> Path:
     Raises:
         UnknownName: no such program, or no frozen program in that folder.
     """
+    from hyperalign_dspy.artifacts.frozen import find_frozen
     from hyperalign_dspy.errors import UnknownName
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.shelf.frozen import find_frozen
 
     here = Path(target)
     holds = (here / "manifest.json").is_file()

@@ -70,11 +70,11 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     if given["optimizer"]:
         # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
         os.environ.setdefault("TQDM_DISABLE", "1")
+    from hyperalign_dspy.experiment.result import result_of
     from hyperalign_dspy.lm.connect import check_name
+    from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.search.record.runs import expect
-    from hyperalign_dspy.search.result import result_of
-    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.runs import expect
     from hyperalign_dspy.tasks.protocol import Job
 
     limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
@@ -125,8 +125,8 @@ def _compiled(compiler: Any, point: int, models: list[str]) -> Any:
     """What a run ends with, or one point of its Pareto set, under the caps that `runs confirm` hands on."""
     if not point:
         return compiler.run()
+    from hyperalign_dspy.experiment.pareto import confirm_point
     from hyperalign_dspy.lm.limits import Limits
-    from hyperalign_dspy.search.points import confirm_point
 
     caps = click.get_current_context().find_object(Limits) or Limits()
     for name in models if caps.max_cost else ():
@@ -136,7 +136,7 @@ def _compiled(compiler: Any, point: int, models: list[str]) -> Any:
 
 def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     """Our own search, or somebody else's optimiser."""
-    from hyperalign_dspy.search.compiler import Compiler
+    from hyperalign_dspy.experiment.compile import Compiler
 
     context = click.get_current_context()
     command = command_of(context)
@@ -148,8 +148,8 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
             raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
         job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
         return Compiler(job, model, watcher, command)
-    from hyperalign_dspy.search.optimizers.foreign import ForeignCompiler
-    from hyperalign_dspy.search.optimizers.known import Optimizer
+    from hyperalign_dspy.experiment.teleprompters import ForeignCompiler
+    from hyperalign_dspy.optimize.defaults import Optimizer
 
     if given["objectives"]:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")

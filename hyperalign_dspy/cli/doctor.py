@@ -22,9 +22,9 @@ def doctor_command(as_json: bool) -> None:
     """Print versions, weights, keys that are set (never their values) and folders that can be written."""
     from hyperalign_dspy.lm.connect import KEYS
     from hyperalign_dspy.lm.models import find, folder, weights_path
-    from hyperalign_dspy.report.words import columns
-    from hyperalign_dspy.search.record.runs import home
-    from hyperalign_dspy.shelf.locate import writable_frozen
+    from hyperalign_dspy.program.locate import writable_frozen
+    from hyperalign_dspy.report.format import columns
+    from hyperalign_dspy.runs import home
 
     rows = [["python", platform.python_version(), ""], ["cores", str(os.cpu_count()), ""]]
     rows += [[name, _version(name), ""] for name in PACKAGES]

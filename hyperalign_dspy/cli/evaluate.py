@@ -62,11 +62,11 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     if given["ours"] or given["theirs"]:
         _compare(model, as_json=as_json, **given)
         return
+    from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
+    from hyperalign_dspy.experiment.evaluate_frozen import Measured, measure
     from hyperalign_dspy.lm.connect import check_name, slug
+    from hyperalign_dspy.program.specs import RecipeSpec, load_program
     from hyperalign_dspy.report.table import result_table
-    from hyperalign_dspy.search.measure import Measured, measure
-    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
-    from hyperalign_dspy.shelf.specs import RecipeSpec, load_program
     from hyperalign_dspy.tasks.protocol import Job
 
     check_name(model)
@@ -117,9 +117,9 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
 
 
 def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: int | None) -> dict[str, Any]:
+    from hyperalign_dspy.judges.llm_judge import ModelJudge
+    from hyperalign_dspy.judges.qualifications import judge_folder
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.search.verdict.opinion import ModelJudge
-    from hyperalign_dspy.search.verdict.qualifications import judge_folder
 
     with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:
 

@@ -26,10 +26,10 @@ def export_command(target: str, model: str, form: str, out: str | None, upload: 
     Every format but DSPy's renders the very bytes that the program sends: it is checked before anything is written.
     """
     quiet()
+    from hyperalign_dspy.artifacts.export.protocol import exported, write
+    from hyperalign_dspy.artifacts.frozen import load_frozen
     from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.export.protocol import exported, write
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.shelf.frozen import load_frozen
 
     if upload and form != "hub":
         raise UsageError("Only a folder for the Hub is uploaded.", fix="Add --to hub.")
@@ -43,7 +43,7 @@ def export_command(target: str, model: str, form: str, out: str | None, upload: 
     paths = write(files, Path(place), folder=place.endswith(("/", os.sep)))
     address = ""
     if upload:
-        from hyperalign_dspy.export.hub import upload as send
+        from hyperalign_dspy.artifacts.export.hub import upload as send
 
         address = send(paths[0].parent, upload, frozen.manifest)
     result = {"schema": "hyperalign/export/1", "to": form, "paths": [str(p) for p in paths], "uploaded": address}

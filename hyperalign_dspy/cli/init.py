@@ -140,7 +140,7 @@ def _row(message: str, mood: str) -> str:
 
 
 def _write(files: dict[Path, str]) -> None:
-    from hyperalign_dspy.shelf.files import write_text
+    from hyperalign_dspy.files import write_text
 
     there = [path for path in files if path.exists()]
     if there:

@@ -11,7 +11,7 @@ import click
 
 from hyperalign_dspy.cli.common import columns_of, data_options, emit, json_option, prices_of, quiet, ready
 from hyperalign_dspy.cli.progress import display_option, following
-from hyperalign_dspy.shelf.files import dump
+from hyperalign_dspy.files import dump
 
 
 @click.group("judge")
@@ -57,14 +57,14 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     """What the panel sees in texts that a model writes for users that a search may see, as plain data."""
     from dataclasses import replace
 
+    from hyperalign_dspy.experiment.verifier_power import measure_power, remember_power, write
+    from hyperalign_dspy.judges.qualifications import judge_folder
     from hyperalign_dspy.lm.connect import concurrency_of, connect
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.search.evaluate import Evaluator
-    from hyperalign_dspy.search.sampling.space import Space
-    from hyperalign_dspy.search.verdict.power import measure_power, remember_power, write
-    from hyperalign_dspy.search.verdict.qualifications import judge_folder
-    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.optimize.space import Space
+    from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.authorship import AuthorshipTask
+    from hyperalign_dspy.tasks.evaluate import Evaluator
     from hyperalign_dspy.tasks.protocol import Job
 
     ready(model, watcher)
@@ -140,13 +140,13 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
     """
     quiet()
     from hyperalign_dspy.data.pairs import load_pairs
+    from hyperalign_dspy.judges.grader import GradingJudge
+    from hyperalign_dspy.judges.pairwise import PairwiseJudge
+    from hyperalign_dspy.judges.qualifications import How, judge_folder, remember
+    from hyperalign_dspy.judges.qualify import qualify as ask
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.modules.grader import GradingJudge
-    from hyperalign_dspy.modules.judge import PairwiseJudge
     from hyperalign_dspy.report.judge import qualification_words
-    from hyperalign_dspy.search.verdict.judging import qualify as ask
-    from hyperalign_dspy.search.verdict.qualifications import How, judge_folder, remember
 
     source = given["data"] or "bundled"
     how: How = "grades" if given["grades"] else "pairs"

@@ -18,9 +18,9 @@ COMMANDS = {
     "eval": ("evaluate", "Measure a frozen program on a corpus, beside its controls."),
     "port": ("port", "Take a frozen program to another model."),
     "matrix": ("matrix", "Measure every frozen program on every model."),
-    "freeze": ("shelf", "Put what a run ended with on the shelf."),
-    "list": ("shelf", "Programs, recipes and frozen programs, and where they lie."),
-    "show": ("shelf", "A frozen program: its settings, its card, or its exact messages."),
+    "freeze": ("programs", "Put what a run ended with on the shelf."),
+    "list": ("programs", "Programs, recipes and frozen programs, and where they lie."),
+    "show": ("programs", "A frozen program: its settings, its card, or its exact messages."),
     "verify": ("verify", "Check that a frozen program is what it claims to be."),
     "export": ("export", "A frozen program as messages, a script, or for another tool."),
     "card": ("card", "Write a frozen program's card, or a README's tables, again from its manifest."),
@@ -104,7 +104,7 @@ def _known(error: Exception) -> HyperalignError | None:
         )
     if type(error).__module__.startswith("dspy."):
         # Whoever raised it has imported all this already.
-        from hyperalign_dspy.lm.causes import unwrap
+        from hyperalign_dspy.lm.root_cause import unwrap
 
         cause = unwrap(error)
         return cause if isinstance(cause, HyperalignError) else ModelError(f"{type(cause).__name__}: {cause}")

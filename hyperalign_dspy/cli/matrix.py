@@ -50,13 +50,13 @@ def matrix_command(program: str, models: str, as_json: bool, **given: Any) -> No
     of these writes longer texts: then all are measured at its length, in a matrix of its own.
     """
     quiet()
+    from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
+    from hyperalign_dspy.experiment.matrix import Matrix
+    from hyperalign_dspy.files import write_text
     from hyperalign_dspy.lm.connect import check_name, slug
+    from hyperalign_dspy.program.locate import frozen_folders
+    from hyperalign_dspy.program.specs import RecipeSpec, load_program
     from hyperalign_dspy.report.matrix import matrix_svg, matrix_table
-    from hyperalign_dspy.search.matrix import Matrix
-    from hyperalign_dspy.shelf.files import write_text
-    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
-    from hyperalign_dspy.shelf.locate import frozen_folders
-    from hyperalign_dspy.shelf.specs import RecipeSpec, load_program
     from hyperalign_dspy.tasks.protocol import Job
 
     command, limits, prices = command_of(click.get_current_context()), limits_of(given), prices_of(given["prices"])

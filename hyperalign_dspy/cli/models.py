@@ -24,7 +24,7 @@ def list_(as_json: bool) -> None:
 
     from hyperalign_dspy.lm.connect import KEYS
     from hyperalign_dspy.lm.models import EMBEDDED, find
-    from hyperalign_dspy.report.words import columns
+    from hyperalign_dspy.report.format import columns
 
     path = find()
     about = f"{EMBEDDED.name}, {EMBEDDED.licence}{f', {path}' if path else ''}"
@@ -59,11 +59,11 @@ def check(model: str, as_json: bool) -> None:
     quiet()
     import dspy
 
-    from hyperalign_dspy.adapters import adapter
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.lm.models import LOCAL, weights_path
     from hyperalign_dspy.lm.models import check as check_hash
+    from hyperalign_dspy.program.adapters import adapter
 
     with following(None) as watcher:
         ready(model, watcher)

@@ -50,13 +50,13 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
     searched. The same command again goes on where an interrupted one stopped.
     """
     quiet()
+    from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
+    from hyperalign_dspy.experiment.port import PortCompiler
     from hyperalign_dspy.lm.connect import check_name, slug
+    from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.plan import plan_words
     from hyperalign_dspy.report.port import port_table
-    from hyperalign_dspy.search.port import PortCompiler
-    from hyperalign_dspy.search.record.runs import expect
-    from hyperalign_dspy.shelf.frozen import find_frozen, load_frozen
-    from hyperalign_dspy.shelf.specs import load_program, load_recipe
+    from hyperalign_dspy.runs import expect
     from hyperalign_dspy.tasks.protocol import Job
 
     command, limits, prices, columns = (

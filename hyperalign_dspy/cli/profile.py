@@ -34,8 +34,8 @@ def profile_command() -> None:
 def add(user: str, samples: Path, as_json: bool) -> None:
     """Keep samples of a USER, or more of one who is kept already."""
     quiet()
+    from hyperalign_dspy.artifacts.profiles import Profile
     from hyperalign_dspy.data.load import read_samples
-    from hyperalign_dspy.shelf.profiles import Profile
 
     profile = Profile.add(user, read_samples(samples))
     count = len(profile.samples)
@@ -49,8 +49,8 @@ def add(user: str, samples: Path, as_json: bool) -> None:
 def show(user: str, as_json: bool) -> None:
     """The samples of a USER, and what is believed of them; without one, everybody who has a profile."""
     quiet()
-    from hyperalign_dspy.report.words import columns
-    from hyperalign_dspy.shelf.profiles import Profile
+    from hyperalign_dspy.artifacts.profiles import Profile
+    from hyperalign_dspy.report.format import columns
 
     if user:
         profile = Profile.load(user)
@@ -72,8 +72,8 @@ def show(user: str, as_json: bool) -> None:
 def edit(user: str, program: str | None, model: str | None, as_json: bool, **given: Any) -> None:
     """Correct what is believed of a USER, in $EDITOR. What cannot be read replaces nothing."""
     quiet()
-    from hyperalign_dspy.shelf.hypotheses import parse_hypotheses, read_hypotheses
-    from hyperalign_dspy.shelf.profiles import Profile
+    from hyperalign_dspy.artifacts.hypotheses import parse_hypotheses, read_hypotheses
+    from hyperalign_dspy.artifacts.profiles import Profile
 
     profile = Profile.load(user)
     if given["forget"]:
@@ -106,8 +106,8 @@ def edit(user: str, program: str | None, model: str | None, as_json: bool, **giv
 def remove(user: str, yes: bool, as_json: bool) -> None:
     """Delete the folder of a USER. What else may hold their texts is said, and stays."""
     quiet()
-    from hyperalign_dspy.search.record.runs import all_runs, home
-    from hyperalign_dspy.shelf.profiles import Profile
+    from hyperalign_dspy.artifacts.profiles import Profile
+    from hyperalign_dspy.runs import all_runs, home
 
     profile = Profile.load(user)
     say(f"{profile.name}: {profile.folder}, all of it")
@@ -162,7 +162,7 @@ def _edited(before: str) -> str:
 
 def _kept(path: Path, text: str, name: str, error: DataError) -> DataError:
     """The same error, and where what was typed is kept."""
-    from hyperalign_dspy.shelf.files import write_text
+    from hyperalign_dspy.files import write_text
 
     draft = path.with_suffix(".draft")
     write_text(draft, text, private=True)
@@ -197,7 +197,7 @@ def _plain(profile: Any) -> dict[str, Any]:
 
 
 def _words(profile: Any) -> str:
-    from hyperalign_dspy.report.words import one_line
+    from hyperalign_dspy.report.format import one_line
 
     lines = [f"{profile.name}: {len(profile.samples)} samples in {profile.folder / 'samples.jsonl'}"]
     lines += [f"  {one_line(sample.text)[:90]}" for sample in profile.samples]

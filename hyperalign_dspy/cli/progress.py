@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.report.words import money
+from hyperalign_dspy.report.format import money
 from hyperalign_dspy.types import Cost, Watcher
 
 display_option = click.option(

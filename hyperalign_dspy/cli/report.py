@@ -23,10 +23,10 @@ def report_command(run: str, out: Path | None, show: bool, as_json: bool) -> Non
     Of a run that is not done it holds what is there so far. The page holds people's texts.
     """
     quiet()
-    from hyperalign_dspy.report.html import run_page
-    from hyperalign_dspy.report.story import Story
-    from hyperalign_dspy.search.record.runs import find_run
-    from hyperalign_dspy.shelf.files import write_text
+    from hyperalign_dspy.files import write_text
+    from hyperalign_dspy.report.page import run_page
+    from hyperalign_dspy.report.run_view import Story
+    from hyperalign_dspy.runs import find_run
 
     found = find_run(run)
     if found.result and "confirmation" not in found.result:

@@ -58,10 +58,10 @@ def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         return
     import dspy
 
+    from hyperalign_dspy.artifacts.hypotheses import read_hypotheses
+    from hyperalign_dspy.artifacts.profiles import Profile
     from hyperalign_dspy.data.load import read_samples
     from hyperalign_dspy.lm.connect import connect
-    from hyperalign_dspy.shelf.hypotheses import read_hypotheses
-    from hyperalign_dspy.shelf.profiles import Profile
 
     profile = Profile.load(given["user"]) if given["user"] else None
     samples = list(profile.samples if profile else read_samples(given["samples"]))
@@ -105,8 +105,8 @@ def _check_options(given: dict[str, Any]) -> None:
 
 
 def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
-    from hyperalign_dspy.batch.answers import Batch, answer_all
-    from hyperalign_dspy.batch.lines import read_lines
+    from hyperalign_dspy.artifacts.batch import Batch, answer_all
+    from hyperalign_dspy.artifacts.batch_lines import read_lines
     from hyperalign_dspy.errors import TooManyFailures
 
     lines = read_lines(given["requests"], given["seed"])
@@ -125,11 +125,11 @@ def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bo
 
 
 def _module(program: str, model: str, max_tokens: int | None) -> Any:
+    from hyperalign_dspy.artifacts.frozen import load_frozen
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.shelf.configure import Configuration, adjust, build
-    from hyperalign_dspy.shelf.frozen import load_frozen
-    from hyperalign_dspy.shelf.locate import frozen_folders
-    from hyperalign_dspy.shelf.specs import load_program
+    from hyperalign_dspy.program.configuration import Configuration, adjust, build
+    from hyperalign_dspy.program.locate import frozen_folders
+    from hyperalign_dspy.program.specs import load_program
 
     spec = load_program(program)
     if spec.task != "authorship":
@@ -155,7 +155,7 @@ def _show_written(module: Any, call: dict[str, Any]) -> None:
 
     Where one of several drafts is to be chosen, or a text comes in a format, it is shown when it is done.
     """
-    from hyperalign_dspy.lm.listening import listening
+    from hyperalign_dspy.lm.streaming import listening
 
     if call["hypotheses"] is None and hasattr(module, "infer"):
         call["hypotheses"] = module.infer(samples=call["samples"]).hypotheses

@@ -23,8 +23,8 @@ def runs_command() -> None:
 @json_option
 def list_(as_json: bool) -> None:
     """Every run in this project, the newest first."""
-    from hyperalign_dspy.report.words import columns, money
-    from hyperalign_dspy.search.record.runs import all_runs
+    from hyperalign_dspy.report.format import columns, money
+    from hyperalign_dspy.runs import all_runs
 
     rows = [_summary(run) for run in all_runs()]
     cells = [[r["run"], r["model"], r["corpus"], r["state"], str(r["calls"]), money(r["money"])] for r in rows]
@@ -37,13 +37,13 @@ def list_(as_json: bool) -> None:
 @json_option
 def show(run: str, as_json: bool) -> None:
     """The table and verdict of a finished RUN, or how far it is."""
+    from hyperalign_dspy.experiment.bench.tables import TABULATED
+    from hyperalign_dspy.experiment.matrix import SCHEMA as MATRIX
     from hyperalign_dspy.report.bench import table_words
+    from hyperalign_dspy.report.format import money
     from hyperalign_dspy.report.matrix import matrix_table
     from hyperalign_dspy.report.table import result_table
-    from hyperalign_dspy.report.words import money
-    from hyperalign_dspy.search.bench.tables import TABULATED
-    from hyperalign_dspy.search.matrix import SCHEMA as MATRIX
-    from hyperalign_dspy.search.record.runs import find_run
+    from hyperalign_dspy.runs import find_run
 
     found = find_run(run)
     result = found.result
@@ -66,7 +66,7 @@ def show(run: str, as_json: bool) -> None:
 @json_option
 def resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
-    from hyperalign_dspy.search.record.runs import find_run
+    from hyperalign_dspy.runs import find_run
 
     _again(find_run(run), [], as_json=as_json)
 
@@ -82,7 +82,7 @@ def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
     The more points the same users judge, the more certainty a verdict asks for. A cap takes the place of the run's own.
     """
     from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.search.record.runs import find_run
+    from hyperalign_dspy.runs import find_run
 
     found = find_run(run)
     if not (found.result or {}).get("pareto"):
@@ -107,7 +107,7 @@ def remove(run: str, as_json: bool) -> None:
     What it froze stays on the shelf, what was exported or written elsewhere stays there, and so does judged.jsonl
     beside the runs, which counts how often sealed users have judged.
     """
-    from hyperalign_dspy.search.record.runs import find_run
+    from hyperalign_dspy.runs import find_run
 
     found = find_run(run)
     found.remove()

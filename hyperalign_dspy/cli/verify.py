@@ -11,7 +11,7 @@ import click
 from hyperalign_dspy.cli.common import emit, frozen_folder, json_option, model_option, quiet, shelf_option
 
 if TYPE_CHECKING:
-    from hyperalign_dspy.shelf.verify import Check
+    from hyperalign_dspy.artifacts.verify import Check
 
 
 @click.command("verify")
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def verify_command(target: str, model: str, replay: int, as_json: bool) -> None:
     """Check hashes, signatures, messages and versions of a frozen program: a NAME on the shelf, or a folder."""
     quiet()
+    from hyperalign_dspy.artifacts.verify import verify
     from hyperalign_dspy.errors import FrozenMismatch
-    from hyperalign_dspy.shelf.verify import verify
 
     folder = frozen_folder(target, model)
     checks, frozen = verify(folder)
     if frozen and replay:
-        from hyperalign_dspy.search.resend import resend
+        from hyperalign_dspy.experiment.replay_calls import resend
 
         checks.append(resend(frozen.manifest, model, replay))
     refused = [check for check in checks if check.state == "refused"]

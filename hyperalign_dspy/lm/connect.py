@@ -17,12 +17,12 @@ from dspy.utils.exceptions import LMError
 
 from hyperalign_dspy.errors import MissingKey, ModelError, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.listening import Tell, listener
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.messages import key_of
 from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
-from hyperalign_dspy.lm.patience import Patience
+from hyperalign_dspy.lm.rate_limit import Patience
 from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
+from hyperalign_dspy.lm.streaming import Tell, listener
 from hyperalign_dspy.registry import unknown
 
 # Calls in flight where the engine does not say how many it takes well.

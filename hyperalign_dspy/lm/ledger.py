@@ -20,8 +20,9 @@ from filelock import FileLock, Timeout
 from hyperalign_dspy.errors import BudgetReached, MissingFolder, NotSent, UsageError
 from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, total
 from hyperalign_dspy.lm.messages import honoured, key_of
-from hyperalign_dspy.lm.patience import Patience
+from hyperalign_dspy.lm.n_completions import kin_of
 from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.rate_limit import Patience
 from hyperalign_dspy.lm.records import (
     Row,
     Sessions,
@@ -36,7 +37,6 @@ from hyperalign_dspy.lm.records import (
     slim,
     uncollected,
 )
-from hyperalign_dspy.lm.siblings import kin_of
 from hyperalign_dspy.types import Cost
 
 _PHASE: ContextVar[str] = ContextVar("hyperalign_phase", default="")

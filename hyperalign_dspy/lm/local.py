@@ -32,11 +32,11 @@ from dspy.lm15 import (
 )
 
 from hyperalign_dspy.errors import BadWeights, MissingWeights
-from hyperalign_dspy.lm.listening import Tell, listener
+from hyperalign_dspy.lm.escape import neutral
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.siblings import expected
-from hyperalign_dspy.markers import neutral
+from hyperalign_dspy.lm.n_completions import expected
+from hyperalign_dspy.lm.streaming import Tell, listener
 
 SLOTS = 8
 CONTEXT = 4096  # tokens a slot

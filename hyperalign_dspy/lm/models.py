@@ -247,3 +247,8 @@ def _size(into: Path) -> int:
         except FileNotFoundError:  # the installer moves its files about
             continue
     return total
+
+
+def public_name(model: str) -> str:
+    """A model's name without the path of anybody's machine."""
+    return f"gguf:{Path(model).name}" if model.startswith("gguf:") else model

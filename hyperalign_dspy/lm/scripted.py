@@ -13,8 +13,8 @@ from typing import Any
 
 from dspy.lm15 import Message, Request, Response, Usage
 
-from hyperalign_dspy.lm.listening import listener
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
+from hyperalign_dspy.lm.streaming import listener
 
 SCRIPTED = "scripted"
 _WORDS = """the a of and to in it was on that for we they with as at by from but not had or all were when there

@@ -24,8 +24,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import PredefinedSplit
 from threadpoolctl import threadpool_limits
 
-from hyperalign_dspy.metrics.claims import judge_claims
 from hyperalign_dspy.metrics.stats import Estimate, proportion
+from hyperalign_dspy.metrics.verification import judge_claims
 
 Floats = NDArray[np.float64]
 # Generated texts are short; long human texts are cut to about this many words, so that like is compared with like.

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hyperalign_dspy.report.format import columns, estimate
 from hyperalign_dspy.report.svg import curves
-from hyperalign_dspy.report.words import columns, estimate
 
 
 def table_words(table: Mapping[str, Any]) -> str:
-    """Size, origin and split-half reliability of a score table: see `hyperalign_dspy.search.bench.tables.tabulated`."""
+    """Size, origin and split-half reliability of a score table (`hyperalign_dspy.experiment.bench.tables.tabulated`)."""
     made, (mean, low, high) = table["made"], (math.nan if part is None else part for part in table["reliability"])
     lines = [
         f"{made['corpus']} by {made['model']['name']}: {table['configurations']} configurations x "

@@ -1,373 +1,126 @@
-"""A run on one page: verdict, confirmation, search, cost and texts side by side; in one file that loads nothing."""
+"""Pieces of an HTML page that needs nothing but itself: no script, no font, no picture from elsewhere."""
 
 from __future__ import annotations
 
-import math
-import shlex
-from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from collections.abc import Sequence
 
-from hyperalign_dspy.report import markup, svg, view
-from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.story import UNKNOWN, Phase, Sample, Story
-from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
-from hyperalign_dspy.report.words import escaped, estimate, wins_words
-from hyperalign_dspy.search.sampling.visits import describe
-from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
-from hyperalign_dspy.types import Cost
+from hyperalign_dspy.report.format import escaped
+from hyperalign_dspy.report.svg import STYLE
 
-# So many instances lie open; the others can be unfolded.
-OPEN = 4
-_COSTS = (
-    "What every arm cost by itself: answers that arms share are counted for each of them; seconds of calls added up"
-)
-_TONE = {"gain": "good", "loss": "bad", "harm not excluded": "bad"}
+_CSS = """
+*{box-sizing:border-box}
+html{color-scheme:light dark;background:var(--paper);color:var(--ink);-webkit-text-size-adjust:100%}
+body{margin:0 auto;padding:2.5rem 1.25rem 4rem;max-width:61rem;line-height:1.55;
+font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}
+h1{font-size:1.5rem;line-height:1.3;margin:0 0 .25rem;overflow-wrap:anywhere}
+h2{font-size:1.15rem;margin:3rem 0 .5rem;padding-top:1rem;border-top:1px solid var(--rule)}
+h3{font-size:1rem;margin:1.75rem 0 .25rem}
+p{margin:.5rem 0;max-width:46rem}
+.soft,figcaption,caption{color:var(--soft);font-size:.9rem}
+.verdict{border-left:4px solid var(--c5);padding:.25rem 0 .25rem 1rem;margin:1.5rem 0}
+.verdict.good{border-color:var(--c0)}
+.verdict.bad{border-color:var(--c1)}
+.verdict .said{font-size:1.25rem;font-weight:600;line-height:1.4}
+.figures{display:flex;flex-wrap:wrap;gap:.75rem 2.5rem;margin:1.25rem 0;padding:0}
+.figures dt{color:var(--soft);font-size:.85rem}
+.figures dd{margin:0;font-size:1.1rem;font-variant-numeric:tabular-nums}
+figure{margin:1.25rem 0}
+figure svg{display:block;width:100%;height:auto;min-width:36rem}
+.wide{overflow-x:auto}
+table{border-collapse:collapse;width:100%;font-size:.85rem;margin:1rem 0}
+caption{text-align:left;padding-bottom:.5rem}
+th,td{padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--rule);text-align:left;vertical-align:top}
+thead th{color:var(--soft);font-weight:500;vertical-align:bottom}
+tbody th{font-weight:500}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap;padding:.35rem 0 .35rem .85rem}
+tbody th{white-space:nowrap}
+tr.strong>*{font-weight:650}
+pre,code{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;font-size:.85rem}
+pre{margin:.75rem 0;padding:.75rem 1rem;border:1px solid var(--rule);border-radius:6px;overflow-x:auto;
+white-space:pre-wrap;overflow-wrap:anywhere}
+.sample{margin:1.5rem 0 2rem;break-inside:avoid}
+.sample h3{margin-bottom:.5rem;font-weight:600}
+.texts{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:1rem 1.5rem}
+.texts h4{margin:0;font-size:.85rem;font-weight:600;color:var(--soft)}
+.texts .value{margin:0;font-size:.85rem;color:var(--soft);font-variant-numeric:tabular-nums}
+.texts .text{margin:.35rem 0 0;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;
+font-family:Georgia,'Iowan Old Style',serif;font-size:.98rem}
+details{margin:1rem 0}
+summary{cursor:pointer;color:var(--c0)}
+footer{margin-top:3.5rem;padding-top:1rem;border-top:1px solid var(--rule);color:var(--soft);font-size:.85rem}
+@media print{body{max-width:none;padding:0;font-size:10pt}h2,h3{break-after:avoid}figure,tr{break-inside:avoid}
+.wide{overflow:visible}figure svg{min-width:0}}
+"""
+# A browser keeps a page from asking anything of anybody, whatever a text in it may hold.
+_ALONE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def run_page(story: Story) -> str:
-    """The page of a run; of one that is not done, what is there so far.
-
-    Raises:
-        DataError: a file of the run that cannot be read.
-    """
-    result = story.result
-    confirmed = [_verdict(result), _confirmation(result), _margins(result), _judges(result)] if result else []
-    parts = [
-        _head(story),
-        *(confirmed or [_not_done(story)]),
-        _search(story),
-        _slots(story),
-        _cost(story),
-        _samples(story),
-        _pareto(story),
-        _settings(story),
-        _onward(story),
-        _foot(),
-    ]
-    return markup.document(f"{story.run_id}: a run of hyperalign", parts)
-
-
-def _head(story: Story) -> str:
-    plan = story.plan
-    what = f"{plan['program']} for {plan['model']}, recipe {plan['recipe']}, on {plan['source']}, seed {plan['seed']}"
-    return f"<header>\n<h1>{escaped(story.run_id)}</h1>\n{markup.paragraph(what, 'soft')}\n</header>"
-
-
-def _not_done(story: Story) -> str:
-    calls = sum(phase.cost.calls for phase in story.phases)
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page; ``body`` is markup."""
     return (
-        '<div class="verdict">\n<p class="said">Not done: there is no verdict yet.</p>\n'
-        + markup.paragraph(
-            f"{len(story.visits)} visits and {calls} calls are recorded; nothing recorded is paid twice. Below stands "
-            "what is there. What a search sees on its way proves nothing: only the confirmation does."
-        )
-        + "</div>"
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_ALONE}">\n'
+        f"<title>{escaped(title)}</title>\n<style>{STYLE}{_CSS}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n"
     )
 
 
-def _verdict(result: Mapping[str, Any]) -> str:
-    said, _, *more = verdict_words(result).splitlines()
-    row, unit = _row(result, COMPILED), result["plan"]["unit"]
-    figures = [
-        (f"gap to baseline*, {unit}", estimate(row["gap"])),
-        ("win rate over baseline*", estimate(row["wins"], ".2f")),
-        ("sealed users", str(row["gap"]["n_users"])),
-        ("instances", str(row["gap"]["n_instances"])),
-    ]
-    tone = _TONE.get(result["confirmation"]["verdict"], "")
-    lines = "".join(markup.paragraph(line.strip()) for line in more)
-    note = (
-        "Figures in brackets are 95% intervals over users whom the search never saw. baseline* is the baseline at "
-        "equal drafts: the program as it was before the search, given as many drafts and the same temperature."
-    )
+def section(heading: str, *parts: str) -> str:
+    """A part of a page under its heading; ``parts`` are markup."""
+    return "\n".join([f"<section>\n<h2>{escaped(heading)}</h2>", *(part for part in parts if part), "</section>"])
+
+
+def paragraph(words: str, kind: str = "") -> str:
+    """Words as a paragraph of a class."""
+    return f'<p class="{kind}">{escaped(words)}</p>' if kind else f"<p>{escaped(words)}</p>"
+
+
+def figure(drawing: str, caption: str = "") -> str:
+    """A drawing and what it shows; wider than a small screen, it can be moved."""
+    told = f"<figcaption>{escaped(caption)}</figcaption>" if caption else ""
+    return f'<figure>\n<div class="wide" role="group" tabindex="0">{drawing}</div>{told}</figure>'
+
+
+def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, strong: Sequence[int] = ()) -> str:
+    """A table: the first column names its rows, and columns that hold numbers stand to the right."""
+    right = [place > 0 and all(_is_number(row[place]) for row in rows) for place in range(len(header))]
+    head = "".join(f'<th scope="col"{_side(at)}>{escaped(name)}</th>' for name, at in zip(header, right, strict=True))
+    lines = [_line(row, right, bold=place in strong) for place, row in enumerate(rows)]
     return (
-        f'<section class="verdict {tone}">\n<p class="said">{escaped(said)}</p>\n{markup.facts(figures)}{lines}'
-        f"{markup.paragraph(note, 'soft')}</section>"
+        f'<div class="wide" role="group" tabindex="0"><table>\n<caption>{escaped(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody></table></div>"
     )
 
 
-def _confirmation(result: Mapping[str, Any]) -> str:
-    rows = result["confirmation"]["rows"]
-    header, cells = cells_of(result)
-    bold = [place for place, row in enumerate(rows) if row["name"] == COMPILED]
-    # Side by side they are wider than a page.
-    split = header.index("calls")
-    costs = [[row[0], *row[split:]] for row in cells[: len(rows)]]
-    risen = [view.dot(row["name"], row["harm_rise"]) for row in rows if row["harm_rise"] and row["name"] != EQUAL]
-    rise = svg.intervals("Rise of harm of every arm over baseline*", risen, "rise of harm over baseline*")
-    return markup.section(
-        "Confirmation",
-        markup.paragraph(
-            "Every arm wrote for the same sealed users, once: compiled and baseline* for all of their requests, a "
-            "control for as many as its line needs (n). Right of the line of 0 is better than baseline*; an interval "
-            "that holds 0 shows no difference."
-        ),
-        markup.figure(view.draw_arms(result), "Mean paired difference to baseline* with its 95% interval over users."),
-        markup.figure(rise, f"Harm: {result['facts'].get('harm', '')}. Left of 0 is better.") if risen else "",
-        markup.table(_reading(result), header[:split], [row[:split] for row in cells], strong=bold),
-        markup.table(_COSTS, ["", *header[split:]], costs, strong=bold),
-    )
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """A few figures, each with its name above it."""
+    inner = "".join(f"<div><dt>{escaped(name)}</dt><dd>{escaped(value)}</dd></div>" for name, value in pairs)
+    return f'<dl class="figures">{inner}</dl>'
 
 
-def _reading(result: Mapping[str, Any]) -> str:
-    unit = result["plan"]["unit"]
-    odds = (
-        " of being the user's, by the primary judge (0: even odds; each +1 takes them times 2.7). Rank: the "
-        "mean of 1 over the user's place among all users, 1 is best"
-    )
+def commands(lines: Sequence[tuple[str, str]]) -> str:
+    """Commands, each after what it is for."""
+    return f"<pre>{escaped(chr(10).join(f'# {why}{chr(10)}{line}' for why, line in lines))}</pre>"
+
+
+def _line(row: Sequence[str], right: Sequence[bool], *, bold: bool) -> str:
+    cells = [
+        f'<th scope="row">{escaped(cell)}</th>' if place == 0 else f"<td{_side(right[place])}>{escaped(cell)}</td>"
+        for place, cell in enumerate(row)
+    ]
+    return f"<tr{' class=strong' if bold else ''}>{''.join(cells)}</tr>"
+
+
+def _side(right: bool) -> str:
+    return ' class="n"' if right else ""
+
+
+def _is_number(cell: str) -> bool:
+    """Figures, figures with intervals, and what stands for a figure that is not there."""
     return (
-        f"Values are {unit}{odds if 'judge' in result['facts'] else ''}. Copied: texts with eight words in a row from "
-        "a sample shown; longest: the longest such run, in words."
+        cell in ("", "*", "-")
+        or cell.lstrip("+-").split(" ")[0].rstrip("k%").replace(",", "").replace(".", "").isdigit()
     )
-
-
-def _margins(result: Mapping[str, Any]) -> str:
-    found = result["confirmation"]["margins"]
-    # Files hold names in order of the alphabet; a reader wants the order of the table above.
-    margins = {row["name"]: found[row["name"]] for row in result["confirmation"]["rows"] if row["name"] in found}
-    if not margins:
-        return ""
-    dots = [view.dot(name, gap) for name, (gap, *_) in margins.items()]
-    rows = [
-        [name, str(gap["n_instances"]), estimate(gap), wins_words(wins, answered[0] if answered else None)]
-        for name, (gap, wins, *answered) in margins.items()
-    ]
-    drawn = svg.intervals("Margin of the compiled program over every control", dots, result["plan"]["unit"])
-    return markup.section(
-        "Margins over controls",
-        markup.paragraph("What the compiled program has over simpler things, at its own drafts and temperature."),
-        markup.figure(drawn, "Compiled minus control, mean paired difference with its 95% interval over users."),
-        markup.table("The compiled program over each control", ["compiled over", "n", "margin", "wins"], rows),
-    )
-
-
-def _judges(result: Mapping[str, Any]) -> str:
-    confirmation, others = result["confirmation"], _row(result, COMPILED)["others"]
-    rows = [
-        [name, estimate(others[name]), estimate(found["same_sign"], ".2f"), _two(found["correlation"])]
-        for name, found in confirmation["agreement"].items()
-    ]
-    opinion = confirmation.get("opinion")
-    if not rows and not opinion:
-        return ""
-    header = ["judge", "gap to baseline*", "same sign as the primary", "correlation"]
-    told = "The compiled program's gap by judges that decided nothing, and how far they go with the one that did"
-    lines = opinion_words(opinion).splitlines() if opinion else []
-    return markup.section(
-        "Other judges",
-        markup.table(told, header, rows) if rows else "",
-        "<h3>A model's opinion</h3>" if lines else "",
-        *(markup.paragraph(line.strip()) for line in lines),
-    )
-
-
-def _search(story: Story) -> str:
-    visits = story.visits
-    if not visits:
-        return ""
-    rows = [[str(n), f"{v['gap']:+.2f}", describe(v["configuration"])] for n, v in enumerate(visits, start=1)]
-    return markup.section(
-        "The search",
-        markup.paragraph(
-            "A visit is one configuration on one block of users that a search may see, against the baseline on the "
-            "same requests. One block is few users: the best visit is partly luck, and so the confirmation is apart."
-        ),
-        markup.figure(view.draw_visits(visits, story.unit), "A dot a visit; the line is the best so far."),
-        _folded("Every visit", markup.table("Visits in order", ["visit", "gap", "changes to the baseline"], rows)),
-        _standings(story.result),
-    )
-
-
-def _standings(result: Mapping[str, Any] | None) -> str:
-    top = result.get("top") if result else None
-    if not top:
-        return ""
-    rows = [[describe(s["changes"]), str(s["blocks"]), estimate(s["estimate"]), f"{s['shrunk']:+.2f}"] for s in top]
-    header = ["changes to the baseline", "blocks", "gap", "gap, drawn to the mean"]
-    told = "The most promising when the search ended; the last column takes out what may be luck"
-    return markup.table(told, header, rows)
-
-
-def _slots(story: Story) -> str:
-    if not story.contributions:
-        return ""
-    drawn = []
-    estimates = [e for candidates in story.contributions.values() for e in candidates.values()]
-    beside = [number for e in estimates for number in (e.mean, e.low, e.high) if math.isfinite(number)]
-    for slot, candidates in story.contributions.items():
-        dots = [
-            svg.Dot(name, e.mean, _known(e.low), _known(e.high), f"{e.mean:+.2f}, {_visits(e.n_users)}")
-            for name, e in candidates.items()
-        ]
-        drawing = svg.intervals(
-            f"Mean gap of visits by {slot}", dots, view.counted("mean gap of its visits", story.unit), beside
-        )
-        drawn.append(f"<h3>{escaped(slot)}</h3>\n{markup.figure(drawing)}")
-    return markup.section(
-        "What each slot contributes",
-        markup.paragraph(
-            f"The mean gap over the visits that had a candidate, of {_visits(len(story.visits))} in all; 95% intervals "
-            "over visits, from three visits on. These are not causal: the search chose what to try together, so a "
-            "candidate may owe its place to its company or to an easy block. Few visits say little."
-        ),
-        *drawn,
-    )
-
-
-def _cost(story: Story) -> str:
-    phases = story.phases
-    if not phases:
-        return ""
-    whole = Phase("all", sum((p.cost for p in phases), Cost()), sum(p.failed for p in phases))
-    rows = [[p.name.replace(":", ": "), *_amounts(p)] for p in [*phases, whole]]
-    told = (
-        "Calls under the phase that first made them: an answer that a later arm used again is not counted again. "
-        "Seconds add up calls that were in flight together. Failed calls may have been billed, and are not priced here."
-    )
-    header = ["phase", "calls", "tokens in", "tokens out", "seconds", "dollars", "failed"]
-    took = markup.paragraph(f"The last session took {story.result['seconds']:.0f} s.") if story.result else ""
-    return markup.section("Cost", markup.table(told, header, rows, strong=[len(rows) - 1]), took)
-
-
-def _amounts(phase: Phase) -> list[str]:
-    cost = phase.cost
-    amounts = [f"{value:,.0f}" for value in (cost.calls, cost.input_tokens, cost.output_tokens, cost.seconds)]
-    return [*amounts, "unknown" if cost.money is None else f"{cost.money:,.4f}", f"{phase.failed:,}"]
-
-
-def _samples(story: Story) -> str:
-    samples = story.samples
-    if not samples or not story.result:
-        return ""
-    facts = story.result["facts"]
-    own = "The user's own text" if "judge" in facts else "What an answer is held against"
-    shown = [_sample(sample, own, story.unit) for sample in samples]
-    rest = _folded(f"The other {len(shown) - OPEN} instances", *shown[OPEN:]) if len(shown) > OPEN else ""
-    return markup.section(
-        "Texts side by side",
-        markup.paragraph(
-            "In the order of the run, none picked. Under each heading stands what the primary judge gave the text."
-        ),
-        *shown[:OPEN],
-        rest,
-    )
-
-
-def _sample(sample: Sample, own: str, unit: str) -> str:
-    columns = [_text(own, sample.reference)] if sample.reference else []
-    columns += [
-        _text(name, row["text"], _told(row, unit))
-        for name, row in ((name, sample.texts.get(arm)) for name, arm in (("baseline*", EQUAL), ("compiled", COMPILED)))
-        if row
-    ]
-    return (
-        f'<article class="sample">\n<h3 dir="auto">{escaped(sample.request)}</h3>\n'
-        f"{markup.paragraph(f'{sample.user}, {sample.instance}', 'soft')}\n"
-        f'<div class="texts">{"".join(columns)}</div>\n</article>'
-    )
-
-
-def _text(heading: str, text: str, told: str = "") -> str:
-    said = f'<p class="value">{escaped(told)}</p>' if told else ""
-    return f'<div><h4>{escaped(heading)}</h4>{said}<p class="text" dir="auto">{escaped(text)}</p></div>\n'
-
-
-def _told(row: Mapping[str, Any], unit: str) -> str:
-    if row["value"] is None:
-        return "no answer"
-    copied = "; copies a sample, and so loses" if row["copied"] else ""
-    return f"{'harm' if row['harm'] else unit} {row['value']:.2f}{copied}"
-
-
-def _pareto(story: Story) -> str:
-    points = (story.result or {}).get("pareto") or []
-    if not points:
-        return ""
-    names = objectives_of(points)
-    drawn = [_front(points, across, up) for up, across in combinations(names, 2)]
-    rows = [
-        [
-            str(p["point"] or ""),
-            describe(p["changes"]),
-            *(f"{p['objectives'][n]:+.3g}" for n in names),
-            "yes" if p["chosen"] else "",
-        ]
-        for p in points
-    ]
-    return markup.section(
-        "Several objectives",
-        markup.paragraph(
-            "Visited configurations than which no other is better in one objective and as good in the others. "
-            "Differences to the baseline on users that a search may see, and so no proof."
-        ),
-        *drawn,
-        markup.table("The Pareto set", ["point", "changes to the baseline", *names, "confirmed"], rows),
-    )
-
-
-def _front(points: Sequence[Mapping[str, Any]], across: str, up: str) -> str:
-    found = [
-        svg.Point(p["objectives"][across], p["objectives"][up], describe(p["changes"]), bool(p["chosen"]))
-        for p in points
-    ]
-    return markup.figure(svg.scatter(f"{up} against {across}", found, across, up))
-
-
-def _settings(story: Story) -> str:
-    if not story.result:
-        return ""
-    changes = story.result["changes"]
-    if not changes:
-        told = "Compiled is the baseline itself: nothing better was found on the users that a search may see."
-        return markup.section("The configuration", markup.paragraph(told))
-    rows = [[slot, str(story.baseline.get(slot, UNKNOWN)), str(value)] for slot, value in changes.items()]
-    told = "Where the compiled program differs from the baseline; all other slots are the baseline's"
-    return markup.section("The configuration", markup.table(told, ["slot", "baseline", "compiled"], rows))
-
-
-def _onward(story: Story) -> str:
-    run, name = story.run_id, shlex.join([story.plan["program"], "--model", story.plan["model"]])
-    if not story.result:
-        lines = [("go on where it stands", f"hyperalign runs resume {run}")]
-    else:
-        lines = [
-            ("the table of this page, in the terminal", f"hyperalign runs show {run}"),
-            ("exactly what the frozen program sends", f"hyperalign show {name} --messages"),
-        ]
-        if story.plan["program"] == "authorship":
-            lines.append(("write with it", f'hyperalign run {name} --samples FOLDER --request "..."'))
-        lines.append(("measure it on other people's texts", f"hyperalign eval {name} --data FILE"))
-        if story.result.get("pareto"):
-            lines.append(("confirm another point of the Pareto set", f"hyperalign runs confirm {run} --point N"))
-    if story.plan["command"]:
-        lines.append(("the command of this run", "hyperalign " + shlex.join(story.plan["command"])))
-    return markup.section("How to go on", markup.commands(lines))
-
-
-def _foot() -> str:
-    return (
-        "<footer>\n<p>This page holds people's texts: give it only to those who may read them. It loads nothing and "
-        "sends nothing.</p>\n</footer>"
-    )
-
-
-def _folded(summary: str, *parts: str) -> str:
-    return f"<details>\n<summary>{escaped(summary)}</summary>\n" + "\n".join(parts) + "\n</details>"
-
-
-def _row(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(row for row in result["confirmation"]["rows"] if row["name"] == name)
-    return found
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _two(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _visits(count: int) -> str:
-    return f"{count} visit{'' if count == 1 else 's'}"

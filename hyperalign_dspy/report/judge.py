@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.report.words import columns, estimate
+from hyperalign_dspy.report.format import columns, estimate
 
 _SHOWN_ROWS = 12
 _HOW = {"pairs": "comparing two texts", "grades": "grading each from 0 to 10"}

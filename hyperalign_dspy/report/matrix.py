@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hyperalign_dspy.report.format import columns, estimate, money
 from hyperalign_dspy.report.svg import Dot, intervals
-from hyperalign_dspy.report.words import columns, estimate, money
 
 BASELINE = "baseline"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hyperalign_dspy.report.format import columns, estimate
 from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.words import columns, estimate
 
 _VERDICTS = {
     "gain": "OURS are more like their users' own texts.",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.report.words import duration, estimate, money
+from hyperalign_dspy.report.format import duration, estimate, money
 
 
 def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits) -> str:

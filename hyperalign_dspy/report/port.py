@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hyperalign_dspy.report.format import columns, estimate
 from hyperalign_dspy.report.table import capped_words, verdict_words
-from hyperalign_dspy.report.words import columns, estimate
 
 # As the confirmation calls them, and as a port does.
 _LINES = {

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from hyperalign_dspy.artifacts.card_figures import COMPILED, VERDICTS, row_of, unit
 from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.report.format import columns, estimate, wins_words
 from hyperalign_dspy.report.table import cells_of
-from hyperalign_dspy.report.words import columns, estimate, wins_words
-from hyperalign_dspy.shelf.card_figures import COMPILED, VERDICTS, row_of, unit
 
 _BLOCK = re.compile(r"<!-- measured: (\S+) (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
 _OPEN = re.compile(r"<!-- measured:")

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from hyperalign_dspy.report.words import escaped
+from hyperalign_dspy.report.format import escaped
 
 # name -> (on light paper, on dark paper)
 COLOURS: Mapping[str, tuple[str, str]] = {

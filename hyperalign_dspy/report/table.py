@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hyperalign_dspy.artifacts.card_figures import VERDICTS
+from hyperalign_dspy.experiment.confirm import level_of
+from hyperalign_dspy.optimize.visits import describe
+from hyperalign_dspy.report.format import columns, estimate, money, wins_words
 from hyperalign_dspy.report.judge import opinion_words
-from hyperalign_dspy.report.words import columns, estimate, money, wins_words
-from hyperalign_dspy.search.sampling.visits import describe
-from hyperalign_dspy.search.verdict.confirm import level_of
-from hyperalign_dspy.shelf.card_figures import VERDICTS
 
 HUMAN = "people's own text"
 _TRIED = "NO VERDICT: these users may have been searched on. No sealed user was touched."

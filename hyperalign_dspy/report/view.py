@@ -10,18 +10,18 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
+from hyperalign_dspy.experiment.bench.compare import Comparison
+from hyperalign_dspy.experiment.bench.tables import ScoreTable, tabulated
+from hyperalign_dspy.experiment.compile import Compiler
+from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL
+from hyperalign_dspy.experiment.result import Compiled, result_of
 from hyperalign_dspy.metrics.features import BY_NAME
+from hyperalign_dspy.optimize.visits import describe
 from hyperalign_dspy.report import bench, svg
+from hyperalign_dspy.report.format import estimate
 from hyperalign_dspy.report.plan import plan_words
-from hyperalign_dspy.report.story import Story
+from hyperalign_dspy.report.run_view import Story
 from hyperalign_dspy.report.table import result_table
-from hyperalign_dspy.report.words import estimate
-from hyperalign_dspy.search.bench.compare import Comparison
-from hyperalign_dspy.search.bench.tables import ScoreTable, tabulated
-from hyperalign_dspy.search.compiler import Compiler
-from hyperalign_dspy.search.result import Compiled, result_of
-from hyperalign_dspy.search.sampling.visits import describe
-from hyperalign_dspy.search.verdict.confirm import COMPILED, EQUAL
 from hyperalign_dspy.types import Hypothesis
 
 # Beyond so many standard deviations a habit is drawn at the edge.

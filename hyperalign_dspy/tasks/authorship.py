@@ -14,14 +14,15 @@ import dspy
 from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
-from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
+from hyperalign_dspy.files import digest
+from hyperalign_dspy.metrics.copying import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unlike
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.refusal import steps_out
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
-from hyperalign_dspy.modules.infer import cut
-from hyperalign_dspy.shelf.configure import SEED, Configuration, build
-from hyperalign_dspy.shelf.specs import ProgramSpec, digest
+from hyperalign_dspy.program.configuration import SEED, Configuration, build
+from hyperalign_dspy.program.infer import cut
+from hyperalign_dspy.program.specs import ProgramSpec
 from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, one_a_user, text_of
 from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 

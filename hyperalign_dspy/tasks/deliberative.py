@@ -12,10 +12,11 @@ import dspy
 
 from hyperalign_dspy.data.requests import Request, load_requests
 from hyperalign_dspy.errors import TooLittleData, UsageError
+from hyperalign_dspy.files import digest
 from hyperalign_dspy.metrics.helpfulness import grade
 from hyperalign_dspy.metrics.refusal import refuses
-from hyperalign_dspy.shelf.configure import SEED, Configuration, build
-from hyperalign_dspy.shelf.specs import ProgramSpec, digest
+from hyperalign_dspy.program.configuration import SEED, Configuration, build
+from hyperalign_dspy.program.specs import ProgramSpec
 from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
 from hyperalign_dspy.types import TextPair
 

@@ -13,8 +13,9 @@ import dspy
 from hyperalign_dspy import registry
 from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
-from hyperalign_dspy.shelf.configure import Configuration, build, new_module
-from hyperalign_dspy.shelf.specs import ProgramSpec, digest
+from hyperalign_dspy.files import digest
+from hyperalign_dspy.program.configuration import Configuration, build, new_module
+from hyperalign_dspy.program.specs import ProgramSpec
 from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, one_a_user
 from hyperalign_dspy.types import TextPair
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from hyperalign_dspy.errors import DataError
-from hyperalign_dspy.metrics.leak import longest_shared_run
+from hyperalign_dspy.metrics.copying import longest_shared_run
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.stats import agreement, paired, proportion, verdict
 from hyperalign_dspy.tasks.validation import held_out

@@ -10,10 +10,15 @@ import dspy
 
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.shelf.configure import Configuration
-from hyperalign_dspy.shelf.specs import ProgramSpec, RecipeSpec
+from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.types import TextPair
 
+TASKS: Mapping[str, str] = {
+    "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
+    "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",
+    "examples": "hyperalign_dspy.tasks.examples:ExamplesTask",
+}
 Knows = Literal["user", "stranger", "nobody"]
 
 

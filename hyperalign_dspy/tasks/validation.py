@@ -8,7 +8,7 @@ from hyperalign_dspy.data.split import Needs, portioned
 from hyperalign_dspy.errors import TooLittleData
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, fit_verifier
 from hyperalign_dspy.metrics.style import HumanValidation, validate
-from hyperalign_dspy.modules.infer import cut
+from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.types import Corpus
 
 # Texts that are held out, and texts that a verifier learns from, at least.

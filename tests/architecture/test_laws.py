@@ -78,7 +78,8 @@ start = time.perf_counter()
 from hyperalign_dspy import load_frozen
 load_frozen({str(ROOT / "programs" / program / "frozen" / "local")!r})
 taken = time.perf_counter() - start
-heavy = ("optuna", "datasets", "xllamacpp", "sklearn", "hyperalign_dspy.search", "hyperalign_dspy.data.voices")
+ours = ("hyperalign_dspy.optimize", "hyperalign_dspy.experiment", "hyperalign_dspy.data.voices")
+heavy = ("optuna", "datasets", "xllamacpp", "sklearn", *ours)
 print(taken, [name for name in heavy if name in sys.modules])
 """
     taken, heavy = subprocess.check_output([sys.executable, "-c", code], text=True).split(maxsplit=1)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from dspy.lm15 import Request
 
+from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.errors import BudgetReached
 from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm import ledger as recording
 from hyperalign_dspy.lm.scripted import ScriptedEngine, _scripted
-from hyperalign_dspy.shelf.frozen import load_frozen
 from tests.cli.test_main_job import SMALL, Inside, inside, measured, rows, small
 
 __all__ = ["inside", "small"]

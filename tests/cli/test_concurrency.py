@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.test_batch import requests, write_lines
+from tests.artifacts.test_batch import requests, write_lines
 from tests.cli.test_main_job import SMALL, Inside, inside, measured, small
 from tests.resume.server import Server
 

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
+from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.cli.main import main
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import FrozenMismatch
-from hyperalign_dspy.shelf.frozen import load_frozen
 
 HYPERALIGN = [sys.executable, "-c", "from hyperalign_dspy.cli.main import main; main()"]
 

@@ -154,7 +154,7 @@ def test_other_weights_under_the_same_name_are_refused(
 ) -> None:
     uneven()
     first = answer(inside(*MATRIX, "--json", cwd=moods))
-    monkeypatch.setattr("hyperalign_dspy.search.matrix.describe", lambda model: {"weights": "others"})
+    monkeypatch.setattr("hyperalign_dspy.experiment.matrix.describe", lambda model: {"weights": "others"})
     reply = inside(*MATRIX, cwd=moods)
     assert (reply.returncode, f"runs remove {first['run']}" in reply.stderr) == (5, True)
 

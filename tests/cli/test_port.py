@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from dspy.lm15 import Request
 
+from hyperalign_dspy.artifacts.frozen import Provenance, freeze, load_frozen
+from hyperalign_dspy.experiment.confirm import COMPILED
 from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.search.candidates.pools import Made
-from hyperalign_dspy.search.verdict.confirm import COMPILED
-from hyperalign_dspy.shelf.configure import Configuration, build, with_candidates
-from hyperalign_dspy.shelf.frozen import Provenance, freeze, load_frozen
-from hyperalign_dspy.shelf.specs import load_program, load_recipe
+from hyperalign_dspy.optimize.pools import Made
+from hyperalign_dspy.program.configuration import Configuration, build, with_candidates
+from hyperalign_dspy.program.specs import load_program, load_recipe
+from tests.artifacts.test_frozen import provenance
 from tests.cli.test_main_job import HYPERALIGN, Inside, Reply, inside, rows, small, wait_for_calls
-from tests.shelf.test_frozen import provenance
 
 __all__ = ["inside", "small"]
 

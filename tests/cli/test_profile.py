@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperalign_dspy.artifacts.profiles import Profile
 from hyperalign_dspy.cli import run as run_module
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.features import FEATURES
-from hyperalign_dspy.modules.hyperalign import HyPerAlign
-from hyperalign_dspy.modules.settings import Settings
-from hyperalign_dspy.shelf.profiles import Profile
+from hyperalign_dspy.program.hyperalign import HyPerAlign
+from hyperalign_dspy.program.settings import Settings
 from tests.cli.test_main_job import Inside, inside
 from tests.resume.server import Server
 

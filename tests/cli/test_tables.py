@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.search.bench.tables import read_table
+from hyperalign_dspy.experiment.bench.tables import read_table
 from tests.cli.test_main_job import Inside, inside, small
 
 __all__ = ["inside", "small"]

@@ -17,7 +17,7 @@ from hyperalign_dspy.data.load import Columns, load_corpus, read_samples
 from hyperalign_dspy.data.split import Needs, portion, split_users
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import DataError, TooLittleData
-from hyperalign_dspy.metrics.leak import longest_shared_run
+from hyperalign_dspy.metrics.copying import longest_shared_run
 from hyperalign_dspy.types import Corpus, Sample, User
 
 ROWS = [

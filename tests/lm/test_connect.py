@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.errors import BadWeights
-from hyperalign_dspy.lm.causes import unwrap
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.root_cause import unwrap
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from hyperalign_dspy.errors import BudgetReached
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.lm.n_completions import expected, siblings
 from hyperalign_dspy.lm.prices import Price, Prices
 from hyperalign_dspy.lm.records import Sessions
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.lm.siblings import expected, siblings
 
 PRICES = Prices({"m": Price(3.0, 11.0)})
 MOST = 12  # output tokens a call

@@ -26,7 +26,7 @@ from hyperalign_dspy.lm import models
 from hyperalign_dspy.lm.connect import check_name, connect, describe, slug
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.siblings import siblings
+from hyperalign_dspy.lm.n_completions import siblings
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_siblings_reach_the_engine_through_dspy_and_threads(weights: Path) -> No
 
     def draft() -> str:
         with dspy.context(lm=lm, disable_history=True), siblings(2):
-            from hyperalign_dspy.adapters import adapter
+            from hyperalign_dspy.program.adapters import adapter
 
             with dspy.context(adapter=adapter("turns")):
                 return str([program(question="Why?", config={"seed": seed}).answer for seed in (3, 4)])

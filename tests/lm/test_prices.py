@@ -12,7 +12,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.prices import Price, Prices, read_prices
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.report.words import money
+from hyperalign_dspy.report.format import money
 
 TABLE = '["openai/small"]\ninput = 0.25\noutput = 2\n'
 

@@ -14,8 +14,8 @@ from scipy import special
 from scipy import stats as scipy_stats
 
 from hyperalign_dspy.data.voices import bundled_corpus
+from hyperalign_dspy.metrics.copying import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.features import FEATURES, measure_all
-from hyperalign_dspy.metrics.leak import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.stats import paired, proportion, smallest_gain, verdict

@@ -12,15 +12,15 @@ from xml.etree import ElementTree
 
 import pytest
 
+from hyperalign_dspy.experiment.confirm import BASELINE, COMPILED, EQUAL, Confirmation, Row
+from hyperalign_dspy.experiment.outputs import keeper
+from hyperalign_dspy.files import write_json
 from hyperalign_dspy.metrics.stats import Agreement, Estimate
-from hyperalign_dspy.report.html import OPEN, run_page
-from hyperalign_dspy.report.story import UNKNOWN, Story
+from hyperalign_dspy.report.page import OPEN, run_page
+from hyperalign_dspy.report.run_view import UNKNOWN, Story
 from hyperalign_dspy.report.table import verdict_words
-from hyperalign_dspy.search.record.outcomes import Outcome
-from hyperalign_dspy.search.record.outputs import keeper
-from hyperalign_dspy.search.record.runs import Run
-from hyperalign_dspy.search.verdict.confirm import BASELINE, COMPILED, EQUAL, Confirmation, Row
-from hyperalign_dspy.shelf.files import write_json
+from hyperalign_dspy.runs import Run
+from hyperalign_dspy.tasks.outcomes import Outcome
 from hyperalign_dspy.tasks.protocol import Asked, Score
 from hyperalign_dspy.types import Cost
 

@@ -22,7 +22,7 @@ COMPILE = ("compile", "--model", "openai/small", "--data", "small.jsonl", "--rec
 PRELOADED = (
     "litellm",
     "openai.resources",
-    "hyperalign_dspy.search.compiler",
+    "hyperalign_dspy.experiment.compile",
     "hyperalign_dspy.tasks.authorship",
 )
 # What a run keeps and no clock has a say in.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.artifacts.test_schemas import errors, read
 from tests.cli.test_main_job import Inside, inside
 from tests.resume.project import COMPILE, small_project
 from tests.resume.server import Server, Trouble
-from tests.shelf.test_schemas import errors, read
 
 __all__ = ["inside"]
 

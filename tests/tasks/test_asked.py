@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from hyperalign_dspy.shelf.specs import load_program, load_recipe
+from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.deliberative import DeliberativeTask
 from hyperalign_dspy.tasks.examples import ExamplesTask
 from hyperalign_dspy.tasks.protocol import Asked, Job

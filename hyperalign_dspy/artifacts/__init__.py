@@ -1,0 +1,1 @@
+"""What ships: frozen programs, cards, exports, many requests from a file, profiles."""

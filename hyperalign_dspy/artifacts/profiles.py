@@ -1,0 +1,322 @@
+"""What is kept of a user: their samples, and what is believed of them. Text files, which their owner alone may read.
+
+`profiles/<user>/` in the user's data folder holds:
+
+profile.json                          the name as it was given
+samples.jsonl                         what they wrote, one a line: text, and the request that it answers where known
+hypotheses/<program>--<model>.jsonl   what is believed, one a line; to be corrected by hand
+hypotheses/<program>--<model>.json    what it was inferred by and from
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import dspy
+from filelock import FileLock
+
+from hyperalign_dspy.artifacts.hypotheses import lines_of, read_hypotheses
+from hyperalign_dspy.artifacts.user_slug import checked, folder_name
+from hyperalign_dspy.data.load import read_samples
+from hyperalign_dspy.errors import DataError, UnknownName, UsageError
+from hyperalign_dspy.files import digest, fresh_folder, read_json, write_json, write_text, writing
+from hyperalign_dspy.lm.connect import slug
+from hyperalign_dspy.lm.models import public_name
+from hyperalign_dspy.lm.streaming import Tell, listening
+from hyperalign_dspy.program.infer import as_sample
+from hyperalign_dspy.program.locate import user_data
+from hyperalign_dspy.registry import unknown
+from hyperalign_dspy.types import Hypothesis, Sample
+
+SCHEMA, BELIEVED = "hyperalign/profile/1", "hyperalign/believed/1"
+_CHANGED = {
+    "samples": "the samples have changed since",
+    "infers": "the program infers in another way by now",
+    "model": "they were inferred by {model}",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def profiles() -> Path:
+    """Where profiles lie."""
+    return user_data() / "profiles"
+
+
+@dataclass(frozen=True)
+class Believed:
+    """A file of hypotheses, and what made them: program, model, and digests of how it infers and of the samples."""
+
+    path: Path
+    made: Mapping[str, str]
+
+    @property
+    def program(self) -> str:
+        """The program that inferred them, as far as it is known."""
+        return str(self.made.get("program") or self.path.stem.partition("--")[0])
+
+    @property
+    def model(self) -> str:
+        """The model that inferred them, as far as it is known."""
+        return str(self.made.get("model") or self.path.stem.partition("--")[2])
+
+    def differs(self, key: str, now: Mapping[str, str]) -> bool:
+        """Whether something that made them is known, and is another by now."""
+        return key in self.made and self.made[key] != now[key]
+
+    @property
+    def hypotheses(self) -> list[Hypothesis]:
+        """As they stand now.
+
+        Raises:
+            DataError: a file that was edited into something else, with its line and what to do.
+        """
+        return read_hypotheses(self.path)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the hypotheses, or what made them, cannot be read."""
+        try:
+            read_hypotheses(self.path)
+            _made_of(self.path)
+        except DataError:
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One user's folder; make one with `Profile.add` or `Profile.load`.
+
+    Example:
+        ada = Profile.add("ada", ["A text of mine.", "Another one!"])
+        with dspy.context(lm=connect("local")):
+            text = ada.write(HyPerAlign(), "Write about the rain.").text
+    """
+
+    name: str
+    folder: Path
+
+    @classmethod
+    def add(cls, name: str, samples: Iterable[Sample | str]) -> Profile:
+        """Keep samples of a user: a new one, or more of one who is there; those that are kept already stay as they are.
+
+        Raises:
+            UsageError: a name that cannot be kept, or that differs from a kept one in case only. DataError: no samples.
+            MissingFolder: the user's data folder cannot be written.
+        """
+        name = checked(name)
+        given = list({s.text: s for sample in samples if (s := as_sample(sample)).text.strip()}.values())
+        if not given:
+            raise DataError("There are no texts to keep.", fix="Give some: --samples PATH")
+        with _alone():
+            found = cls._at(profiles() / folder_name(name))
+            if found is None:
+                return cls._made(name, given)
+            if found.name != name:
+                raise UsageError(
+                    f"{name!r} would share the profile of {found.name!r}.",
+                    fix=f"The same person? Then add to {found.name!r}; else take another name.",
+                )
+            # Samples that were deleted by hand are none; those that cannot be read are for a person to mend.
+            kept = found.samples if (found.folder / "samples.jsonl").exists() else ()
+            texts = {sample.text for sample in kept}
+            _write_samples(found.folder, [*kept, *(sample for sample in given if sample.text not in texts)])
+            return found
+
+    @classmethod
+    def load(cls, name: str) -> Profile:
+        """The profile of a user, however the name is capitalised.
+
+        Raises:
+            UnknownName: there is none. UsageError: no name at all.
+        """
+        found = cls._at(profiles() / folder_name(name))
+        if found is None:
+            error: UnknownName = unknown("profile", checked(name), [profile.name for profile in cls.all()])
+            error.fix += f" Make one: hyperalign profile add {quote(checked(name))} --samples PATH"
+            raise error
+        return found
+
+    @classmethod
+    def all(cls) -> list[Profile]:
+        """Everybody's, by name."""
+        folders = profiles().iterdir() if profiles().is_dir() else ()
+        found = [cls._at(folder) for folder in folders if not folder.name.startswith(".")]
+        return sorted((profile for profile in found if profile), key=lambda profile: profile.name)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """What the user wrote, in the order in which it was added.
+
+        Raises:
+            DataError: a file that was edited into something else, with its line.
+        """
+        return read_samples(self.folder / "samples.jsonl")
+
+    def believed(self) -> list[Believed]:
+        """All that is believed of the user, by program and model."""
+        return [_believed(path) for path in sorted((self.folder / "hypotheses").glob("*.jsonl"))]
+
+    def hypotheses(self, module: Any, program: str = "authorship", model: str = "") -> list[Hypothesis]:
+        """What a program believes of the user: as kept, and inferred and kept the first time.
+
+        ``module`` infers where it has to, with the model that DSPy is set to; ``model`` is its name. What was made by
+        another state of the program, or from other samples, is used as it stands, since a person may have corrected it
+        by hand; the log says so. What came through `correct` is the person's own word, and is never out of date.
+
+        Raises:
+            UsageError: a program without a stage that infers. DataError: see `Believed.hypotheses`.
+        """
+        now = self._source(module, program, model or str(dspy.settings.lm.model))
+        path = self.place(program, now["model"])
+        if not path.is_file():
+            found = list(_stage(module)(samples=self.samples).hypotheses)
+            self._believe(found, path, now)
+            return found
+        known = _believed(path)
+        changed = [said.format(model=known.model) for key, said in _CHANGED.items() if known.differs(key, now)]
+        if changed:
+            _log.warning(
+                "The hypotheses about %s may be out of date: %s. `hyperalign profile edit %s --forget` drops them, and "
+                "the next run infers anew.",
+                self.name,
+                " and ".join(changed),
+                quote(self.name),
+            )
+        return known.hypotheses
+
+    def correct(self, known: Believed, hypotheses: Iterable[Hypothesis]) -> None:
+        """Put what a person says in place of what is believed."""
+        self._believe(hypotheses, known.path, {"program": known.program, "model": known.model})
+
+    def write(
+        self,
+        module: Any,
+        request: str,
+        *,
+        program: str = "authorship",
+        seed: int = 0,
+        tell: Tell | None = None,
+    ) -> dspy.Prediction:
+        """What a program writes as the user, with what is kept of them; see `hypotheses`.
+
+        ``tell`` hears each draft while it is being made; see `hyperalign_dspy.lm.streaming.listening`.
+        """
+        known = self.hypotheses(module, program)
+        with listening(tell) if tell else nullcontext():
+            return module(samples=list(self.samples), request=request, hypotheses=known, seed=seed)
+
+    def place(self, program: str, model: str) -> Path:
+        """Where the hypotheses for a program and a model are kept."""
+        return self.folder / "hypotheses" / f"{slug(program)}--{slug(model)}.jsonl"
+
+    def forget(self) -> None:
+        """Drop all hypotheses; the samples stay."""
+        shutil.rmtree(self.folder / "hypotheses", ignore_errors=True)
+
+    def remove(self) -> None:
+        """Delete everything that is kept of the user here, also what an interrupted `add` left beside it."""
+        with _alone(), writing(self.folder):
+            for left in profiles().glob(f".{glob.escape(self.folder.name)}.*"):
+                # A folder's name may go on after a dot, what was made for it ends in a word without one.
+                if "." not in left.name.removeprefix(f".{self.folder.name}."):
+                    shutil.rmtree(left)
+            shutil.rmtree(self.folder)
+
+    def _believe(self, hypotheses: Iterable[Hypothesis], path: Path, made: Mapping[str, str]) -> None:
+        _own_folder(path.parent)
+        write_json(path.with_suffix(".json"), {"schema": BELIEVED, **made}, private=True)
+        _write_lines(path, lines_of(hypotheses))
+
+    def _source(self, module: Any, program: str, model: str) -> dict[str, str]:
+        return {
+            "program": program,
+            "model": public_name(model),
+            "infers": digest(_stage(module).basis())[:12],
+            "samples": digest([[s.text, s.request] for s in self.samples])[:12],
+        }
+
+    @classmethod
+    def _at(cls, folder: Path) -> Profile | None:
+        """The profile in a folder; where what says the name cannot be read, the folder's own stands for it."""
+        if not folder.is_dir():
+            return None
+        try:
+            return cls(checked(str(read_json(folder / "profile.json")["user"])), folder)
+        except (DataError, UsageError, KeyError, TypeError):
+            return cls(folder.name, folder)
+
+    @classmethod
+    def _made(cls, name: str, samples: Sequence[Sample]) -> Profile:
+        folder = profiles() / folder_name(name)
+        with writing(folder):
+            # Made as its owner's alone, and whole before it is there.
+            fresh = fresh_folder(folder)
+            try:
+                write_json(fresh / "profile.json", {"schema": SCHEMA, "user": name}, private=True)
+                _write_samples(fresh, samples)
+                os.replace(fresh, folder)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+        return cls(name, folder)
+
+
+def _believed(path: Path) -> Believed:
+    try:
+        return Believed(path, _made_of(path))
+    except DataError:
+        # What made them says only whether they are out of date; without it they still hold.
+        return Believed(path, {})
+
+
+def _made_of(path: Path) -> dict[str, str]:
+    made = path.with_suffix(".json")
+    found = read_json(made) if made.exists() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write_samples(folder: Path, samples: Iterable[Sample]) -> None:
+    rows = [{"text": s.text, **({"request": s.request} if s.request else {})} for s in samples]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    _write_lines(folder / "samples.jsonl", lines)
+
+
+def _write_lines(path: Path, lines: str) -> None:
+    # JSON can spell half a character, which is no text that a file could hold.
+    write_text(path, lines.encode("utf-8", "replace").decode("utf-8"), private=True)
+
+
+def _stage(module: Any) -> Any:
+    stage = getattr(module, "infer", None)
+    if not hasattr(stage, "basis"):
+        raise UsageError(
+            f"{type(module).__name__} has no stage of its own that infers, so nothing can be kept for it.",
+            fix="Give the samples themselves: --samples PATH",
+        )
+    return stage
+
+
+def _own_folder(path: Path) -> None:
+    """A folder that its owner alone may enter."""
+    with writing(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time changes who has a profile."""
+    _own_folder(profiles())
+    with writing(profiles()), FileLock(profiles() / ".lock"):
+        yield

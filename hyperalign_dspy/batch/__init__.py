@@ -1,1 +1,0 @@
-"""Many requests at once: lines in, lines out, in the same order, and on from where it was cut off."""

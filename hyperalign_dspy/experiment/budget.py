@@ -1,0 +1,288 @@
+"""Whether more calls can be afforded while the confirmation stays paid for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from hyperalign_dspy.errors import BudgetReached, UsageError
+from hyperalign_dspy.experiment.cost_estimate import Forecast, Tokens, forecast
+from hyperalign_dspy.judges.llm_judge import CALLS
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.limits import Amount, Limits
+from hyperalign_dspy.lm.prices import Price
+from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
+
+# What is to come may cost so much more a call than what was seen: the confirmation's arms are not the search's.
+MARGIN = 1.25
+_WORDS = {"--max-calls": "{} calls", "--max-tokens": "{} tokens", "--max-cost": "{} dollars", "--max-time": "{}"}
+# In place of a cap's name where a call met one in the middle of what had been granted.
+A_CAP = "a cap"
+_TOUCHED = "The next call could use up what is kept for the confirmation."
+# Of tokens in and tokens out: what they count under a cap.
+Worth = Callable[[float, float], float]
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """What is kept for the confirmation of so many ``instances``: at most ``calls`` of the program's model, and
+    ``judge_calls`` of the judge's. A price is None where it is unknown.
+    """
+
+    instances: int
+    calls: int
+    judge_calls: int
+    forecast: Forecast
+    price: Price | None
+    judge_price: Price | None
+
+    def estimate(self, searched: int) -> dict[str, Any]:
+        """Tokens in and out, and money, of so many calls of a search and the confirmation after it."""
+        found = self.forecast
+        own = _plus(_times(searched, found.call), _times(self.instances, found.instance))
+        judged = _times(self.judge_calls, found.judgement)
+        parts = [(own, self.price), *([(judged, self.judge_price)] if self.judge_calls else [])]
+        money = [price.of(*tokens) if price else None for tokens, price in parts]
+        given, made = _plus(own, judged)
+        return {
+            "input_tokens": round(given),
+            "output_tokens": round(made),
+            "money": None if None in money else sum(m for m in money if m is not None),
+        }
+
+
+@dataclass(frozen=True)
+class _Need:
+    """A cap beside what it would have to be; ``search`` is what was spent and is asked for now."""
+
+    option: str
+    cap: float
+    search: float
+    reserve: float
+
+    @property
+    def met(self) -> bool:
+        """Whether what is asked for, and the reserve, stay under the cap."""
+        return self.search + self.reserve <= self.cap
+
+    def form(self, figure: float) -> str:
+        """A figure as it is given on the command line, rounded up."""
+        if self.option == "--max-cost":
+            return f"{math.ceil(figure * 10_000) / 10_000:.4f}"
+        return f"{math.ceil(figure)}{'s' if self.option == '--max-time' else ''}"
+
+
+class Budget:
+    """The caps that a ledger has when this is made, with the confirmation's reserve taken off.
+
+    Calls, tokens and money are counted along the path (see `Ledger.path`), so that what is decided does not depend on
+    how often a run was cut off, and so is time: as it was when the path was walked first. What is sent is bounded by
+    the clock all the same, in the ledger. ``answers`` has, for each time that it was asked, the first cap that said no,
+    or "". ``before`` are those that a search which has ended was given: it is given them again, and the whole caps,
+    since the confirmation has used of its reserve.
+    """
+
+    def __init__(self, ledger: Ledger, reserve: Reserve, concurrency: int, before: Sequence[str] | None = None) -> None:
+        self.ledger, self.reserve, self.concurrency = ledger, reserve, concurrency
+        self.limits = ledger.limits
+        self._before = None if before is None else iter(before)
+        self.answers: list[str] = []
+
+    @property
+    def refused(self) -> str:
+        """The first cap that said no, or ""."""
+        return next(filter(None, self.answers), "")
+
+    def affords(self, calls: int) -> bool:
+        """Whether so many more calls at their worst case leave the reserve whole, under every cap."""
+        self.answers.append(self._answer(calls) if self._before is None else next(self._before, A_CAP))
+        return not self.answers[-1]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within, no call is sent that could touch the reserve, as far as it was known at the last `renew`.
+
+        Raises:
+            BudgetReached: one was refused.
+        """
+        with self.ledger.within(self.limits):
+            self.renew()
+            try:
+                yield
+            except BudgetReached as error:
+                if self._before is not None:
+                    raise
+                raise BudgetReached(f"{_TOUCHED} {error.message}", fix=error.fix) from error
+
+    @contextmanager
+    def ending(self, drop: Callable[[], None], say: Callable[[str], None]) -> Iterator[None]:
+        """Within `kept`, once the pilot is done: a call that is refused only ends what is done within, and what was
+        granted last is taken back. ``drop`` lets go of what is in flight, which would else be paid from the reserve.
+        """
+        self.renew()
+        try:
+            yield
+        except BudgetReached:
+            if self._before is not None:
+                raise
+            drop()
+            self.answers[-1:] = [A_CAP]
+            say(f"The search ends. {_TOUCHED}")
+
+    def renew(self) -> None:
+        """Reckon anew what is to be kept: how long a call takes, for one, is known only once some were made."""
+        if self._before is None:
+            self.ledger.limits = self.left()
+
+    def left(self) -> Limits:
+        """The caps with the reserve taken off: what a search may use up."""
+        rest = {need.option: max(0.0, need.cap - need.reserve) for need in self._needs(0)}
+        calls, tokens = rest.get("--max-calls"), rest.get("--max-tokens")
+        return Limits(
+            max_calls=None if calls is None else int(calls),
+            max_tokens=None if tokens is None else int(tokens),
+            max_cost=rest.get("--max-cost"),
+            max_seconds=rest.get("--max-time"),
+        )
+
+    def count(self, calls: Sequence[int]) -> int:
+        """How many of these numbers of calls can be afforded, each taken alone."""
+        return sum(self._lacking(each) is None for each in calls)
+
+    def demand(self, calls: int) -> None:
+        """Refuse caps that leave no room for so many calls beside the reserve.
+
+        Raises:
+            UsageError: with the least that the cap has to be.
+        """
+        need = self._lacking(calls)
+        if need is None:
+            return
+        cap, reserve = (_told(need, value) for value in (need.cap, need.reserve))
+        raise UsageError(
+            f"A cap of {cap} is too low: the confirmation alone can take {reserve}.",
+            fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that leaves room for the pilot "
+            "and one visit.",
+        )
+
+    def _answer(self, calls: int) -> str:
+        lacking = self._lacking(calls)
+        return lacking.option if lacking else ""
+
+    def _lacking(self, calls: int) -> _Need | None:
+        return next((need for need in self._needs(calls) if not need.met), None)
+
+    def _spent(self) -> tuple[Amount, float]:
+        """What was used, and the seconds that have gone by."""
+        return self.ledger.path(), self.ledger.path_seconds()
+
+    def _needs(self, calls: int) -> list[_Need]:
+        """One for every cap that is set; of so many calls the last needs room for its worst case."""
+        limits, reserve = self.limits, self.reserve
+        if limits == Limits():
+            return []
+        path, seconds = self._spent()
+        needs = []
+        if limits.max_calls is not None:
+            kept = reserve.calls + reserve.judge_calls
+            needs.append(_Need("--max-calls", limits.max_calls, path.calls + calls, kept))
+        if limits.max_tokens is not None:
+            each, most, kept_tokens = self._weigh(_sum, _sum, path.tokens / max(1, path.calls))
+            asked = _asked(calls, each, most)
+            needs.append(_Need("--max-tokens", limits.max_tokens, path.tokens + asked, kept_tokens))
+        if limits.max_cost is not None:
+            spent = path.money or 0.0
+            each, most, kept_money = self._weigh(
+                _worth(reserve.price), _worth(reserve.judge_price), spent / max(1, path.calls)
+            )
+            needs.append(_Need("--max-cost", limits.max_cost, spent + _asked(calls, each, most), kept_money))
+        if limits.max_seconds is not None:
+            mean, longest = self.ledger.call_seconds()
+            each = MARGIN * mean / self.concurrency
+            kept_time = (reserve.calls + reserve.judge_calls) * each + longest
+            needs.append(_Need("--max-time", limits.max_seconds, seconds + _asked(calls, each, longest), kept_time))
+        return needs
+
+    def _weigh(self, own: Worth, judge: Worth, seen: float) -> tuple[float, float, float]:
+        """What a call counts, the most that one can, and what is to be kept: the confirmation's calls, and what those
+        in flight set aside.
+
+        A call counts as forecast, or by what was ``seen`` on average where that is more; then the whole forecast was
+        too low, and what is to be kept grows with it.
+        """
+        reserve, largest, found = self.reserve, self.ledger.largest(), self.reserve.forecast
+        told = own(found.call.input, found.call.output)
+        each = max(MARGIN * seen, told)
+        kept = reserve.instances * own(found.instance.input, found.instance.output) * (each / told if told else 1.0)
+        most = aside = max(own(bound.input, bound.output) for bound in (found.call.most, found.instance.most, largest))
+        if reserve.judge_calls:
+            kept += reserve.judge_calls * judge(found.judgement.input, found.judgement.output)
+            aside = max(most, judge(found.judgement.most.input, found.judgement.most.output))
+        return each, most, kept + self.concurrency * aside
+
+
+class Rest(Budget):
+    """The caps as a confirmation by itself meets them: all that was ever used counts, and all the time."""
+
+    def demand_whole(self) -> None:
+        """Refuse caps that the confirmation could meet.
+
+        Raises:
+            UsageError: with the least that the cap has to be.
+        """
+        need = self._lacking(0)
+        if need is None:
+            return
+        cap, used, reserve = (_told(need, value) for value in (need.cap, need.search, need.reserve))
+        raise UsageError(
+            f"A cap of {cap} is too low: {used} are used, and this confirmation can take {reserve}.",
+            fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that covers all of it.",
+        )
+
+    def _spent(self) -> tuple[Amount, float]:
+        return self.ledger.used, self.ledger.seconds()
+
+
+def reserve_of(
+    job: Job, model: str, bench: Bench, arms: Sequence[Arm], calls: int, tried: Sequence[Configuration]
+) -> Reserve:
+    """A confirmation by these arms on all sealed users, of at most so many calls; a search tries such configurations as
+    ``tried``.
+    """
+    return Reserve(
+        instances=len(bench.sealed),
+        calls=calls,
+        judge_calls=len(bench.sealed) * CALLS if job.judge else 0,
+        forecast=forecast(bench, tried, arms, job.recipe.max_tokens, judged=bool(job.judge)),
+        price=job.prices.of(model),
+        judge_price=job.prices.of(job.judge),
+    )
+
+
+def _told(need: _Need, figure: float) -> str:
+    return _WORDS[need.option].format(need.form(figure))
+
+
+def _asked(calls: int, each: float, most: float) -> float:
+    return calls * each + most if calls else 0.0
+
+
+def _sum(given: float, made: float) -> float:
+    return given + made
+
+
+def _times(count: int, tokens: Tokens) -> tuple[float, float]:
+    return count * tokens.input, count * tokens.output
+
+
+def _plus(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _worth(price: Price | None) -> Worth:
+    # A ledger with a cap on money sends nothing of which the price is unknown.
+    return price.of if price else lambda given, made: 0.0

@@ -1,0 +1,140 @@
+"""Measures a frozen program, or changes to it, without any search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hyperalign_dspy.artifacts.frozen import Frozen
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.experiment.compile import Compiler
+from hyperalign_dspy.experiment.confirm import Terms, arms_of, confirm, instances_of
+from hyperalign_dspy.experiment.outputs import keeper
+from hyperalign_dspy.experiment.sealed_counts import judged_before
+from hyperalign_dspy.files import write_json
+from hyperalign_dspy.lm.connect import concurrency_of, connect
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.program.configuration import Configuration, with_candidates
+from hyperalign_dspy.program.specs import Value
+from hyperalign_dspy.runs import Run, expect, open_run
+from hyperalign_dspy.tasks.evaluate import Evaluator
+from hyperalign_dspy.tasks.outcomes import outcomes_of
+from hyperalign_dspy.tasks.protocol import Bench, Job
+from hyperalign_dspy.types import Watcher
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured: a frozen program, with ``changes`` to its slots, which no sealed user may judge."""
+
+    frozen: Frozen
+    changes: Mapping[str, Value] = field(default_factory=dict)
+
+
+def measure(
+    job: Job, model: str, measured: Measured, watcher: Watcher, command: Sequence[str], expected: str = ""
+) -> dict[str, Any]:
+    """The confirmation's table for a frozen program as it was loaded, as plain data of the form of result.json.
+
+    It is a run of its own: what has been answered is recorded, and the same command goes on where it was cut off.
+    ``expected`` is the run that it has to be, where one is to be gone on with. ``job.on`` says whose users are judged.
+
+    Raises:
+        RunMismatch: it is not the run that was expected.
+        UsageError: this corpus is the one that it was made on, but these are not the users that were sealed from it;
+        or a change that the program does not know, or one that sealed users are to judge.
+    """
+    start, frozen = time.monotonic(), measured.frozen
+    compiler = Compiler(job, model, watcher)
+    bench, baseline = compiler.bench, compiler.space.baseline
+    check_sealed(frozen, bench.facts)
+    configuration = _laid_out(job, bench, measured)
+    arms = arms_of(bench, baseline, configuration)
+    identity = {**compiler.identity, "recipe": "eval", "frozen": frozen.manifest["manifest_sha256"]}
+    if job.on == "validation":
+        identity |= {"on": job.on, "changes": dict(measured.changes)}
+    if expected:
+        expect(expected, identity)
+    run = open_run(identity, command)
+    parts = {arm.name: len(instances_of(bench, arm, arms)) for arm in arms}
+    most = sum(parts[arm.name] * bench.calls(arm.configuration) for arm in arms)
+    total = sum(parts.values())
+    watcher.say(f"Run {run.run_id}: {len(arms)} arms, {total} instances in all, at most {most} calls.")
+    with (
+        Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
+        outcomes_of(run, job.program) as record,
+    ):
+        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
+        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            evaluator.record = record
+            if not measured.changes:
+                evaluator.given[configuration] = frozen.module
+            compiler.watch(evaluator, "confirm", total)
+            judge, keep = compiler.judge(ledger), keeper(run, bench)
+            terms = Terms(job.recipe.at_most, judged=_judged(job, run, bench, frozen))
+            confirmation = confirm(bench, evaluator, arms, judge, terms, keep)
+        cost = ledger.cost()
+    result = {
+        "schema": "hyperalign/result/1",
+        "run": run.run_id,
+        "on": job.on,
+        "plan": {"unit": bench.unit},
+        "changes": dict(configuration.differs(baseline)),
+        "confirmation": confirmation.as_dict(),
+        "facts": dict(bench.facts),
+        "cost": asdict(cost),
+        "seconds": time.monotonic() - start,
+    }
+    write_json(run.path("result.json"), result)
+    return result
+
+
+def _laid_out(job: Job, bench: Bench, measured: Measured) -> Configuration:
+    """What is measured, tried before anything is paid; the bench knows the candidates that were made for it."""
+    manifest = measured.frozen.manifest
+    made = manifest.get("candidates", {})
+    # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
+    bench.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
+    configuration = Configuration.of(manifest["configuration"]).changed(**measured.changes)
+    if measured.changes:
+        _refuse_sealed(job)
+        bench.module(configuration)
+    return configuration
+
+
+def _judged(job: Job, run: Run, bench: Bench, frozen: Frozen) -> list[int]:
+    """How often each sealed user was judged before; nobody is where none is touched."""
+    if job.on == "validation":
+        return []
+    users = [instance.user_id for instance in bench.sealed]
+    return judged_before(run, bench.facts["corpus_digest"], users, frozen.manifest["manifest_sha256"])
+
+
+def _refuse_sealed(job: Job) -> None:
+    """Refuse to have sealed users judge what is still being tried.
+
+    Raises:
+        UsageError: they are to.
+    """
+    if job.on == "sealed":
+        raise UsageError(
+            "Changes to a program are tried on users that a search may see.", fix="Add --on validation to the command."
+        )
+
+
+def check_sealed(frozen: Frozen, facts: Any) -> None:
+    """Refuse users of the corpus that a program was made on, but for those that were sealed from it.
+
+    Raises:
+        UsageError: the split is another.
+    """
+    made = frozen.manifest["data"]
+    if made["corpus_digest"] == facts["corpus_digest"] and made["split_digest"] != facts["split_digest"]:
+        seed = frozen.manifest["identity"]["seed"]
+        raise UsageError(
+            f"The program for {frozen.manifest['model']['name']} was made on this corpus with another split: its "
+            "search has seen some of these users.",
+            fix=f"Leave --seed out, or give --seed {seed}. If the split itself has changed since, compile again.",
+        )

@@ -1,0 +1,194 @@
+"""Takes a frozen program to another model: the old winners are visited first, and where the old one holds, no more is.
+
+An old program *holds* where, on the pilot's users, it gains at least half of what it gained on its own model. With so
+few users that is no proof, and it need not be one: it only decides whether more is searched. What is frozen is up to
+the confirmation, as after any search. Who wants a search whatever the pilot says asks for it beforehand (``retune``):
+once the sealed users have been seen it would be another try at them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.artifacts.frozen import Frozen
+from hyperalign_dspy.errors import TooManyFailures
+from hyperalign_dspy.experiment.budget import Budget
+from hyperalign_dspy.experiment.compile import Compiler
+from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL, Confirmation, equal_to, verdict_arms
+from hyperalign_dspy.experiment.evaluate_frozen import check_sealed
+from hyperalign_dspy.experiment.result import Compiled, Ending, result_of
+from hyperalign_dspy.experiment.warm_start import Luggage, carried, ranked, run_of, widened
+from hyperalign_dspy.files import digest
+from hyperalign_dspy.judges.llm_judge import ModelJudge
+from hyperalign_dspy.lm.models import public_name
+from hyperalign_dspy.optimize.visits import Visits
+from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.program.specs import recipe_digest
+from hyperalign_dspy.runs import Run
+from hyperalign_dspy.tasks.evaluate import Evaluator
+from hyperalign_dspy.tasks.protocol import Arm, Job
+from hyperalign_dspy.types import Watcher
+
+OLD, OLD_EQUAL = "old program", "baseline, old settings"
+# An old program that keeps so much of its gain is searched for no further.
+KEPT = 0.5
+
+
+@dataclass(frozen=True)
+class Ported:
+    """How a port went. ``gained`` is the old program's mean paired difference on its own model's sealed users and
+    ``seen`` the one on the new model's pilot, both as a visit counts them (None: it is the baseline itself). ``held``:
+    it kept enough of that; ``retuned``: a search followed; ``failed`` says why it could not be measured, where it could
+    not. Calls are those recorded; ``parent_calls`` is what the old program had cost.
+    """
+
+    parent: str
+    model: str
+    manifest_sha256: str
+    run: str | None
+    gained: float
+    seen: float | None
+    held: bool
+    retuned: bool
+    failed: str
+    search_calls: int
+    confirm_calls: int
+    parent_calls: int
+
+
+class PortCompiler(Compiler):
+    """One port of a frozen program to ``model``; ``retune``: search even where the old program holds.
+
+    Raises:
+        UsageError: the old program has seen some of the users that are sealed here, or holds what the program's
+        baseline does not know.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        model: str,
+        watcher: Watcher,
+        parent: Frozen,
+        command: Sequence[str] = (),
+        retune: bool = False,
+    ) -> None:
+        self.parent, self.origin, self.retune = parent, run_of(parent), retune
+        luggage = Luggage(job.program)
+        old = carried(luggage, parent)
+        length = old.pop("max_tokens", job.recipe.max_tokens)
+        changes = {slot: value for slot, value in old.items() if job.program.baseline.get(slot) != value}
+        first = [changes, *(ranked(luggage, self.origin) if self.origin else ())]
+        starts = [each for place, each in enumerate(first) if each and each not in first[:place]]
+        recipe = widened(job.recipe, job.program.baseline, starts)
+        super().__init__(replace(job, program=luggage.whole(), recipe=recipe), model, watcher, command)
+        check_sealed(parent, self.bench.facts)
+        self.pools.carried = luggage.made
+        self.old = self.space.baseline.changed(**old, max_tokens=length)
+        self.lineage = {
+            "manifest_sha256": parent.manifest["manifest_sha256"],
+            "model": parent.manifest["model"]["name"],
+            "run": self.origin.run_id if self.origin else None,
+        }
+        self.identity |= {
+            "recipe": "port",
+            "program_digest": digest(job.program),
+            "recipe_digest": recipe_digest(job.recipe),
+            "parent": self.lineage["manifest_sha256"],
+            "parent_run": self.lineage["run"],
+            "retune": retune,
+        }
+        self.seen: float | None = None
+        self.held, self.failed = False, ""
+        self._calls_of = (0, 0)
+
+    def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
+        # Whole: what a configuration does not name, such as what "as others" means, comes with it.
+        evaluator.given[self.old] = self.parent.module
+        super()._pilot(visits, evaluator)
+
+    def failed_first(self, error: TooManyFailures) -> None:
+        """As in every compile; where it is the old program, the report says so."""
+        super().failed_first(error)
+        self.failed = error.message if self._leads else ""
+
+    def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
+        gained = gained_by(self.parent.manifest)
+        if self.first and self._leads and not self.failed:
+            self.seen = visits.known(self.first)
+            self.held = visits.winner() == self.first and self.seen >= KEPT * gained
+            words = "holds" if self.held else "falls short"
+            self.watcher.say(f"In the pilot the old program gains {self.seen:+.2f} of {gained:+.2f}: it {words}.")
+        if self.retune or not self.held:
+            super()._search(run, visits, evaluator, budget)
+
+    @property
+    def _leads(self) -> bool:
+        """Whether it is the old program that the pilot meets: it is not where that is the baseline itself."""
+        length = self.space.baseline.as_dict()["max_tokens"]
+        return self.first == self.old.changed(max_tokens=length)
+
+    def confirm(
+        self,
+        run: Run,
+        evaluator: Evaluator,
+        chosen: Configuration,
+        judge: ModelJudge | None = None,
+        outputs: Run | None = None,
+    ) -> Confirmation:
+        """As of every compile; what it cost is counted apart."""
+        before = evaluator.ledger.spent()
+        found = super().confirm(run, evaluator, chosen, judge, outputs)
+        self._calls_of = before, evaluator.ledger.spent() - before
+        return found
+
+    def arms(self, chosen: Configuration) -> list[Arm]:
+        """The baseline, the old program as it is, and the one that was chosen; each against the baseline at its own
+        drafts. Controls are for `hyperalign eval`.
+        """
+        baseline, equal, compiled = (replace(a, control=False) for a in verdict_arms(self.space.baseline, chosen))
+        rival = equal_to(self.old, self.space.baseline)
+        note = f"of {self.parent.manifest['model']['name']}, as it is"
+        if self.failed:
+            return [baseline, equal, compiled]
+        if rival == equal.configuration:
+            return [baseline, equal, Arm(OLD, self.old, note=note), compiled]
+        old = Arm(OLD, self.old, note=note, against=OLD_EQUAL)
+        return [baseline, Arm(OLD_EQUAL, rival, against=OLD_EQUAL), old, equal, compiled]
+
+    def _freeze(self, run: Run, ending: Ending) -> tuple[Path, str]:
+        """As every compile; what is the old program is frozen as it was loaded."""
+        held = bool(self.pools.held(ending.chosen)) and self.parent.manifest["embedded_texts"]["private"]
+        module = self.parent.module if ending.chosen == self.old else ending.module
+        return super()._freeze(run, replace(ending, module=module, private=ending.private or held))
+
+    def result(self, compiled: Compiled) -> dict[str, Any]:
+        """As of every compile, with how the port went."""
+        assert self.lineage
+        ported = Ported(
+            parent=str(self.lineage["model"]),
+            model=public_name(self.model),
+            manifest_sha256=str(self.lineage["manifest_sha256"]),
+            run=self.lineage["run"],
+            gained=gained_by(self.parent.manifest),
+            seen=self.seen,
+            held=self.held,
+            retuned=self.retune or not self.held,
+            failed=self.failed,
+            search_calls=self._calls_of[0],
+            confirm_calls=self._calls_of[1],
+            parent_calls=int(self.parent.manifest["cost"]["calls"]),
+        )
+        return {**result_of(compiled), "port": asdict(ported)}
+
+
+def gained_by(manifest: Mapping[str, Any]) -> float:
+    """What a frozen program gained on the sealed users of its own model, as a visit counts it: help and harm in one."""
+    rows = {row["name"]: row for row in manifest["measured"]["rows"]}
+    row = rows[COMPILED if manifest["frozen"] == COMPILED else EQUAL]
+    parts = [(1.0, row["gap"]), (-1.0, row.get("harm_rise"))]
+    known = [(sign * part["mean"], part["n_instances"]) for sign, part in parts if part and part["mean"] is not None]
+    return float(sum(mean * n for mean, n in known) / max(1, sum(n for _, n in known)))

@@ -1,0 +1,365 @@
+"""Somebody else's optimiser in place of our search: any DSPy Teleprompter, under the same split, record, cap and
+confirmation."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, UsageError
+from hyperalign_dspy.experiment.budget import Budget
+from hyperalign_dspy.experiment.compile import Compiler
+from hyperalign_dspy.experiment.cost_estimate import seconds_a_call
+from hyperalign_dspy.experiment.result import Compiled, Ending, Plan, Spent
+from hyperalign_dspy.files import digest, write_json
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
+from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.models import GGUF, LOCAL, public_name
+from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
+from hyperalign_dspy.metrics.copying import RUN, longest_run_among
+from hyperalign_dspy.metrics.stats import smallest_win
+from hyperalign_dspy.optimize.callbacks import Evaluations, Listener, plain_state
+from hyperalign_dspy.optimize.defaults import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.optimize.visits import Visits
+from hyperalign_dspy.program.adapters import adapter
+from hyperalign_dspy.program.code_hash import own_code
+from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
+from hyperalign_dspy.program.fingerprint import signature_fields
+from hyperalign_dspy.runs import Run, open_run, run_id_of
+from hyperalign_dspy.tasks.evaluate import Evaluator
+from hyperalign_dspy.tasks.outcomes import outcomes_of
+from hyperalign_dspy.tasks.protocol import Job
+from hyperalign_dspy.types import Sample, Watcher
+
+# Room for a proposal, in tokens: an instruction with the thoughts that DSPy asks for before it.
+PROPOSAL_TOKENS = 768
+# An optimiser scores what fails as 0 and goes on: how many fail in all is for us to judge, once it is done.
+_MOST_ERRORS = 10**6
+
+
+@dataclass(frozen=True)
+class ForeignPlan(Plan):
+    """A plan whose search is an optimiser's own affair: ``calls`` is the cap, 0 for none, and ``optimizer_calls`` what
+    it leaves to the optimiser after the pilot, None for any number. Tokens, money and time are the confirmation's.
+    """
+
+    optimizer: str = ""
+    optimizer_calls: int | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an optimiser gave back: the program as it is measured and frozen, the configuration that names it, and
+    whether it holds texts of users."""
+
+    module: Any
+    configuration: Configuration
+    private: bool
+
+
+class ForeignCompiler(Compiler):
+    """One compile by an optimiser of DSPy's kind. The recipe says how much is measured; its slots are not used.
+
+    Raises:
+        UnknownName: no such optimiser or argument. UsageError: it makes demonstrations of texts that are not public,
+        and nobody said that this may be.
+    """
+
+    def __init__(self, job: Job, model: str, watcher: Watcher, asked: Optimizer, command: Sequence[str] = ()) -> None:
+        self.asked, self.kind = asked, class_of(asked)
+        recipe = replace(
+            job.recipe,
+            name=asked.short,
+            summary=f"By {asked.name}.",
+            slots={},
+            start=(),
+            candidates={},
+            visits=0,
+            finalists=0,
+            objectives=(),
+        )
+        super().__init__(replace(job, recipe=recipe), model, watcher, command)
+        self.identity |= {
+            "optimizer": asked.name,
+            "optimizer_arguments": dict(asked.arguments),
+            "prompt_model": public_name(asked.prompt_model),
+            "prompt_model_digest": digest(describe(asked.prompt_model)) if asked.prompt_model else "",
+            **own_code(job.program, recipe, asked.name),
+        }
+        if demonstrates(asked, labelled=self._labelled()) and not self._may_embed():
+            raise UsageError(
+                f"{asked.name} puts demonstrations made from users' texts into the program, and this corpus is not "
+                "public.",
+                fix="Say --embed-private if the program may hold them; gepa and copro write instructions only.",
+            )
+
+    def plan(self) -> ForeignPlan:
+        """What the run will do and can show; how many calls the optimiser makes is up to it.
+
+        Raises:
+            UsageError: the call cap does not even cover the pilot and the confirmation.
+        """
+        bench, reserve = self.bench, self._reserve
+        confirmed = reserve.calls + reserve.judge_calls
+        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
+        piloted = self._pilot_size * self._calls(self.space.baseline)
+        budget.demand(piloted + 1)
+        left, pace = budget.left().max_calls, seconds_a_call(self.model)
+        users = len({i.user_id for i in bench.sealed})
+        return ForeignPlan(
+            run_id=run_id_of(self.identity),
+            users=users,
+            instances=len(bench.sealed),
+            validation_instances=len(bench.validation),
+            visits=0,
+            configurations=0,
+            calls=self.limits.max_calls or 0,
+            confirm_calls=confirmed,
+            propose_calls=0,
+            smallest_win=smallest_win(users, len(bench.sealed) / users),
+            replayed=self.replayed(users, round(len(bench.sealed) / users)),
+            unit=bench.unit,
+            **reserve.estimate(0),
+            time=None if pace is None else pace * confirmed,
+            paid_visits=0,
+            optimizer=self.asked.name,
+            optimizer_calls=None if left is None else left - piloted,
+        )
+
+    def run(self) -> Compiled:
+        """Pilot, optimise, confirm and freeze. A run that was cut off optimises anew, from recorded answers."""
+        start = time.monotonic()
+        plan = self.plan()
+        run = open_run(self.identity, self.command)
+        with (
+            Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
+            outcomes_of(run, self.job.program) as record,
+        ):
+            most = self.job.concurrency
+            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, concurrency=most)
+            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+                evaluator.record = record
+                self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
+                budget = Budget(ledger, self._reserve, evaluator.concurrency)
+                found, capped = self._optimized(run, lm, ledger, budget)
+                made = self._made(found)
+                write_json(run.path("optimized.json"), made.module.dump_state())
+                evaluator.given[made.configuration] = made.module
+                confirmation = self.confirm(run, evaluator, made.configuration, self.judge(ledger))
+            cost = ledger.cost()
+        spent = Spent(cost, time.monotonic() - start, capped)
+        return self.finish(run, plan, Ending(made.configuration, confirmation, spent, made.module, made.private))
+
+    def _optimized(self, run: Run, lm: Any, ledger: Ledger, budget: Budget) -> tuple[Any, bool]:
+        """What the optimiser returns, within what the caps leave beside the confirmation; or, and then True, the best
+        program that it had evaluated when a cap ended it.
+
+        Raises:
+            BudgetReached: it had evaluated none.
+        """
+        end = End()
+        kit = self._kit(lm, ledger, end)
+        student = self.bench.module(self.space.baseline)
+        listener = Listener(type(student), end, lambda n: self.watcher.step("optimizer", n, 0, ledger.cost()))
+        evaluations = Evaluations(student, end)
+        self._say_who_proposes()
+        with (
+            ledger.within(budget.left()),
+            quietly(run.path("optimizer.log")),
+            self._speaking(kit, [listener, evaluations]),
+        ):
+            try:
+                found = self._compile(student, kit, end, listener)
+            except BudgetReached as error:
+                # What is still under way would take its next call out of the confirmation's share.
+                end.settle()
+                return self._best(evaluations, listener, error), True
+        unread = f"; {listener.unread} could not be read and counted as 0" if listener.unread else ""
+        self.watcher.say(f"{self.asked.name} is done: {listener.done} program calls{unread}.")
+        return found, False
+
+    def _best(self, evaluations: Evaluations, listener: Listener, reached: BudgetReached) -> Any:
+        """The best program that was evaluated before a cap was reached.
+
+        Raises:
+            BudgetReached: none was. TooManyFailures: scores say nothing, since the model failed too often.
+        """
+        best, name = evaluations.best, self.asked.name
+        if best is None:
+            raise BudgetReached(
+                f"{name} wants more than a cap leaves beside the confirmation. {reached.message}",
+                fix="Go on with a higher cap, or have it do less by --optimizer-arg: another run, then.",
+                cap=reached.cap,
+            ) from reached
+        failure = listener.failure(name)
+        if failure:
+            raise failure from reached
+        self.watcher.say(
+            f"{reached.cap} ends {name}: programs evaluated on {best.examples} examples each: {evaluations.count}; "
+            f"the best scores {best.score:.1f}%. The rest is for the confirmation."
+        )
+        module = self.bench.module(self.space.baseline)
+        for predictor, state in zip(module.predictors(), best.states, strict=True):
+            predictor.load_state(state)
+        return module
+
+    def _compile(self, student: Any, kit: Kit, end: End, listener: Listener) -> Any:
+        constructor, compiling = arguments(self.kind, self.asked, kit)
+        try:
+            found = self.kind(**constructor).compile(student, **compiling)
+        except Ended as error:
+            raise error.reason from None
+        except HyperalignError:
+            raise
+        except Exception as error:
+            # What a stranger's optimiser raises can be anything; it may also be what it made of our own error.
+            raise (
+                end.reason
+                or listener.failure(self.asked.name)
+                or UsageError(
+                    f"{self.asked.name} gave up: {type(error).__name__}: {error}",
+                    fix="See its own log, optimizer.log in the run's folder; --optimizer-arg changes how it is called.",
+                )
+            ) from error
+        reason = end.reason or listener.failure(self.asked.name)
+        if reason:
+            raise reason
+        return found
+
+    def _kit(self, lm: Any, ledger: Ledger, end: End) -> Kit:
+        room = max(PROPOSAL_TOKENS, self.job.recipe.max_tokens)
+        other = self.asked.prompt_model
+        most = self.job.concurrency
+        proposer = connect(other, ledger=ledger, max_tokens=room, concurrency=most) if other else lm
+        instances = self.bench.validation
+        return Kit(
+            metric=_guarded(self.bench.metric, end),
+            examples=[self.bench.example(instance) for instance in instances],
+            users=[instance.user_id for instance in instances],
+            seed=self.job.seed,
+            concurrency=concurrency_of(lm),
+            lm=_rollouts(lm, RolloutEngine(lm.engine, ledger, "search", end), self.job.recipe.max_tokens),
+            prompt_lm=_rollouts(proposer, RolloutEngine(proposer.engine, ledger, "optimizer", end), room),
+            labelled=self._labelled(),
+        )
+
+    def _speaking(self, kit: Kit, callbacks: list[Any]) -> Any:
+        # Proposals have several fields: JSON is what models of every size can be held to.
+        return dspy.context(
+            lm=kit.lm,
+            adapter=adapter("json"),
+            callbacks=callbacks,
+            disable_history=True,
+            num_threads=kit.concurrency,
+            max_errors=_MOST_ERRORS,
+        )
+
+    def _made(self, found: Any) -> Made:
+        """The program with the instructions and demonstrations that came back, as its file will hold them.
+
+        Raises:
+            UsageError: another program came back. GateFailed: it holds texts of users, and nobody said that it may.
+        """
+        baseline = self.space.baseline
+        own, module = self.bench.module(baseline), self.bench.module(baseline)
+        if not isinstance(found, dspy.Module) or signature_fields(found) != signature_fields(module):
+            raise UsageError(
+                f"{self.asked.name} gave back a program with other predictors.",
+                fix="Only optimisers that change instructions and demonstrations can be used here.",
+            )
+        for mine, theirs in zip(module.predictors(), found.predictors(), strict=True):
+            mine.load_state(plain_state(theirs))
+        if module.dump_state() == own.dump_state():
+            self.watcher.say(f"What {self.asked.name} came to is the baseline as it was.")
+            return Made(own, baseline, False)
+        private = self._holds_texts(module, own)
+        if private and not self._may_embed():
+            raise GateFailed(
+                f"What {self.asked.name} made holds texts of users, and this corpus is not public.",
+                fix="Say --embed-private if the program may hold them: the same run then goes on.",
+            )
+        public = bool(self.bench.facts["public"])
+        return Made(module, baseline.changed(**{OPTIMIZER: self.asked.short}), private and not public)
+
+    def _holds_texts(self, module: Any, own: Any) -> bool:
+        """Whether there are demonstrations beside the program's own, or instructions that quote a user."""
+        pairs = list(zip(module.predictors(), own.predictors(), strict=True))
+        if any(mine.demos and mine.demos != its.demos for mine, its in pairs):
+            return True
+        changed = [m.signature.instructions for m, o in pairs if m.signature.instructions != o.signature.instructions]
+        texts = [text for i in self.bench.validation for text in strings(self.bench.example(i).inputs().toDict())]
+        return any(longest_run_among(instruction, texts) >= RUN for instruction in changed)
+
+    def _labelled(self) -> bool:
+        labels = set(self.bench.example(self.bench.validation[0]).labels().keys())
+        predictors = self.bench.module(self.space.baseline).predictors()
+        return any(labels & set(predictor.signature.output_fields) for predictor in predictors)
+
+    def _may_embed(self) -> bool:
+        return self.asked.embed_private or bool(self.bench.facts["public"])
+
+    def _say_who_proposes(self) -> None:
+        other = self.asked.prompt_model
+        # Whoever names a file as the prompt model has chosen it.
+        weak = (other or self.model) == LOCAL or (not other and self.model.startswith(GGUF))
+        if known(self.asked).reflects and weak:
+            self.watcher.say(
+                f"{self.asked.name} is as good as the model that writes its proposals, and small ones, such as the "
+                "embedded one, write hardly any that make sense: give a stronger one with --prompt-model."
+            )
+
+
+def strings(value: Any) -> Iterator[str]:
+    """Every text within an example's inputs."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Sample):
+        yield value.text
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from strings(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from strings(part)
+
+
+@contextlib.contextmanager
+def quietly(log: Path) -> Iterator[None]:
+    """Send what DSPy's optimisers print and log to a file: stdout is for answers, and what they say quotes users."""
+    loggers = [logging.getLogger(name) for name in ("dspy", "optuna")]
+    before = [logger.handlers for logger in loggers]
+    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        for logger in loggers:
+            logger.handlers = [logging.StreamHandler(file)]
+        try:
+            yield
+        finally:
+            for logger, handlers in zip(loggers, before, strict=True):
+                logger.handlers = handlers
+
+
+def _guarded(metric: Callable[..., Any], end: End) -> Callable[..., Any]:
+    """The metric; where it fails the run ends, since DSPy's evaluation would take the failure for a score of 0."""
+
+    @functools.wraps(metric)
+    def scored(*given: Any, **named: Any) -> Any:
+        try:
+            return metric(*given, **named)
+        except Exception as error:
+            end.note(UsageError(f"The metric failed: {type(error).__name__}: {error}"))
+            assert end.reason
+            raise Ended(end.reason) from error
+
+    return scored
+
+
+def _rollouts(lm: Any, engine: RolloutEngine, max_tokens: int) -> RolloutLM:
+    return RolloutLM(lm.model, engine=engine, cache=False, max_tokens=max_tokens, temperature=None)

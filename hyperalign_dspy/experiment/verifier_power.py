@@ -1,0 +1,179 @@
+"""How well style verifiers tell generated texts apart: written under the right user's samples, under none, and under
+another user's, all of equal length, for users that a search may see.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+from scipy import stats
+
+from hyperalign_dspy.files import digest
+from hyperalign_dspy.judges.qualifications import judge_folder
+from hyperalign_dspy.lm.connect import describe
+from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
+from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
+from hyperalign_dspy.metrics.style import StyleVerifier
+from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.program.infer import cut
+from hyperalign_dspy.runs import home
+from hyperalign_dspy.tasks.authorship import AuthorshipBench
+from hyperalign_dspy.tasks.evaluate import Evaluator
+from hyperalign_dspy.tasks.protocol import Arm, Bench
+
+# So many samples are shown, where any are.
+SAMPLES = 4
+RIGHT, NONE, WRONG = "right samples", "no samples", "wrong user's samples"
+# Confirmations that are replayed on recorded scores.
+REPLAYS = 2_000
+POWERS = "power.jsonl"
+
+
+@dataclass(frozen=True)
+class Power:
+    """What one verifier sees in generated texts.
+
+    ``gap`` and ``wins``: texts under the right user's samples against those under none, in log-odds; ``t`` is Student's
+    t of the gap over users. ``wrong``: wins of texts under another user's samples over those under none; above a half,
+    a verifier rewards being unlike a model. ``found``: the share of replayed confirmations that find the gain (see
+    `found_share`). ``fit_seconds`` on one core, and ``text_ms`` for one text.
+    """
+
+    gap: Estimate
+    wins: Estimate
+    t: float
+    wrong: Estimate
+    found: float
+    fit_seconds: float
+    text_ms: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """One request's texts under the right user's samples, under none and under another user's, of equal length."""
+
+    user_id: str
+    right: str
+    none: str
+    wrong: str
+
+
+def write(bench: Bench, evaluator: Evaluator, baseline: Configuration) -> list[Written]:
+    """Let the model write for all sealed instances of a bench, by the baseline without hypotheses and with one draft.
+
+    Raises: see `hyperalign_dspy.tasks.evaluate.Flight.land`.
+    """
+    plain = baseline.changed(told="none", drafts=1)
+    shown = plain.changed(samples=SAMPLES)
+    arms = [Arm(RIGHT, shown), Arm(NONE, plain.changed(samples=0), "nobody"), Arm(WRONG, shown, "stranger")]
+    flights = [evaluator.start(arm, bench.sealed, sealed=True, phase=f"power:{arm.name}") for arm in arms]
+    rows = zip(*(flight.land() for flight in flights), strict=True)
+    answered = [row for row in rows if all(outcome.score for outcome in row)]
+    return [Written(row[0].instance.user_id, *_of_equal_length([o.text for o in row])) for row in answered]
+
+
+def differences(verifier: StyleVerifier, written: Sequence[Written]) -> tuple[list[float], list[float]]:
+    """Log-odds of texts under the right user's samples minus those under none, and of those under another user's."""
+    users = [each.user_id for each in written]
+    right, none, wrong = (
+        verifier.log_odds([getattr(each, side) for each in written], users) for side in ("right", "none", "wrong")
+    )
+    return [float(value) for value in right - none], [float(value) for value in wrong - none]
+
+
+def measure_power(
+    bench: AuthorshipBench, written: Sequence[Written], confirmed: tuple[int, int]
+) -> tuple[dict[str, Power], dict[str, list[float]]]:
+    """What every verifier of the panel sees in the same texts; ``confirmed``: users and requests of each in the
+    confirmations that are replayed. Also each user's differences by the primary verifier.
+    """
+    found, by_primary = {}, dict[str, list[float]]()
+    users = [each.user_id for each in written]
+    for name in CLASSIFIERS:
+        started = time.perf_counter()
+        verifier = bench.verifier(name)
+        fitted = time.perf_counter()
+        gaps, others = differences(verifier, written)
+        judged = time.perf_counter()
+        by_user = {
+            user: [g for g, own in zip(gaps, users, strict=True) if own == user] for user in dict.fromkeys(users)
+        }
+        found[name] = Power(
+            gap=paired(gaps, users),
+            wins=proportion(_wins(gaps), users),
+            t=t_of(gaps, users),
+            wrong=proportion(_wins(others), users),
+            found=found_share(by_user, *confirmed),
+            fit_seconds=fitted - started,
+            text_ms=1000 * (judged - fitted) / (3 * len(written)),
+        )
+        if name == PRIMARY:
+            by_primary = by_user
+    return found, by_primary
+
+
+def t_of(gaps: Sequence[float], users: Sequence[str]) -> float:
+    """Student's t of per-user means against 0."""
+    means = per_user(gaps, users)
+    return fmean(means) / (stdev(means) / math.sqrt(len(means)))
+
+
+def found_share(differences: Mapping[str, Sequence[float]], users: int, requests: int, seed: int = 0) -> float:
+    """The share of confirmations, replayed on recorded differences, whose interval lies above 0.
+
+    Each draws so many users, with replacement, and so many of each one's instances, as far as there are any.
+    """
+    rng, known = random.Random(seed), list(differences.values())
+
+    means = np.array(
+        [
+            [fmean(rng.sample(own, min(requests, len(own)))) for own in rng.choices(known, k=users)]
+            for _ in range(REPLAYS)
+        ]
+    )
+    half = stats.t.ppf((1 + LEVEL) / 2, users - 1) * means.std(axis=1, ddof=1) / math.sqrt(users)
+    return float(np.mean(means.mean(axis=1) > half))
+
+
+def remember_power(corpus_digest: str, model: str, differences: Mapping[str, Sequence[float]]) -> None:
+    """Keep each user's recorded differences, without names, for the plans of later runs on this corpus and model."""
+    row = {**_key(corpus_digest, model), "differences": list(differences.values())}
+    with (judge_folder() / POWERS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def recorded_power(bench: Bench, model: str, users: int, requests: int) -> tuple[float, int] | None:
+    """What a confirmation of so many users and requests would find, by recorded differences, and of how many users
+    these are; None where nobody has measured it here.
+    """
+    path = home().parent / "judge" / POWERS
+    if not path.is_file():
+        return None
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Only now: the facts of a bench take its verifiers.
+    key = _key(bench.facts["corpus_digest"], model)
+    own = [row["differences"] for row in rows if row.items() >= key.items()]
+    if not own:
+        return None
+    return found_share({str(n): each for n, each in enumerate(own[-1])}, users, requests), len(own[-1])
+
+
+def _key(corpus_digest: str, model: str) -> dict[str, str]:
+    return {"corpus": corpus_digest, "model": model, "model_digest": digest(describe(model))}
+
+
+def _of_equal_length(texts: Sequence[str]) -> list[str]:
+    """Texts of one instance, cut to the words of the shortest: longer texts are easier to attribute."""
+    shortest = min(len(text.split(" ")) for text in texts)
+    return [cut(text, shortest) for text in texts]
+
+
+def _wins(gaps: Sequence[float]) -> list[float]:
+    return [0.5 if gap == 0 else float(gap > 0) for gap in gaps]

@@ -1,0 +1,125 @@
+"""JSON files that are whole or not there: written beside, then moved into place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hyperalign_dspy.errors import DataError, MissingFolder
+
+
+def dump(value: Any) -> str:
+    """The one way that JSON is written here: sorted, indented, readable, ending in a line break."""
+    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, sort_keys=True, default=str, allow_nan=False)
+    return text + "\n"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of plain data, or of a dataclass that holds some; the same for equal content."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no nan: what is unknown is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turns what the system says of a place that cannot be written into what a person can do about it.
+
+    Raises:
+        MissingFolder: the folder cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MissingFolder(
+            f"Cannot write {place}: {error.strerror}.",
+            fix="Free some room, or take a folder that you may write: go to one, or name one with --shelf.",
+        ) from error
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Replace a file at once. It keeps its mode; a new one gets the usual one. ``private``: its owner's alone.
+
+    Raises:
+        MissingFolder: it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+            if path.exists() and not private:
+                name.chmod(stat.S_IMODE(path.stat().st_mode))
+            os.replace(name, path)
+        except (OSError, UnicodeError):
+            name.unlink(missing_ok=True)
+            raise
+
+
+def copy_folder(source: Path, place: Path) -> None:
+    """Put a copy of a folder into place, whole or not at all. Raises: MissingFolder."""
+    with writing(place):
+        fresh = fresh_folder(place) / "copy"
+        shutil.copytree(source, fresh)
+        replace_folder(fresh, place)
+        fresh.parent.rmdir()
+
+
+def fresh_folder(place: Path) -> Path:
+    """A new folder beside the one that it is to become."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+
+
+def replace_folder(fresh: Path, place: Path) -> None:
+    """Move a finished folder into place; what was there is gone only once the new one stands."""
+    old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    try:
+        if place.exists():
+            os.replace(place, old / "was")
+        os.replace(fresh, place)
+    except OSError:
+        if (old / "was").exists():
+            os.replace(old / "was", place)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any, *, private: bool = False) -> None:
+    """Replace a JSON file at once; see `write_text`. Raises: MissingFolder."""
+    write_text(path, dump(value), private=private)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: it is not there, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}.") from error

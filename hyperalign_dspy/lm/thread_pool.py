@@ -1,0 +1,93 @@
+"""Runs one call for each of many items, several in flight; a failed item is set down here, and nowhere else."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Any, TypeVar
+
+import dspy
+
+from hyperalign_dspy.errors import HyperalignError, ModelError, NotSent
+from hyperalign_dspy.lm.root_cause import unwrap
+
+# Where more than this share of calls has no answer, nothing was measured.
+MOST_MISSING = 0.2
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+class Pool:
+    """Threads that call a model, shared by all that is in flight: what was submitted first is called first.
+
+    ``own`` says which errors concern the one item alone.
+    """
+
+    def __init__(self, lm: object, concurrency: int, own: tuple[type[HyperalignError], ...] = (ModelError,)) -> None:
+        self.lm, self.concurrency, self._own = lm, concurrency, own
+        self._over = False
+        self._threads = ThreadPoolExecutor(concurrency)
+        self._under_way: set[Future[Any]] = set()
+
+    def submit(
+        self, call: Callable[[Item], Answer], items: Sequence[Item], tick: Callable[[], None]
+    ) -> list[Future[Answer | ModelError]]:
+        """One answer an item; a `ModelError` where the model, or what became of its answer, failed, or an item's own
+        error came up.
+
+        ``tick`` hears of every item that is done. What is wrong beside a single call, such as a cap that is reached, is
+        raised by the future.
+        """
+
+        def one(item: Item) -> Answer | ModelError:
+            try:
+                with dspy.context(lm=self.lm, disable_history=True):
+                    if self._over:
+                        raise NotSent("The run ended before this was begun.")
+                    return call(item)
+            except Exception as error:
+                cause = unwrap(error)
+                if isinstance(cause, HyperalignError) and not isinstance(cause, self._own):
+                    raise cause from error
+                return ModelError(f"{type(cause).__name__}: {cause}")
+            finally:
+                tick()
+
+        futures = [self._threads.submit(contextvars.copy_context().run, one, item) for item in items]
+        for future in futures:
+            self._under_way.add(future)
+            future.add_done_callback(self._under_way.discard)
+        return futures
+
+    def drop(self) -> None:
+        """Begin nothing more of what was submitted, and wait for what has begun."""
+        left = self._under_way.copy()
+        for future in left:
+            future.cancel()
+        wait(left)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What is under way is paid for, so its answers go on record, and nothing else begins. Whoever interrupts does
+        # not wait for a slow call.
+        self._over = kind is not None
+        self._threads.shutdown(wait=kind is None or issubclass(kind, HyperalignError), cancel_futures=True)
+
+
+def together(
+    call: Callable[[Item], Answer], items: Sequence[Item], lm: object, concurrency: int, tick: Callable[[], None]
+) -> list[Answer | ModelError]:
+    """One answer an item, in their order; see `Pool.submit`.
+
+    Raises:
+        HyperalignError: whatever is wrong beside a single call.
+    """
+    with Pool(lm, concurrency) as pool:
+        return [future.result() for future in pool.submit(call, items, tick)]

@@ -1,0 +1,1 @@
+"""What tunes: the space, samplers, visits and their loop; where candidates come from."""

@@ -1,0 +1,201 @@
+"""Which of DSPy's optimisers are known by name, and what each is given: its constructor's and its compile's arguments.
+
+Any other ``module:Class`` is given what it has a parameter for, by DSPy's usual names: ``metric``, ``seed``,
+``num_threads``, ``prompt_model``, ``reflection_lm``, ``task_model``, ``trainset`` and ``valset``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dspy
+from dspy.teleprompt import Teleprompter
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.files import digest
+from hyperalign_dspy.registry import unknown
+
+Arguments = dict[str, Any]
+DSPY_OPTIMIZERS: Mapping[str, str] = {
+    "miprov2": "dspy.teleprompt:MIPROv2",
+    "gepa": "dspy.teleprompt:GEPA",
+    "simba": "dspy.teleprompt:SIMBA",
+    "bootstrap-random-search": "dspy.teleprompt:BootstrapFewShotWithRandomSearch",
+    "bootstrap-optuna": "hyperalign_dspy.optimize.bootstrap_optuna:SeededBootstrapOptuna",
+    "copro": "dspy.teleprompt:COPRO",
+}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What is asked for: an optimiser by name or ``module:Class``, arguments in place of ours, the model that writes
+    its proposals ("" for the task's own), and whether users' texts may stand in the frozen program.
+    """
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    prompt_model: str = ""
+    embed_private: bool = False
+
+    @property
+    def short(self) -> str:
+        """Its name in files: letters, digits and dashes."""
+        return self.name.rpartition(":")[2].lower()
+
+
+@dataclass(frozen=True)
+class Kit:
+    """What a run has to give. ``labelled``: examples hold, as labels, what some predictor answers with."""
+
+    metric: Callable[..., Any]
+    examples: Sequence[dspy.Example]
+    users: Sequence[str]
+    seed: int
+    concurrency: int
+    lm: Any
+    prompt_lm: Any
+    labelled: bool
+
+    def halves(self) -> tuple[list[dspy.Example], list[dspy.Example]]:
+        """Examples to learn from and examples to choose on: each user's are all in one of the two."""
+        order = sorted(set(self.users), key=lambda user: digest([self.seed, "halves", user]))
+        first = set(order[: len(order) // 2])
+        both = list(zip(self.examples, self.users, strict=True))
+        return [e for e, user in both if user in first], [e for e, user in both if user not in first]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is to be known of an optimiser. ``own`` gives the arguments that make sense for it, knowing those that were
+    asked for. ``reflects``: it is only as good as the model that writes its proposals. ``demonstrates``: it puts texts
+    of users into prompts; not where every argument of ``silenced_by`` is 0.
+    """
+
+    own: Callable[[Kit, Mapping[str, Any]], Arguments]
+    reflects: bool = False
+    demonstrates: bool = False
+    silenced_by: tuple[str, ...] = ()
+
+
+def _labelled(kit: Kit) -> Arguments:
+    # An example without answers makes no demonstration; DSPy would show its inputs alone.
+    return {} if kit.labelled else {"max_labeled_demos": 0}
+
+
+def _miprov2(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+    sized = {"num_candidates", "num_trials"} & set(given)
+    size = {"minibatch_size": min(35, len(kit.halves()[1]))}
+    return {"auto": None if sized else "light", **size, **_labelled(kit)}
+
+
+def _gepa(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+    del kit
+    return {} if {"max_full_evals", "max_metric_calls"} & set(given) else {"auto": "light"}
+
+
+def _simba(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+    del given
+    return {"bsize": min(32, len(kit.examples))}
+
+
+def _random_search(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+    del given
+    return _labelled(kit)
+
+
+def _bootstrap_optuna(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+    del given
+    return {"max_demos": 4, **_labelled(kit)}
+
+
+def _copro(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+    del given
+    return {"eval_kwargs": {"num_threads": kit.concurrency, "display_progress": False}}
+
+
+KNOWN: Mapping[str, Known] = {
+    "miprov2": Known(_miprov2, True, True, ("max_bootstrapped_demos", "max_labeled_demos")),
+    "gepa": Known(_gepa, reflects=True),
+    "simba": Known(_simba, True, True, ("max_demos",)),
+    "bootstrap-random-search": Known(_random_search, demonstrates=True),
+    "bootstrap-optuna": Known(_bootstrap_optuna, demonstrates=True),
+    "copro": Known(_copro, reflects=True),
+}
+# Of an unknown one it shows only afterwards what it makes.
+STRANGER = Known(lambda kit, given: {})
+
+
+def known(asked: Optimizer) -> Known:
+    """What is known of an optimiser."""
+    return KNOWN.get(asked.name, STRANGER)
+
+
+def demonstrates(asked: Optimizer, *, labelled: bool) -> bool:
+    """Whether it will make demonstrations, as far as is known before."""
+    of = known(asked)
+    ours = {} if labelled else {"max_labeled_demos": 0}
+    values = {**ours, **asked.arguments}
+    silent = of.silenced_by and all(values.get(name) == 0 for name in of.silenced_by)
+    return of.demonstrates and not silent
+
+
+def class_of(asked: Optimizer) -> Any:
+    """The optimiser's class, once every argument that was asked for is found to have a place.
+
+    Raises:
+        UnknownName: no such optimiser or argument. UsageError: it is no DSPy optimiser.
+    """
+    found = registry.resolve("optimizer", asked.name, DSPY_OPTIMIZERS)
+    if not isinstance(found, type) or not issubclass(found, Teleprompter):
+        raise UsageError(
+            f"{asked.name} is no DSPy optimiser.", fix="Name a class that derives from dspy.teleprompt.Teleprompter."
+        )
+    kind: Any = found
+    names = _constructor(kind) | _names(kind.compile)
+    for name in asked.arguments:
+        if name not in names:
+            raise unknown(f"argument of {asked.name}", name, names)
+    return kind
+
+
+def arguments(kind: Any, asked: Optimizer, kit: Kit) -> tuple[Arguments, Arguments]:
+    """What its constructor and what its compile is called with; a name that both have goes to the constructor.
+
+    An optimiser that takes no valset learns from all examples.
+    """
+    constructor, compiling = _constructor(kind), _names(kind.compile)
+    train, validation = kit.halves()
+    values = {
+        "metric": kit.metric,
+        "seed": kit.seed,
+        "num_threads": kit.concurrency,
+        "task_model": kit.lm,
+        "prompt_model": kit.prompt_lm,
+        "reflection_lm": kit.prompt_lm,
+        "trainset": train if "valset" in compiling else list(kit.examples),
+        "valset": validation,
+        **known(asked).own(kit, asked.arguments),
+        **asked.arguments,
+    }
+    made = {name: value for name, value in values.items() if name in constructor}
+    return made, {name: value for name, value in values.items() if name in compiling and name not in made}
+
+
+def _constructor(kind: Any) -> set[str]:
+    """The parameters of a constructor; of one that passes others on, also those of the classes that it derives from."""
+    names: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            names |= _names(base.__init__)
+            if not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(base.__init__).parameters.values()):
+                break
+    return names
+
+
+def _names(function: Any) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} - {"self", "student"}

@@ -1,0 +1,163 @@
+"""Makers of candidates: they extend a program's library before the search, from validation users only.
+
+A maker is a class without arguments, named in a recipe by a short name of the registry or as ``module:Class``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from hyperalign_dspy.errors import ModelError
+from hyperalign_dspy.files import digest
+from hyperalign_dspy.lm.connect import concurrency_of
+from hyperalign_dspy.lm.thread_pool import together
+from hyperalign_dspy.optimize.history import Tried
+from hyperalign_dspy.program.configuration import INSTRUCTION, Configuration
+from hyperalign_dspy.program.infer import cut
+from hyperalign_dspy.program.propose import Proposer
+from hyperalign_dspy.program.signatures import MendInstruction, ProposeInstruction
+from hyperalign_dspy.program.specs import ProgramSpec
+from hyperalign_dspy.tasks.evaluate import Evaluator
+from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.protocol import Bench, HasUser, Score
+
+# What a proposing prompt shows: a small model has no room for more.
+EXAMPLES, FAILURES, EARLIER, EXCERPT = 3, 3, 5, 60
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a maker goes by, for one predictor of the baseline.
+
+    ``first`` are the baseline's outcomes on the first validation block and ``tried`` the instructions of earlier runs.
+    ``lm`` is the model that is compiled for, ``prompt_lm`` the one that proposes. ``phase`` is what the ledger calls
+    this maker's calls. A maker looks at no sealed instance of ``bench``.
+    """
+
+    program: ProgramSpec
+    baseline: Configuration
+    bench: Bench
+    evaluator: Evaluator
+    first: Sequence[Outcome]
+    tried: Sequence[Tried]
+    lm: Any
+    prompt_lm: Any
+    seed: int
+    predictor: str = ""
+    phase: str = ""
+
+    def held(self) -> Any:
+        """The baseline's predictor."""
+        return dict(self.bench.module(self.baseline).named_predictors())[self.predictor]
+
+    def step(self) -> dict[str, Any]:
+        """What every proposing prompt says: the program, the step's fields and the instruction so far."""
+        signature = self.held().signature
+        sides = [
+            ", ".join(f"{name} ({(field.json_schema_extra or {}).get('desc') or name})" for name, field in part.items())
+            for part in (signature.input_fields, signature.output_fields)
+        ]
+        return {
+            "program": self.program.summary,
+            "step": f"{self.predictor}: from {sides[0]} to {sides[1]}",
+            "instruction": " ".join(str(signature.instructions).split()),
+        }
+
+
+class Maker(Protocol):
+    """Makes candidates for one part of a predictor.
+
+    ``part`` is "instruction" or "demos". ``embeds``: what it makes holds users' texts. ``whole``: it wants the baseline
+    on every validation instance, and not on the first block only. ``asks``: it calls the prompt model, once a
+    candidate at most.
+    """
+
+    part: str
+    embeds: bool
+    whole: bool
+    asks: bool
+
+    def make(self, scene: Scene, count: int) -> Sequence[Any]:
+        """Up to so many instructions or demo sets, as they come: they are cleaned afterwards. Where a model failed,
+        there is its `ModelError`.
+        """
+
+
+class Grounded:
+    """Instructions by a model that sees what the program is for, a few requests, and what was tried before."""
+
+    part, embeds, whole, asks = INSTRUCTION, False, False, True
+
+    def make(self, scene: Scene, count: int) -> Sequence[str | ModelError]:
+        """One call an instruction."""
+        instances = _one_a_user([outcome.instance for outcome in scene.first])[:EXAMPLES]
+        earlier = [t for t in scene.tried if t.slot == f"{scene.predictor}.{self.part}"]
+        best = sorted(earlier, key=lambda t: (-t.gain, t.text))[:EARLIER]
+        given = {
+            **scene.step(),
+            "asked": [_asked(scene.bench, instance) for instance in instances],
+            "tried": [f"{t.text} (gain {t.gain:+.2f} over {t.users} users)" for t in best],
+        }
+        return _proposals(scene, Proposer(ProposeInstruction), given, count)
+
+
+class Reflective:
+    """Instructions by a model that sees where the baseline went wrong on the first block, and what its texts lack."""
+
+    part, embeds, whole, asks = INSTRUCTION, False, False, True
+
+    def make(self, scene: Scene, count: int) -> Sequence[str | ModelError]:
+        """One call an instruction."""
+        scored = [outcome for outcome in scene.first if outcome.score]
+        worst = sorted(scored, key=lambda o: (goodness(o.score), o.instance.instance_id))
+        users = {o.instance.user_id: o for o in reversed(worst)}
+        shown = [o for o in worst if users[o.instance.user_id] is o][:FAILURES]
+        given = {**scene.step(), "failures": [_failure(scene.bench, outcome) for outcome in shown]}
+        return _proposals(scene, Proposer(MendInstruction), given, count)
+
+
+def goodness(score: Score | None) -> float:
+    """How good an outcome is among those of one program: what copies is worst, and harm counts the other way."""
+    if score is None or score.copied:
+        return float("-inf")
+    return 1.0 - score.value if score.harm else score.value
+
+
+def _failure(bench: Bench, outcome: Outcome) -> str:
+    score = outcome.score
+    assert score
+    lacks = bench.lacks(outcome.instance, outcome.text)
+    parts = [
+        f"Asked: {cut(bench.asked(outcome.instance).request, EXCERPT)}",
+        f"Written: {cut(outcome.text, EXCERPT)}",
+        "It copies a text of the user's." if score.copied else "",
+        lacks,
+        f"Score: {score.value:.2f} ({bench.unit}{', lower is better' if score.harm else ''})",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _asked(bench: Bench, instance: HasUser) -> str:
+    """A request with what its answers are held against: for authorship, what the user wrote."""
+    asked = bench.asked(instance)
+    wanted = f"\nWanted: {cut(asked.reference, EXCERPT)}" if asked.reference else ""
+    return cut(asked.request, EXCERPT) + wanted
+
+
+def _one_a_user(instances: Sequence[HasUser]) -> list[HasUser]:
+    return list({instance.user_id: instance for instance in reversed(instances)}.values())[::-1]
+
+
+def _proposals(scene: Scene, proposer: Proposer, given: dict[str, Any], count: int) -> list[str | ModelError]:
+    """One call each, in flight together."""
+
+    def one(number: int) -> str:
+        seed = int(digest([scene.seed, scene.predictor, number])[:7], 16)
+        return str(proposer(number=number, seed=seed, **given).proposal)
+
+    def tick() -> None:
+        scene.evaluator.tick("propose")
+
+    return together(one, range(count), scene.prompt_lm, concurrency_of(scene.prompt_lm), tick)

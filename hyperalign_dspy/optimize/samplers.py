@@ -1,0 +1,220 @@
+"""Who is visited next: an ordinary Optuna sampler, of use in anyone's study.
+
+A trial is a visit: its value is what a configuration was worth on one block of instances. Trials may say more in their
+user attributes: ``block``, which instances they met (all configurations that met the same share its luck), and
+``instances``, how many these were. Where a trial says nothing, its place among its configuration's visits stands for
+the block. A failed trial that says ``exhausted`` names a configuration that is not to be suggested again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.optimize.surrogate import FactorModel, Levels, Seen
+
+SAMPLERS: Mapping[str, str] = {
+    "knowledge": "hyperalign_dspy.optimize.samplers:knowledge",
+    "tpe": "hyperalign_dspy.optimize.samplers:tpe",
+    "nsga2": "hyperalign_dspy.optimize.samplers:nsga2",
+    "random": "hyperalign_dspy.optimize.samplers:random",
+}
+# What a trial is told.
+BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
+# A larger space is not looked through whole.
+_MOST = 2048
+# So many of the most hopeful configurations are thought of as the best that there may be.
+_KEENLY = 256
+Space = Mapping[str, BaseDistribution]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One finished trial over some slots; a higher value is better."""
+
+    levels: Levels
+    block: Any
+    value: float
+    instances: float
+
+
+class KnowledgeSampler(optuna.samplers.BaseSampler):
+    """Visits what is expected to tell most about the best choice, for what it costs.
+
+    It chooses among whole configurations of the categorical parameters, by a model that shares strength between those
+    with a common candidate (`hyperalign_dspy.optimize.surrogate`); any other parameter is drawn at random. A visit
+    is worth what it is expected to add to the best configuration's mean (the knowledge gradient), and ``cost`` says
+    what it costs: of two candidates that a cheap and a dear configuration share, it learns from the cheap one. The
+    first ``startup`` visits are each as unlike the others as can be. Visits under way count as if they would end as
+    expected.
+    """
+
+    def __init__(
+        self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None, startup: int = 4
+    ) -> None:
+        self._independent = optuna.samplers.RandomSampler(seed=seed)
+        self._rng = np.random.default_rng(seed)
+        self._intersection = optuna.search_space.IntersectionSearchSpace()
+        self._names: list[str] = []
+        self._startup, self.cost = startup, cost
+
+    def reseed_rng(self) -> None:
+        """New random numbers, as Optuna asks for in each of its workers."""
+        self._independent.reseed_rng()
+        self._rng = np.random.default_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The categorical parameters that all trials so far have."""
+        found = self._intersection.calculate(study)
+        return {
+            name: distribution
+            for name, distribution in found.items()
+            if isinstance(distribution, CategoricalDistribution) and not distribution.single()
+        }
+
+    def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
+        """What is no slot, or of which nothing is known yet: at random."""
+        self._single(study)
+        return self._independent.sample_independent(study, trial, name, distribution)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """The next configuration, or nothing where no visit has ended yet."""
+        self._single(study)
+        slots = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
+        others = {n: self.sample_independent(study, trial, n, d) for n, d in search_space.items() if n not in slots}
+        visits = _visits(study, slots)
+        if not slots or not visits:
+            return others
+        self._names = sorted(slots)
+        flying = _flying(study, trial, slots)
+        pool, barred = _pool(slots, [v.levels for v in visits], self._rng), _exhausted(study, slots)
+        levels = self._next(visits, flying, [c for c in pool if c not in barred] or pool)
+        return {**others, **dict(zip(sorted(slots), levels, strict=True))}
+
+    def _single(self, study: optuna.Study) -> None:
+        if len(study.directions) > 1:
+            raise ValueError(f"{type(self).__name__} is for one objective; take NSGA-II for several.")
+
+    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+        met = [v.levels for v in visits] + list(flying)
+        if len(met) < self._startup:
+            return _unlike(met, pool, self._rng)
+        seen = [Seen(v.levels, v.block, v.value, v.instances) for v in visits]
+        model = FactorModel(seen)
+        if flying:
+            weight = float(np.mean([v.instances for v in visits]))
+            expected = zip(flying, model.means(flying), strict=True)
+            model = FactorModel([*seen, *(Seen(levels, "under way", float(mean), weight) for levels, mean in expected)])
+        worth = model.worth(pool, _KEENLY)
+        if self.cost:
+            worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
+        best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
+        return pool[int(self._rng.choice(best))]
+
+
+def _visits(study: optuna.Study, space: Space) -> list[Visit]:
+    """Finished trials with a number to their name, in the order of their numbers."""
+    sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+    seen: Counter[Levels] = Counter()
+    found = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if not math.isfinite(trial.value) or not all(name in trial.params for name in space):
+            continue
+        levels = tuple(trial.params[name] for name in sorted(space))
+        block = trial.user_attrs.get(BLOCK, seen[levels])
+        seen[levels] += 1
+        found.append(Visit(levels, block, sign * trial.value, float(trial.user_attrs.get(INSTANCES, 1))))
+    return found
+
+
+def _flying(study: optuna.Study, trial: FrozenTrial, space: Space) -> list[Levels]:
+    """Configurations that are being visited right now."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [
+        tuple(other.params[name] for name in sorted(space))
+        for other in running
+        if other.number != trial.number and all(name in other.params for name in space)
+    ]
+
+
+def _exhausted(study: optuna.Study, space: Space) -> set[Levels]:
+    """Configurations that have nothing left to tell."""
+    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+    return {
+        tuple(trial.params[name] for name in sorted(space))
+        for trial in failed
+        if trial.user_attrs.get(EXHAUSTED) and all(name in trial.params for name in space)
+    }
+
+
+def _pool(space: Space, met: Sequence[Levels], rng: np.random.Generator) -> list[Levels]:
+    """Every configuration; of a space too large for that, those met, their neighbours in one slot, and random ones."""
+    choices = [space[name].choices for name in sorted(space)]
+    if math.prod(len(c) for c in choices) <= _MOST:
+        return list(product(*choices))
+    near = [(*levels[:n], c, *levels[n + 1 :]) for levels in met for n in range(len(choices)) for c in choices[n]]
+    some = [tuple(c[rng.integers(len(c))] for c in choices) for _ in range(_MOST)]
+    return list(dict.fromkeys([*met, *near, *some]))[: 2 * _MOST]
+
+
+def _unlike(met: Sequence[Levels], pool: Sequence[Levels], rng: np.random.Generator) -> Levels:
+    """A configuration whose candidates have been met least; among equals, any."""
+    counts = [Counter(column) for column in zip(*met, strict=True)] if met else []
+    load = [sum(counts[n][level] for n, level in enumerate(levels)) if counts else 0 for levels in pool]
+    least = [place for place, value in enumerate(load) if value == min(load)]
+    return pool[int(rng.choice(least))]
+
+
+def knowledge(seed: int) -> optuna.samplers.BaseSampler:
+    """`KnowledgeSampler`; the study says what visits cost."""
+    return KnowledgeSampler(seed)
+
+
+def refuse_several(name: str) -> None:
+    """Refuse a sampler that takes one objective only.
+
+    Raises:
+        UsageError.
+    """
+    if isinstance(registry.resolve("sampler", name, SAMPLERS)(0), KnowledgeSampler):
+        raise UsageError(
+            f"The sampler {name} takes one objective.", fix='Put `sampler = "tpe"` or "nsga2" into the recipe.'
+        )
+
+
+def tpe(seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's TPE. Every argument is written out, since their defaults change between versions.
+
+    ``constant_liar`` stays off: it counts running trials as bad ones.
+    """
+    return optuna.samplers.TPESampler(
+        n_startup_trials=6,
+        n_ei_candidates=24,
+        multivariate=False,
+        group=False,
+        constant_liar=False,
+        seed=seed,
+    )
+
+
+def nsga2(seed: int) -> optuna.samplers.BaseSampler:
+    """Optuna's NSGA-II, for several objectives; a small population, since visits are few."""
+    return optuna.samplers.NSGAIISampler(population_size=8, seed=seed)
+
+
+def random(seed: int) -> optuna.samplers.BaseSampler:
+    """Uniform choice: what any other sampler has to beat."""
+    return optuna.samplers.RandomSampler(seed=seed)

@@ -1,0 +1,131 @@
+"""The Optuna study of a run: decisions only, in a journal file that every Optuna tool can read.
+
+The journal is written anew when a run goes on: the ledger holds every answer, so the same decisions are reached
+again at no cost, and a half-written visit cannot disturb them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.storages.journal import JournalStorage
+
+from hyperalign_dspy import registry
+from hyperalign_dspy.optimize.journal import Journal
+from hyperalign_dspy.optimize.samplers import BLOCK, EXHAUSTED, INSTANCES, SAMPLERS
+from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.program.specs import Value
+
+SamplerMaker = Callable[[int], optuna.samplers.BaseSampler]
+_NAME = "search"
+
+
+class Pool(Protocol):
+    """What is chosen from: see `hyperalign_dspy.optimize.space.Space`."""
+
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """The slots as Optuna sees them."""
+
+    def configuration(self, params: Mapping[str, Value]) -> Configuration:
+        """What a trial's parameters stand for."""
+
+    def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
+        """A trial's parameters for the baseline with changes."""
+
+
+class Study:
+    """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
+
+    ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or
+    what makes an Optuna sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a
+    visit to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        space: Pool,
+        sampler: str | SamplerMaker,
+        seed: int,
+        cost: Callable[[Configuration], float] = lambda configuration: 1.0,
+        objectives: Sequence[str] = (),
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.space, self.seed = space, seed
+        self._maker: SamplerMaker = (
+            registry.resolve("sampler", sampler, SAMPLERS) if isinstance(sampler, str) else sampler
+        )
+        self._cost = cost
+        self._asked: dict[int, Any] = {}
+        self._study = self._created(path, objectives)
+
+    def _created(self, path: Path | None, objectives: Sequence[str]) -> optuna.Study:
+        study = optuna.create_study(
+            storage=path and _fresh(path),
+            study_name=_NAME,
+            directions=["maximize", *["minimize"] * len(objectives)],
+            sampler=self._make(0),
+        )
+        if objectives:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names(["value", *objectives])
+        return study
+
+    def enqueue(self, changes: Mapping[str, Value]) -> None:
+        """Visit the baseline with these changes before anything is sampled."""
+        self._study.enqueue_trial(self.space.params(changes))
+
+    def add(self, configuration: Configuration, values: Sequence[float], block: int, instances: int) -> None:
+        """A visit that was made before anything was asked."""
+        chosen = configuration.as_dict()
+        params = {slot: chosen[slot] for slot in self.space.distributions()}
+        told = {BLOCK: block, INSTANCES: instances}
+        trial = optuna.trial.create_trial(
+            params=params, distributions=self.space.distributions(), values=list(values), user_attrs=told
+        )
+        self._study.add_trial(trial)
+
+    def ask(self) -> tuple[int, Configuration]:
+        """The number of the next visit, and the configuration to visit."""
+        self._study.sampler = self._make(len(self._asked))
+        trial = self._study.ask(self.space.distributions())
+        self._asked[trial.number] = trial
+        return trial.number, self.space.configuration(trial.params)
+
+    def tell(self, number: int, values: Sequence[float], block: int, instances: int) -> None:
+        """The visit's mean paired difference to the baseline, and what each objective rose by; on which block and over
+        how many instances.
+        """
+        self._asked[number].set_user_attr(BLOCK, block)
+        self._asked[number].set_user_attr(INSTANCES, instances)
+        self._study.tell(number, list(values))
+
+    def drop(self, number: int, *, exhausted: bool = False) -> None:
+        """The visit will not be made, and tells nothing; ``exhausted``: nor will any other of this configuration."""
+        self._asked[number].set_user_attr(EXHAUSTED, exhausted)
+        self._study.tell(number, state=optuna.trial.TrialState.FAIL)
+
+    def _make(self, number: int) -> optuna.samplers.BaseSampler:
+        """A new sampler for every visit: what it draws depends on the run's seed and the visit alone."""
+        sampler = self._maker(self._seed_of(number))
+        if hasattr(sampler, "cost"):
+            sampler.cost = lambda params: self._cost(self.space.configuration(params))
+        return sampler
+
+    def _seed_of(self, number: int) -> int:
+        digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+
+def _fresh(path: Path) -> JournalStorage:
+    """The journal with nothing in it."""
+    # Whoever was killed may have left Optuna's own lock, for which others would wait half a minute.
+    for left in (path, path.with_name(f"{path.name}.lock")):
+        left.unlink(missing_ok=True)
+    return JournalStorage(Journal(path))

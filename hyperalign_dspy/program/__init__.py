@@ -1,0 +1,1 @@
+"""The method: signatures, modules, adapters; and what a program, a recipe and a configuration are."""

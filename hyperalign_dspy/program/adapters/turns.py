@@ -1,0 +1,183 @@
+"""Plain chat turns, for models too small to follow a format.
+
+The instruction (and what is known, field by field) is the system message, demonstrations and samples are earlier turns,
+the last input is the last user turn, and the answer is the raw text. Several output fields or lists are asked for as
+one JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
+
+A user's text stays a text: what a chat template or DSPy would read in it is taken apart by a space, and so is a line
+that begins like a field where a message has fields. An entry of a list of lines is one line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, get_origin
+
+import dspy
+from dspy.adapters import Adapter
+from dspy.adapters.types import History
+from dspy.utils.exceptions import AdapterParseError
+
+from hyperalign_dspy.lm.escape import neutral, on_one_line, without_labels
+from hyperalign_dspy.program.adapters.lines import from_json, from_lines
+
+# Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
+SENTENCE = (1, 22)
+# Held to a schema, a small model says one thing over and over unless repeating costs something.
+FREQUENCY_PENALTY = 0.6
+
+
+class TurnsAdapter(Adapter):
+    """A DSPy adapter that speaks in turns; see the module's docstring.
+
+    ``items`` is how many entries a list field gets under a schema, ``begin`` the word that
+    each starts with, by field.
+    """
+
+    def __init__(self, items: int = 1, begin: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self.items = items
+        self.begin = dict(begin or {})
+
+    def __call__(
+        self,
+        lm: Any,
+        lm_kwargs: dict[str, Any],
+        signature: Any,
+        demos: list[dict[str, Any]],
+        inputs: dict[str, Any],
+    ) -> list[dict[str, Any]]:
+        """Format, call and parse, holding the model to a schema where the answer has several parts."""
+        if is_structured(signature) and lm.supports_response_schema:
+            lm_kwargs = {**lm_kwargs, "response_format": self.response_format(signature)}
+            if "frequency_penalty" in lm.supported_params:
+                lm_kwargs["frequency_penalty"] = FREQUENCY_PENALTY
+        return list(super().__call__(lm, lm_kwargs, signature, demos, inputs))
+
+    def response_format(self, signature: Any) -> dict[str, Any]:
+        """The JSON schema of the signature's outputs, as an OpenAI ``response_format``."""
+        fields = {name: self._field_schema(name, field) for name, field in signature.output_fields.items()}
+        schema = {
+            "type": "object",
+            "properties": fields,
+            "required": list(fields),
+            "additionalProperties": False,
+        }
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
+
+    def _field_schema(self, name: str, field: Any) -> dict[str, Any]:
+        low, high = SENTENCE
+        # A sentence of ordinary words: without this a small model fills strings with names, or with one endless word.
+        begin = self.begin.get(name, "[A-Z][a-z]{0,13}")
+        pattern = f"^{begin}( [a-z']{{1,12}},?){{{low},{high}}} [a-z']{{3,12}}\\.$"
+        text = {"type": "string", "pattern": pattern}
+        if not _is_list(field):
+            return text
+        return {"type": "array", "items": text, "minItems": self.items, "maxItems": self.items}
+
+    def format_system_message(self, signature: Any) -> str:
+        """The instruction alone: small models lose the thread in field descriptions."""
+        return " ".join(str(signature.instructions).split())
+
+    def format_user_message_content(
+        self,
+        signature: Any,
+        inputs: dict[str, Any],
+        prefix: str = "",
+        suffix: str = "",
+        main_request: bool = False,
+    ) -> str:
+        """Every input field that has a value, lists as lines; the last field comes bare, those before it labelled."""
+        del prefix, suffix
+        given = [(name, inputs[name]) for name in signature.input_fields if inputs.get(name)]
+        given = [(name, value) for name, value in given if not isinstance(value, History)]
+        labels = _labels(signature) if len(given) > 1 or is_structured(signature) else ()
+        given = [(name, _harmless(value, labels)) for name, value in given]
+        parts = [_labelled(name, value) for name, value in given[:-1]]
+        parts += [_plain(value) for _, value in given[-1:]]
+        if main_request and is_structured(signature):
+            parts.append("\n".join(_asked(name, field) for name, field in signature.output_fields.items()))
+        return "\n\n".join(parts)
+
+    def format_assistant_message_content(
+        self, signature: Any, outputs: dict[str, Any], missing_field_message: str | None = None
+    ) -> str:
+        """The answer as the model itself should give it: raw text, or one JSON object."""
+        del missing_field_message
+        values = {name: _harmless(outputs[name]) for name in signature.output_fields if outputs.get(name)}
+        if is_structured(signature):
+            return json.dumps(values, ensure_ascii=False)
+        return "\n".join(_plain(value) for value in values.values())
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """Read the answer's fields.
+
+        Raises:
+            AdapterParseError: an empty answer, or a structured one in which nothing can be read.
+        """
+        if not is_structured(signature):
+            return {next(iter(signature.output_fields)): self._require(signature, completion.strip())}
+        read = from_json if completion.lstrip().startswith("{") else from_lines
+        found = read(completion, list(signature.output_fields))
+        return (
+            {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()}
+            if self._require(signature, found, completion)
+            else {}
+        )
+
+    def _as_field(self, field: Any, value: Any) -> Any:
+        values = value if isinstance(value, list) else [value] if value else []
+        texts = [" ".join(str(item).split()) for item in values if str(item).strip()]
+        return texts if _is_list(field) else " ".join(texts)
+
+    def _require(self, signature: Any, value: Any, completion: str = "") -> Any:
+        if value:
+            return value
+        raise AdapterParseError(adapter_name="TurnsAdapter", signature=signature, lm_response=completion)
+
+
+def is_structured(signature: Any) -> bool:
+    """Whether the answer has parts: several output fields, or a list."""
+    fields = list(signature.output_fields.values())
+    return len(fields) > 1 or any(_is_list(field) for field in fields)
+
+
+def turns(pairs: Sequence[tuple[str, str]], *, asked: str, answered: str) -> dspy.History:
+    """Earlier turns as a DSPy history: each pair is a request and the text that answered it."""
+    return dspy.History(messages=[{asked: request, answered: text} for request, text in pairs])
+
+
+def _asked(name: str, field: Any) -> str:
+    about = (field.json_schema_extra or {}).get("desc") or name
+    return f"{name.capitalize()}: {about}?"
+
+
+def _is_list(field: Any) -> bool:
+    return get_origin(field.annotation) is list or field.annotation is list
+
+
+def _labels(signature: Any) -> tuple[str, ...]:
+    """What fields begin with in a message of this signature."""
+    return (*map(_label, signature.input_fields), *(name.capitalize() for name in signature.output_fields))
+
+
+def _harmless(value: Any, labels: Sequence[str] = ()) -> Any:
+    """A value whose texts cannot become a turn or one of the fields with these labels."""
+    if isinstance(value, (list, tuple)):
+        return [_harmless(item, labels) for item in value]
+    return without_labels(neutral(str(value)), labels)
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _plain(value: Any) -> str:
+    return "\n\n".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _labelled(name: str, value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return f"{_label(name)}:\n" + "\n".join(f"- {on_one_line(str(item))}" for item in value)
+    return f"{_label(name)}: {value}"

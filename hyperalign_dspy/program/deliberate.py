@@ -1,0 +1,137 @@
+"""Answers delicate requests: who asks and why, what would help and what would harm, and only then the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import dspy
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.program.infer import TOKENS_PER_SENTENCE, as_sample, cut, speaking
+from hyperalign_dspy.program.settings import Bounded, SettingsParameter
+from hyperalign_dspy.program.signatures import AnswerRequest, SupposeAsker, WeighRequest
+from hyperalign_dspy.types import Sample
+
+# What each listed sentence begins with, where the model can be held to it.
+OPENINGS = {
+    "person": "This is a",
+    "purpose": "They ask because",
+    "help": "It would help to",
+    "harm": "It would do harm to",
+}
+Known = Literal["nothing", "attributes", "hypotheses", "both"]
+
+
+@dataclass(frozen=True)
+class DeliberateSettings(Bounded):
+    """What the program does besides its instructions and demonstrations.
+
+    known: what the answer is told of who asks: nothing, their attributes, hypotheses inferred from attributes and
+    samples, or both. deliberate: whether what helps and harms is weighed first. sample_words: a longer sample is cut.
+    temperature and max_tokens are of the answer; what comes before it is greedy.
+    """
+
+    adapter: str = "turns"
+    known: Known = "hypotheses"
+    deliberate: bool = True
+    sample_words: int = 60
+    temperature: float = 0.0
+    max_tokens: int = 80
+
+    def __post_init__(self) -> None:
+        self.within(sample_words=(1, 10_000), max_tokens=(1, 100_000))
+        if self.known not in ("nothing", "attributes", "hypotheses", "both"):
+            raise UsageError(f"known is {self.known!r}; it is nothing, attributes, hypotheses or both.")
+        if type(self.deliberate) is not bool:
+            raise UsageError(f"deliberate is {self.deliberate!r}; it is true or false.")
+
+
+class Deliberate(dspy.Module):
+    """Answers a request of a known user.
+
+    Returns a prediction with ``text``, ``hypotheses`` (who asks and why) and ``deliberation`` (what would help, what
+    could do harm), each a list of sentences, empty where the settings ask for none. Hypotheses that a person has
+    edited can be given back in: then nothing is inferred.
+
+    Example:
+        program = Deliberate()
+        with dspy.context(lm=connect("local")):
+            text = program(request="How do I kill a process?", attributes={"occupation": "programmer"}).text
+    """
+
+    def __init__(self, settings: DeliberateSettings | None = None) -> None:
+        super().__init__()
+        self.settings = SettingsParameter(settings or DeliberateSettings())
+        self.suppose = dspy.Predict(SupposeAsker)
+        self.weigh = dspy.Predict(WeighRequest)
+        self.answer = dspy.Predict(AnswerRequest)
+
+    def forward(
+        self,
+        request: str,
+        attributes: Mapping[str, str] | None = None,
+        samples: Sequence[Sample | str] = (),
+        hypotheses: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> dspy.Prediction:
+        """Answer on request; the same seed gives the same answer where the model honours seeds.
+
+        Raises:
+            UsageError: an empty request.
+        """
+        if not request.strip():
+            raise UsageError("The request is empty.", fix="Say what is asked.")
+        settings = self.settings.value
+        known = [f"{name}: {value}" for name, value in (attributes or {}).items()]
+        inferred = list(hypotheses) if hypotheses is not None else self._supposed(request, known, samples)
+        told = heard(known, inferred, settings.known)
+        weighed = self._weighed(request, told) if settings.deliberate else []
+        config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens, "seed": seed}
+        with speaking(settings.adapter, 1):
+            answer = self.answer(hypotheses=told, deliberation=weighed, request=request, config=config)
+        return dspy.Prediction(text=str(answer.text), hypotheses=inferred, deliberation=weighed)
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """predictor -> what it is called with under these settings, by names; who is not called is left out."""
+        settings = self.settings.value
+        inferring = settings.known in ("hypotheses", "both")
+        told = heard(["{{attributes}}"], ["{{person}}", "{{purpose}}"], settings.known)
+        found: dict[str, dict[str, Any]] = {}
+        if inferring:
+            found["suppose"] = {"samples": [], "attributes": ["{{attributes}}"], "request": "{{request}}"}
+        if settings.deliberate:
+            found["weigh"] = {"hypotheses": told, "request": "{{request}}"}
+        weighed = ["{{help}}", "{{harm}}"] if settings.deliberate else []
+        found["answer"] = {"hypotheses": told, "deliberation": weighed, "request": "{{request}}"}
+        return found
+
+    def _supposed(self, request: str, known: Sequence[str], samples: Sequence[Sample | str]) -> list[str]:
+        settings = self.settings.value
+        if settings.known not in ("hypotheses", "both") or not (known or samples):
+            return []
+        shown = [cut(as_sample(sample).text, settings.sample_words) for sample in samples]
+        return self._asked(self.suppose, samples=shown, attributes=list(known), request=request)
+
+    def _weighed(self, request: str, told: Sequence[str]) -> list[str]:
+        return self._asked(self.weigh, hypotheses=list(told), request=request)
+
+    def _asked(self, predictor: Any, **inputs: Any) -> list[str]:
+        """One sentence for each list that a predictor answers with."""
+        names = list(predictor.signature.output_fields)
+        config = {"temperature": 0.0, "max_tokens": TOKENS_PER_SENTENCE * len(names)}
+        with speaking(self.settings.value.adapter, 1, OPENINGS):
+            answer = predictor(**inputs, config=config)
+        found = [getattr(answer, name, None) or [] for name in names]
+        return [" ".join(str(said).split()) for listed in found for said in listed[:1]]
+
+
+def heard(known: Sequence[str], inferred: Sequence[str], choice: str) -> list[str]:
+    """What the answer is told of who asks."""
+    return {
+        "nothing": [],
+        "attributes": list(known),
+        "hypotheses": list(inferred),
+        "both": [*known, *inferred],
+    }[choice]

@@ -1,0 +1,100 @@
+"""Hypotheses, samples and a request -> a text that the user might have written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dspy
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.lm.n_completions import siblings
+from hyperalign_dspy.metrics.measured import reward
+from hyperalign_dspy.program.adapters.turns import turns
+from hyperalign_dspy.program.infer import as_sample, cut, speaking
+from hyperalign_dspy.program.settings import Settings, SettingsParameter, Told
+from hyperalign_dspy.program.signatures import WriteAs
+from hyperalign_dspy.types import FACETS, Hypothesis, Sample
+
+# What a sample is shown as the answer to when nobody knows what it answers.
+UNKNOWN_REQUEST = "Write something."
+# A measured hypothesis is told to the model only when the user differs from others by this many standard deviations.
+NOTABLE = 0.5
+
+
+class Generate(dspy.Module):
+    """Writes as the user would.
+
+    Returns a prediction with ``text`` (the draft kept) and ``drafts`` (all, in order; the first is what one draft
+    alone would have given). The draft kept best meets the measured hypotheses, which know only the samples shown.
+    """
+
+    def __init__(self, settings: SettingsParameter | None = None) -> None:
+        super().__init__()
+        self.settings = settings or SettingsParameter(Settings())
+        self.write = dspy.Predict(WriteAs)
+
+    def forward(
+        self,
+        request: str,
+        hypotheses: Sequence[Hypothesis] = (),
+        samples: Sequence[Sample | str] = (),
+        seed: int = 0,
+    ) -> dspy.Prediction:
+        """Write on request; the same seed gives the same drafts where the model honours seeds.
+
+        Raises:
+            UsageError: an empty request.
+        """
+        if not request.strip():
+            raise UsageError("The request is empty.", fix='Say what is to be written: --request "...".')
+        drafts = self._drafts(request, hypotheses, samples, seed)
+        kept = max(drafts, key=lambda draft: reward(draft, hypotheses))
+        return dspy.Prediction(text=kept, drafts=drafts)
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """predictor -> what it is called with, by names."""
+        settings = self.settings.value
+        inferred = [Hypothesis(f"{{{{{facet} hypothesis}}}}", facet) for facet in FACETS] * settings.hypotheses
+        measured = Hypothesis("{{measured hypothesis}}", "style", "measured", value=NOTABLE)
+        samples = [Sample(f"{{{{sample {n}}}}}", f"{{{{request {n}}}}}") for n in range(1, settings.samples + 1)]
+        known = told([*inferred, *[measured] * len(inferred)], settings.told, 3 * settings.hypotheses)
+        return {"write": {"hypotheses": known, "samples": shown(samples, settings), "request": "{{request}}"}}
+
+    def _drafts(
+        self,
+        request: str,
+        hypotheses: Sequence[Hypothesis],
+        samples: Sequence[Sample | str],
+        seed: int,
+    ) -> list[str]:
+        settings = self.settings.value
+        known = told(hypotheses, settings.told, 3 * settings.hypotheses)
+        earlier = shown(samples, settings)
+        config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+        # Greedy drafts would all be the same text.
+        count = settings.drafts if settings.temperature > 0 else 1
+        drafts = []
+        for place in range(count):
+            # Where the first ones are known from a record, no more are made than are still wanted.
+            with speaking(settings.adapter, 1), siblings(count - place):
+                kept = {**config, "seed": seed + place}
+                said = self.write(hypotheses=known, samples=earlier, request=request, config=kept)
+            drafts.append(str(said.text))
+        return drafts
+
+
+def told(hypotheses: Sequence[Hypothesis], choice: Told, most: int) -> list[str]:
+    """The hypotheses that the prompt holds, as sentences: the inferred, ``most`` of the most notable measured, both or
+    none.
+    """
+    inferred = [h.text for h in hypotheses if h.kind == "inferred"]
+    measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= NOTABLE][:most]
+    return {"inferred": inferred, "measured": measured, "both": inferred + measured, "none": []}[choice]
+
+
+def shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
+    """The first samples as earlier turns, each after the request that it answers; a blank one is no turn."""
+    chosen = [sample for sample in map(as_sample, samples) if sample.text.strip()][: settings.samples]
+    pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]
+    return turns(pairs, asked="request", answered="text")

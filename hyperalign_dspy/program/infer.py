@@ -1,0 +1,162 @@
+"""Samples -> hypotheses: those that the model reads, and those that code measures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import dspy
+from dspy.predict.parameter import Parameter
+
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.metrics.measured import Background, measured_hypotheses
+from hyperalign_dspy.program.adapters import adapter
+from hyperalign_dspy.program.adapters.turns import TurnsAdapter
+from hyperalign_dspy.program.settings import Settings, SettingsParameter
+from hyperalign_dspy.program.signatures import InferHypotheses
+from hyperalign_dspy.program.topic import claims_topic
+from hyperalign_dspy.types import FACETS, Hypothesis, Sample
+
+# Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to some 30 words.
+TOKENS_PER_SENTENCE = 64
+# What a hypothesis of each facet begins with, where the model can be held to it.
+OPENINGS = {"style": "Writes in a", "personality": "Seems to be", "communication": "Speaks to the reader in a"}
+
+
+class BackgroundParameter(Parameter):
+    """How others write, kept with the program: what "3 times as often as others" is measured against.
+
+    Without a value it is the bundled corpus', measured on first use: a program that is loaded brings its own.
+    """
+
+    def __init__(self, value: Background | None = None) -> None:
+        self._value = value
+
+    @property
+    def value(self) -> Background:
+        """The means and spreads."""
+        return self._value or bundled_background()
+
+    @value.setter
+    def value(self, value: Background) -> None:
+        """Others in their place."""
+        self._value = value
+
+    def reset(self) -> None:
+        """DSPy's optimisers reset what they are about to learn; this is not learned by them, so it stays."""
+
+    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
+        """The means and spreads as plain data."""
+        del json_mode
+        return dict(self.value.to_json())
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take the means and spreads from plain data."""
+        self._value = Background.from_json(state)
+
+
+class Infer(dspy.Module):
+    """Infers hypotheses about a user from samples.
+
+    Returns a prediction with ``hypotheses``: a list of `Hypothesis`, the inferred ones first, then every measured
+    one, strongest first. Nothing is asked of the model when the settings tell it only what is measured, or nothing.
+    """
+
+    def __init__(
+        self, settings: SettingsParameter | None = None, background: BackgroundParameter | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings or SettingsParameter(Settings())
+        self.background = background or BackgroundParameter()
+        self.read = dspy.Predict(InferHypotheses)
+
+    def forward(self, samples: Sequence[Sample | str]) -> dspy.Prediction:
+        """Infer from the first samples; a sample is a text, or a `Sample`.
+
+        Raises:
+            UsageError: no sample at all.
+        """
+        texts = [as_sample(sample).text for sample in samples]
+        if not any(text.strip() for text in texts):
+            raise UsageError("There are no samples to infer anything from.")
+        settings = self.settings.value
+        inferred = self._inferred(texts, settings) if settings.told in ("inferred", "both") else []
+        measured = measured_hypotheses(texts, self.background.value)
+        return dspy.Prediction(hypotheses=[*inferred, *measured])
+
+    def probes(self) -> dict[str, dict[str, Any]]:
+        """predictor -> what it is called with, by names; empty where these settings call none."""
+        settings = self.settings.value
+        if settings.told not in ("inferred", "both"):
+            return {}
+        return {"read": {"samples": [f"{{{{sample {n}}}}}" for n in range(1, settings.infer_samples + 1)]}}
+
+    def basis(self) -> dict[str, Any]:
+        """All that decides what is inferred besides the samples and the model, as plain data."""
+        settings = self.settings.value
+        if settings.told not in ("inferred", "both"):
+            return {"background": self.background.value.to_json()}
+        asked = ("adapter", "hypotheses", "infer_samples", "sample_words")
+        return {
+            "background": self.background.value.to_json(),
+            "settings": {name: getattr(settings, name) for name in asked},
+            "instruction": self.read.signature.instructions,
+            "demos": [dict(demo) for demo in self.read.demos],
+        }
+
+    def _inferred(self, texts: Sequence[str], settings: Settings) -> list[Hypothesis]:
+        shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
+        room = TOKENS_PER_SENTENCE * settings.hypotheses * len(FACETS)
+        with speaking(settings.adapter, settings.hypotheses):
+            answer = self.read(samples=shown, config={"temperature": 0.0, "max_tokens": room})
+        claims = {
+            claim: facet
+            for facet in FACETS
+            for claim in claims_of(getattr(answer, facet, None))[: settings.hypotheses]
+            if not claims_topic(claim, texts)
+        }
+        return [Hypothesis(claim, facet) for claim, facet in claims.items()]
+
+
+def speaking(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> Any:
+    """A DSPy context with the named adapter; an empty name leaves the one that is set.
+
+    ``items`` and ``openings`` are for an adapter that can hold a model to them: how many entries a listed answer has,
+    and what those of a field begin with.
+    """
+    return dspy.context(adapter=speaker(name, items, openings)) if name else dspy.context()
+
+
+def speaker(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> Any:
+    """The named adapter, told of items and openings where it can hold a model to them."""
+    chosen = adapter(name)
+    if isinstance(chosen, TurnsAdapter):
+        chosen.items, chosen.begin = items, dict(openings)
+    return chosen
+
+
+def as_sample(sample: Sample | str) -> Sample:
+    """A bare text as a `Sample`."""
+    return sample if isinstance(sample, Sample) else Sample(sample)
+
+
+def cut(text: str, words: int) -> str:
+    """The first words of a text, its line breaks kept."""
+    pieces = text.split(" ")
+    return text if len(pieces) <= words else " ".join(pieces[:words])
+
+
+@cache
+def bundled_background() -> Background:
+    """How the bundled corpus' users write, all together."""
+    # A frozen program is loaded without the corpus.
+    from hyperalign_dspy.data.voices import bundled_corpus
+
+    return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)
+
+
+def claims_of(value: Any) -> list[str]:
+    """The sentences of an answered list, or of one text, without blank ones."""
+    values = value if isinstance(value, list) else [value] if value else []
+    return [text for text in (" ".join(str(item).split()) for item in values) if text]

@@ -1,1 +1,0 @@
-"""DSPy's optimisers, and anyone's, under the same split, budget, record and confirmation."""

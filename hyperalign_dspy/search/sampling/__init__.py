@@ -1,1 +1,0 @@
-"""Who is visited next: the space, samplers, blocks and visits, and what is known after each."""

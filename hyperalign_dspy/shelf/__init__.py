@@ -1,1 +1,0 @@
-"""Where programs, recipes and frozen programs lie, and what they say."""
