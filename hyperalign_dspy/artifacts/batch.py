@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.artifacts.batch_lines import Line
+from hyperalign_dspy.artifacts.hypotheses import hypothesis_of
 from hyperalign_dspy.artifacts.profiles import Profile
-from hyperalign_dspy.errors import ModelError, RunMismatch, UsageError
+from hyperalign_dspy.data.load import read_rows
+from hyperalign_dspy.errors import DataError, ModelError, RunMismatch, UsageError
 from hyperalign_dspy.files import digest, dump, write_text, writing
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.lm.thread_pool import Pool
 from hyperalign_dspy.runs import folder_for
-from hyperalign_dspy.types import Cost, Hypothesis, Watcher
+from hyperalign_dspy.types import Cost, Hypothesis, Sample, Watcher
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Batch:
     see `hyperalign_dspy.lm.connect.connect`.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[_Line]
     module: Any
     program: str
     model: str
@@ -84,7 +85,7 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
     return Tally(len(batch.lines), failed, cost)
 
 
-def _begun(batch: Batch, lines: Sequence[Line], pool: Pool, ended: Callable[[], None]) -> list[Future[Any]]:
+def _begun(batch: Batch, lines: Sequence[_Line], pool: Pool, ended: Callable[[], None]) -> list[Future[Any]]:
     """The answers to come. What is believed of users with a profile is looked up, or inferred, first and once."""
     people = list(dict.fromkeys(line.profile for line in lines if line.profile and line.hypotheses is None))
 
@@ -94,7 +95,7 @@ def _begun(batch: Batch, lines: Sequence[Line], pool: Pool, ended: Callable[[], 
     # They come before all lines in the pool's queue, so whoever waits for one waits for what is under way.
     known = dict(zip(people, pool.submit(believed, people, lambda: None), strict=True))
 
-    def answer(line: Line) -> Any:
+    def answer(line: _Line) -> Any:
         samples = line.profile.samples if line.profile else line.samples
         given = None if line.hypotheses is None else list(line.hypotheses)
         if line.profile and given is None:
@@ -108,7 +109,7 @@ def _begun(batch: Batch, lines: Sequence[Line], pool: Pool, ended: Callable[[], 
     return pool.submit(answer, lines, ended)
 
 
-def _write(batch: Batch, lines: Sequence[Line], marks: Sequence[str], answers: Sequence[Future[Any]]) -> int:
+def _write(batch: Batch, lines: Sequence[_Line], marks: Sequence[str], answers: Sequence[Future[Any]]) -> int:
     """Add a line for each answer, in their order; returns how many are none."""
     failed = 0
     with writing(batch.out), batch.out.open("a", encoding="utf-8") as file:
@@ -173,7 +174,7 @@ def _foreign(message: str) -> RunMismatch:
     return RunMismatch(message, fix="Name another file with --out, or delete this one.")
 
 
-def _begins(torn: bytes, line: Line) -> bool:
+def _begins(torn: bytes, line: _Line) -> bool:
     """Whether a torn line is the beginning of a line's answer."""
     own = _dumped(_asked(line)).removesuffix("}").encode("utf-8")
     return torn.startswith(own) or own.startswith(torn)
@@ -187,7 +188,7 @@ def _row(text: str) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-def _written(line: Line, mark: str, answer: Any) -> str:
+def _written(line: _Line, mark: str, answer: Any) -> str:
     row = _asked(line)
     if isinstance(answer, ModelError):
         row["error"] = str(answer)
@@ -197,10 +198,120 @@ def _written(line: Line, mark: str, answer: Any) -> str:
     return _dumped({**row, "asked": mark}) + "\n"
 
 
-def _asked(line: Line) -> dict[str, Any]:
+def _asked(line: _Line) -> dict[str, Any]:
     return {"id": line.line_id, "user": line.user, "request": line.request, "seed": line.seed}
 
 
 def _dumped(row: dict[str, Any]) -> str:
     # A model may be cut in the middle of a character, and half a character is no text that a file could hold.
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+
+
+_KNOWN = ("id", "user", "samples", "request", "hypotheses", "seed")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One request. ``samples`` are the user's where no ``profile`` holds them; ``digest`` is of the line as given."""
+
+    line_id: str
+    user: str
+    request: str
+    samples: tuple[Sample, ...]
+    profile: Profile | None
+    hypotheses: tuple[Hypothesis, ...] | None
+    seed: int
+    digest: str
+
+
+def read_lines(path: Path, seed: int = 0) -> list[_Line]:
+    """Every line of a file, checked before anything is paid; ``seed`` is that of lines without one.
+
+    Raises:
+        DataError: what is wrong with which row. UnknownName: a user without samples and without a profile.
+    """
+    rows = [(f"Row {number} of {path}", str(number), row) for number, row in enumerate(read_rows(path), 1)]
+    if not rows:
+        raise DataError(f"{path} is empty.", fix='Write one object a line: {"user": "ada", "request": "..."}')
+    own = _own_samples(rows)
+    profiles: dict[str, Profile] = {}
+    lines = [_line(where, number, row, own, profiles, seed) for where, number, row in rows]
+    seen: dict[str, str] = {}
+    for (where, _, _), line in zip(rows, lines, strict=True):
+        if line.line_id in seen:
+            raise DataError(f"{where} has the id {line.line_id!r} of {seen[line.line_id]}.", fix="Give it another.")
+        seen[line.line_id] = where
+    return lines
+
+
+def _own_samples(rows: Sequence[tuple[str, str, Mapping[str, Any]]]) -> dict[str, tuple[Sample, ...]]:
+    """user -> the samples that stand in one of their lines."""
+    found: dict[str, tuple[Sample, ...]] = {}
+    for where, _, row in rows:
+        user = _user(row, where)
+        if user and row.get("samples"):
+            samples = _samples(row["samples"], where)
+            if found.setdefault(user, samples) != samples:
+                raise DataError(f"{where} has other samples of {user!r} than a row before it.", fix="Give them once.")
+    return found
+
+
+def _line(
+    where: str,
+    number: str,
+    row: Mapping[str, Any],
+    own: Mapping[str, tuple[Sample, ...]],
+    profiles: dict[str, Profile],
+    seed: int,
+) -> _Line:
+    strange = next((name for name in row if name not in _KNOWN), None)
+    if strange is not None:
+        raise DataError(f"{where} has {strange!r}, which no request has.", fix=f"There are {', '.join(_KNOWN)}.")
+    user, request = _user(row, where), row.get("request")
+    if not isinstance(request, str) or not request.strip():
+        raise DataError(f"{where} has no request.", fix="Say what is to be written, or delete the row.")
+    hypotheses = _hypotheses(row, where)
+    samples = own.get(user) or (_samples(row["samples"], where) if row.get("samples") else ())
+    profile = None
+    if user and not samples:
+        profile = profiles[user] = profiles.get(user) or Profile.load(user)
+    if not user and not samples and hypotheses is None:
+        raise DataError(f"{where} says of nobody to write as.", fix="Name a user with a profile, or give samples.")
+    chosen = row.get("seed", seed)
+    if type(chosen) is not int:
+        raise DataError(f"{where} has the seed {chosen!r}.", fix="Give a whole number.")
+    name = number if row.get("id") is None else str(row["id"])
+    return _Line(name, user, request, samples, profile, hypotheses, chosen, digest([dict(row), chosen, number])[:12])
+
+
+def _user(row: Mapping[str, Any], where: str) -> str:
+    user = row.get("user") or ""
+    if not isinstance(user, str):
+        raise DataError(f"{where} has the user {user!r}, which is no name.", fix="Give a text.")
+    return user.strip()
+
+
+def _samples(value: Any, where: str) -> tuple[Sample, ...]:
+    listed = value if isinstance(value, list) else [value]
+    found = [_sample(item) for item in listed]
+    samples = tuple(sample for sample in found if sample)
+    if len(samples) != len(listed):
+        raise DataError(f"{where} has a sample that is no text.", fix='Give texts, or {"text": ..., "request": ...}.')
+    return samples
+
+
+def _sample(value: Any) -> Sample | None:
+    text = value.get("text") if isinstance(value, dict) else value
+    if not isinstance(text, str) or not text.strip():
+        return None
+    return Sample(text.strip(), str(value.get("request") or "") if isinstance(value, dict) else "")
+
+
+def _hypotheses(row: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...] | None:
+    given = row.get("hypotheses")
+    if given is None:
+        return None
+    if not isinstance(given, list):
+        raise DataError(f"{where} has hypotheses that are no list.", fix="Give a list of texts or objects.")
+    rows = [{"text": item} if isinstance(item, str) else item for item in given]
+    return tuple(hypothesis_of(item, f"Hypothesis {n} in {where}") for n, item in enumerate(rows, 1))

@@ -40,7 +40,7 @@ def unit(manifest: Mapping[str, Any]) -> str:
     return "log-odds" if "judge" in data else "helpfulness" if "harm" in data else "of the metric"
 
 
-def estimate(value: Mapping[str, Any] | None, form: str = "+.2f") -> str:
+def _estimate(value: Mapping[str, Any] | None, form: str = "+.2f") -> str:
     """A mean with its interval, or the mean alone where there are too few users for one."""
     if not value or value["mean"] is None:
         return "-"
@@ -51,10 +51,10 @@ def estimate(value: Mapping[str, Any] | None, form: str = "+.2f") -> str:
 def headline(manifest: Mapping[str, Any]) -> str:
     """The verdict with its figures, and which of the two programs is in the folder."""
     found, row = manifest["measured"], row_of(manifest, COMPILED)
-    harm = f"; rise of harm {estimate(row['harm_rise'])}" if row.get("harm_rise") else ""
+    harm = f"; rise of harm {_estimate(row['harm_rise'])}" if row.get("harm_rise") else ""
     lines = [
         f"**{VERDICTS[found['verdict']]}**",
-        f"{estimate(row['gap'])} {unit(manifest)}, win rate {estimate(row['wins'], '.2f')}{harm}; "
+        f"{_estimate(row['gap'])} {unit(manifest)}, win rate {_estimate(row['wins'], '.2f')}{harm}; "
         f"{_n(row)} that the search never saw.",
     ]
     if _nothing(row["gap"]):
@@ -107,12 +107,12 @@ def _cells(row: Mapping[str, Any], *, harm: bool) -> list[str]:
     own = row["name"] == EQUAL
     name = f"**{cell(row['name'])}**" if row["name"] == COMPILED else cell(row["name"])
     note = f" ({cell(row['note'])})" if row.get("note") else ""
-    harms = [estimate(row.get("harm"), ".2f"), "-" if own else estimate(row.get("harm_rise"))]
+    harms = [_estimate(row.get("harm"), ".2f"), "-" if own else _estimate(row.get("harm_rise"))]
     return [
         f"{name}{note}",
         str(row["drafts"]),
-        estimate(row["value"], ".2f"),
-        *(["-", "-"] if own else [estimate(row["gap"]), estimate(row["wins"], ".2f")]),
+        _estimate(row["value"], ".2f"),
+        *(["-", "-"] if own else [_estimate(row["gap"]), _estimate(row["wins"], ".2f")]),
         *(harms if harm else []),
         f"{row['copied']:.0%}",
         str(row["gap"]["n_users"]),
@@ -141,7 +141,7 @@ def _accuracy(data: Mapping[str, Any]) -> str:
     judge = data["judge"]
     return (
         f" by the primary judge ({cell(judge['name'])}), who names the writer of people's own held-out texts among "
-        f"{judge['candidates']} with accuracy {estimate(judge['accuracy'], '.2f')}"
+        f"{judge['candidates']} with accuracy {_estimate(judge['accuracy'], '.2f')}"
     )
 
 
@@ -151,7 +151,7 @@ def _margins(manifest: Mapping[str, Any]) -> str:
         return ""
     lines = [_line(["compiled over", "margin", "wins", ""]), "|---|---:|---:|---|"]
     for name, (gap, wins, *_) in margins.items():
-        lines.append(_line([cell(name), estimate(gap), estimate(wins, ".2f"), _said(gap)]))
+        lines.append(_line([cell(name), _estimate(gap), _estimate(wins, ".2f"), _said(gap)]))
     return "\n".join(lines)
 
 
@@ -168,7 +168,7 @@ def _judges(manifest: Mapping[str, Any]) -> str:
     if not others:
         return ""
     panel = manifest["data"].get("panel", {})
-    told = [f"{cell(panel.get(name, {}).get('name', name))} {estimate(gap)}" for name, gap in others.items()]
+    told = [f"{cell(panel.get(name, {}).get('name', name))} {_estimate(gap)}" for name, gap in others.items()]
     return f"By judges that decided nothing, the compiled program's gap is: {'; '.join(told)}."
 
 
@@ -181,7 +181,7 @@ def _not_shown(manifest: Mapping[str, Any]) -> list[str]:
         if _nothing(gap):
             lines.append(f"The compiled program wrote the same texts as *{cell(name)}*: nothing else in it counted.")
         elif _said(gap) != "better":
-            lines.append(f"Not shown: that the compiled program beats *{cell(name)}* ({estimate(gap)}).")
+            lines.append(f"Not shown: that the compiled program beats *{cell(name)}* ({_estimate(gap)}).")
     return lines
 
 

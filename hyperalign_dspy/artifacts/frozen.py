@@ -174,11 +174,11 @@ def check_messages(module: Any, manifest: Mapping[str, Any], folder: Path) -> No
         differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
         raise FrozenMismatch(
             f"{folder} renders other messages than those that were measured: {', '.join(differing)}.",
-            fix=f"It was made with {versions_of(manifest)}; install these, or compile again.",
+            fix=f"It was made with {_versions_of(manifest)}; install these, or compile again.",
         )
 
 
-def versions_of(manifest: Mapping[str, Any]) -> str:
+def _versions_of(manifest: Mapping[str, Any]) -> str:
     """The versions that a frozen program was made with, in words."""
     return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
 

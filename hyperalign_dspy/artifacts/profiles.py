@@ -11,10 +11,13 @@ hypotheses/<program>--<model>.json    what it was inferred by and from
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,7 +29,6 @@ import dspy
 from filelock import FileLock
 
 from hyperalign_dspy.artifacts.hypotheses import lines_of, read_hypotheses
-from hyperalign_dspy.artifacts.user_slug import checked, folder_name
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, UnknownName, UsageError
 from hyperalign_dspy.files import digest, fresh_folder, read_json, write_json, write_text, writing
@@ -54,7 +56,7 @@ def profiles() -> Path:
 
 
 @dataclass(frozen=True)
-class Believed:
+class _Believed:
     """A file of hypotheses, and what made them: program, model, and digests of how it infers and of the samples."""
 
     path: Path
@@ -164,7 +166,7 @@ class Profile:
         """
         return read_samples(self.folder / "samples.jsonl")
 
-    def believed(self) -> list[Believed]:
+    def believed(self) -> list[_Believed]:
         """All that is believed of the user, by program and model."""
         return [_believed(path) for path in sorted((self.folder / "hypotheses").glob("*.jsonl"))]
 
@@ -176,7 +178,7 @@ class Profile:
         by hand; the log says so. What came through `correct` is the person's own word, and is never out of date.
 
         Raises:
-            UsageError: a program without a stage that infers. DataError: see `Believed.hypotheses`.
+            UsageError: a program without a stage that infers. DataError: see `_Believed.hypotheses`.
         """
         now = self._source(module, program, model or str(dspy.settings.lm.model))
         path = self.place(program, now["model"])
@@ -196,7 +198,7 @@ class Profile:
             )
         return known.hypotheses
 
-    def correct(self, known: Believed, hypotheses: Iterable[Hypothesis]) -> None:
+    def correct(self, known: _Believed, hypotheses: Iterable[Hypothesis]) -> None:
         """Put what a person says in place of what is believed."""
         self._believe(hypotheses, known.path, {"program": known.program, "model": known.model})
 
@@ -272,12 +274,12 @@ class Profile:
         return cls(name, folder)
 
 
-def _believed(path: Path) -> Believed:
+def _believed(path: Path) -> _Believed:
     try:
-        return Believed(path, _made_of(path))
+        return _Believed(path, _made_of(path))
     except DataError:
         # What made them says only whether they are out of date; without it they still hold.
-        return Believed(path, {})
+        return _Believed(path, {})
 
 
 def _made_of(path: Path) -> dict[str, str]:
@@ -320,3 +322,43 @@ def _alone() -> Iterator[None]:
     _own_folder(profiles())
     with writing(profiles()), FileLock(profiles() / ".lock"):
         yield
+
+
+LONGEST = 100  # characters of a name
+_READABLE = 40  # characters of it that a folder's name shows
+_PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*")
+# Names that some systems keep for devices, whatever ending they have.
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))})
+
+
+def checked(name: str) -> str:
+    """A name without white space around it, in one of the forms that Unicode has for it.
+
+    Raises:
+        UsageError: it is empty, too long, or holds characters that cannot be seen.
+    """
+    found = unicodedata.normalize("NFC", name).strip()
+    if not found:
+        raise UsageError("The user's name is empty.", fix="Give one, like: hyperalign profile add ada --samples PATH")
+    if len(found) > LONGEST:
+        raise UsageError(
+            f"The user's name has {len(found)} characters; {LONGEST} is the most.", fix="Take a shorter one."
+        )
+    # Controls, marks that turn the writing direction, halves of characters: two such names may look like one.
+    strange = next((sign for sign in found if unicodedata.category(sign).startswith("C")), "")
+    if strange:
+        raise UsageError(f"The user's name holds U+{ord(strange):04X}, which cannot be seen.", fix="Leave it out.")
+    return found
+
+
+def folder_name(name: str) -> str:
+    """One folder for all spellings that differ in case or width only, on any file system.
+
+    A plain name is the folder's own; any other shows what can be shown of it and, after a ~, which no plain name has,
+    a digest. Raises: see `checked`.
+    """
+    same = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", checked(name)).casefold())
+    if _PLAIN.fullmatch(same) and len(same) <= _READABLE and same.partition(".")[0] not in _DEVICES:
+        return same
+    shown = re.sub(r"[^a-z0-9]+", "-", same).strip("-")[:_READABLE] or "user"
+    return f"{shown}~{hashlib.sha256(same.encode()).hexdigest()[:8]}"

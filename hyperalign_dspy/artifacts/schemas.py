@@ -18,7 +18,7 @@ from hyperalign_dspy.program.specs import LEAST, MOST_MADE, SCHEMA, ProgramSpec,
 from hyperalign_dspy.tasks.protocol import TASKS
 
 FOLDER = Path(__file__).parents[1] / "schemas"
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
 _NUMBER = {"type": ["number", "null"]}
@@ -49,7 +49,7 @@ def _spec(kind: Any, title: str) -> dict[str, Any]:
         part.pop("title", None)
         part.pop("default", None)
     return {
-        "$schema": DRAFT,
+        "$schema": _DRAFT,
         "title": title,
         "description": " ".join(str(kind.__doc__).split()),
         "type": "object",
@@ -106,7 +106,7 @@ def _manifest() -> dict[str, Any]:
         "manifest_sha256": _SHA256,
     }
     return {
-        "$schema": DRAFT,
+        "$schema": _DRAFT,
         "title": "manifest.json of a frozen program",
         "description": "What DSPy's own state does not hold: where a program comes from, and what was measured.",
         "type": "object",

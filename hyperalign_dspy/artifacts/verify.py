@@ -13,7 +13,7 @@ from hyperalign_dspy.artifacts.card import card, names
 from hyperalign_dspy.artifacts.frozen import Frozen, check_messages, module_of, read_manifest, read_state
 from hyperalign_dspy.errors import HyperalignError
 
-State = Literal["ok", "differs", "refused", "skipped"]
+_State = Literal["ok", "differs", "refused", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Check:
     """One check. *differs* is worth knowing and no reason to refuse; *skipped* says why nothing could be looked at."""
 
     name: str
-    state: State
+    state: _State
     about: str
     fix: str = ""
 

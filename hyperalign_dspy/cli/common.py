@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hyperalign_dspy.lm.limits import Limits
     from hyperalign_dspy.lm.prices import Prices
 
-Command = Callable[..., Any]
+_Command = Callable[..., Any]
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 model_option = click.option(
     "--model", default="local", show_default=True, help="local, gguf:PATH, scripted, or PROVIDER/NAME."
@@ -35,7 +35,7 @@ concurrency_option = click.option(
 )
 
 
-def data_options(command: Command) -> Command:
+def data_options(command: _Command) -> _Command:
     """The options that say what a corpus is."""
     options = [
         click.option("--data", default="", help="bundled, a file, a folder, or a hub data set's name."),
@@ -75,7 +75,7 @@ def bounds(pairs: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def cap_options(command: Command) -> Command:
+def cap_options(command: _Command) -> _Command:
     """The caps of a run, all sessions together."""
     options = [
         click.option("--max-calls", type=click.IntRange(1), help="Never more calls than this, all sessions together."),
@@ -93,7 +93,7 @@ def cap_options(command: Command) -> Command:
     return command
 
 
-def limit_options(command: Command) -> Command:
+def limit_options(command: _Command) -> _Command:
     """The caps of a run, and the prices that the one on money goes by."""
     prices = click.option(
         "--prices",
@@ -243,7 +243,7 @@ def megabytes(watcher: Watcher) -> Callable[[int, int], None]:
     return lambda done, total: watcher.step("weights (MB)", done // 10**6, total // 10**6, Cost())
 
 
-def shelf_option(command: Command) -> Command:
+def shelf_option(command: _Command) -> _Command:
     """--shelf, for this process: as if HYPERALIGN_SHELF were set."""
 
     def use(context: click.Context, parameter: click.Parameter, value: Path | None) -> None:

@@ -106,7 +106,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     elif given["only_plan"]:
         emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
     else:
-        emit(result, finished(result, program, model), as_json=as_json)
+        emit(result, _finished(result, program, model), as_json=as_json)
         if result["capped"]:
             sys.exit(BudgetReached.exit_code)
 
@@ -157,7 +157,7 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     return ForeignCompiler(job, model, watcher, asked, command)
 
 
-def finished(result: dict[str, Any], program: str, model: str) -> str:
+def _finished(result: dict[str, Any], program: str, model: str) -> str:
     """The table, where the frozen program is, and what to type next."""
     from hyperalign_dspy.report.table import result_table
 

@@ -12,7 +12,7 @@ import click
 
 from hyperalign_dspy.cli.common import emit, json_option, shelf_option
 
-PACKAGES = ("hyperalign-dspy", "dspy", "optuna", "openai", "datasets", "scikit-learn", "xllamacpp")
+_PACKAGES = ("hyperalign-dspy", "dspy", "optuna", "openai", "datasets", "scikit-learn", "xllamacpp")
 
 
 @click.command("doctor")
@@ -27,7 +27,7 @@ def doctor_command(as_json: bool) -> None:
     from hyperalign_dspy.runs import home
 
     rows = [["python", platform.python_version(), ""], ["cores", str(os.cpu_count()), ""]]
-    rows += [[name, _version(name), ""] for name in PACKAGES]
+    rows += [[name, _version(name), ""] for name in _PACKAGES]
     rows.append(
         [
             "weights",

@@ -98,7 +98,7 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
 def _compare(model: str, *, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.data.load import load_corpus, read_rows
     from hyperalign_dspy.data.pairs import outputs_as_pairs, paired_outputs
-    from hyperalign_dspy.report.outputs import outputs_words
+    from hyperalign_dspy.report.judge import outputs_words
     from hyperalign_dspy.tasks.outputs import compare
 
     if not (given["ours"] and given["theirs"]):
@@ -118,7 +118,7 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
 
 def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: int | None) -> dict[str, Any]:
     from hyperalign_dspy.judges.llm_judge import ModelJudge
-    from hyperalign_dspy.judges.qualifications import judge_folder
+    from hyperalign_dspy.judges.qualify import judge_folder
     from hyperalign_dspy.lm.ledger import Ledger
 
     with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:

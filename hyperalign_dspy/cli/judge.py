@@ -27,7 +27,7 @@ def judge_command() -> None:
 @click.option("--seed", default=0, show_default=True, help="Seeds what is held out.")
 @display_option
 @json_option
-def validate(as_json: bool, **given: Any) -> None:
+def _validate(as_json: bool, **given: Any) -> None:
     """Fit every style verifier on most of each user's texts, and try it on the rest. Calls no model without --power.
 
     With --power a model writes for every user that a search may see: under the user's samples, under none, and under
@@ -58,7 +58,7 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     from dataclasses import replace
 
     from hyperalign_dspy.experiment.verifier_power import measure_power, remember_power, write
-    from hyperalign_dspy.judges.qualifications import judge_folder
+    from hyperalign_dspy.judges.qualify import judge_folder
     from hyperalign_dspy.lm.connect import concurrency_of, connect
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.optimize.space import Space
@@ -104,8 +104,8 @@ def refusals_command(data: Path, text_column: str, label_column: str, as_json: b
     "compliance". Columns that go by the names of published sets (XSTest, WildGuard, PyRIT) need not be named.
     """
     from hyperalign_dspy.data.refusals import load_refusals
-    from hyperalign_dspy.metrics.kappa import kappa
     from hyperalign_dspy.metrics.refusal import refuses
+    from hyperalign_dspy.metrics.stats import kappa
     from hyperalign_dspy.report.judge import refusals_words
 
     answers = load_refusals(data, text_column, label_column)
@@ -132,7 +132,7 @@ def refusals_command(data: Path, text_column: str, label_column: str, as_json: b
 @click.option("--seed", default=0, show_default=True, help="Seeds which texts of a corpus make pairs.")
 @display_option
 @json_option
-def qualify(model: str, as_json: bool, **given: Any) -> None:
+def _qualify(model: str, as_json: bool, **given: Any) -> None:
     """Let a model judge pairs of which people know the answer, in both orders, and say whether it may judge.
 
     --data is an LLMBar file (helpfulness), a STEL file (style), or any corpus (authorship). The outcome is recorded
@@ -142,7 +142,7 @@ def qualify(model: str, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.data.pairs import load_pairs
     from hyperalign_dspy.judges.grader import GradingJudge
     from hyperalign_dspy.judges.pairwise import PairwiseJudge
-    from hyperalign_dspy.judges.qualifications import How, judge_folder, remember
+    from hyperalign_dspy.judges.qualify import How, judge_folder, remember
     from hyperalign_dspy.judges.qualify import qualify as ask
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger

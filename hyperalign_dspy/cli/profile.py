@@ -14,7 +14,7 @@ import click
 from hyperalign_dspy.cli.common import emit, json_option, quiet, say
 from hyperalign_dspy.errors import DataError, UsageError
 
-samples_option = click.option(
+_samples_option = click.option(
     "--samples",
     required=True,
     type=click.Path(path_type=Path),
@@ -29,9 +29,9 @@ def profile_command() -> None:
 
 @profile_command.command("add")
 @click.argument("user")
-@samples_option
+@_samples_option
 @json_option
-def add(user: str, samples: Path, as_json: bool) -> None:
+def _add(user: str, samples: Path, as_json: bool) -> None:
     """Keep samples of a USER, or more of one who is kept already."""
     quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
@@ -46,7 +46,7 @@ def add(user: str, samples: Path, as_json: bool) -> None:
 @profile_command.command("show")
 @click.argument("user", default="")
 @json_option
-def show(user: str, as_json: bool) -> None:
+def _show(user: str, as_json: bool) -> None:
     """The samples of a USER, and what is believed of them; without one, everybody who has a profile."""
     quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
@@ -69,7 +69,7 @@ def show(user: str, as_json: bool) -> None:
 @click.option("--hypotheses", type=click.Path(path_type=Path), help="Take these in place of those that are kept.")
 @click.option("--forget", is_flag=True, help="Drop all hypotheses: the next run infers anew.")
 @json_option
-def edit(user: str, program: str | None, model: str | None, as_json: bool, **given: Any) -> None:
+def _edit(user: str, program: str | None, model: str | None, as_json: bool, **given: Any) -> None:
     """Correct what is believed of a USER, in $EDITOR. What cannot be read replaces nothing."""
     quiet()
     from hyperalign_dspy.artifacts.hypotheses import parse_hypotheses, read_hypotheses
@@ -103,7 +103,7 @@ def edit(user: str, program: str | None, model: str | None, as_json: bool, **giv
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def remove(user: str, yes: bool, as_json: bool) -> None:
+def _remove(user: str, yes: bool, as_json: bool) -> None:
     """Delete the folder of a USER. What else may hold their texts is said, and stays."""
     quiet()
     from hyperalign_dspy.artifacts.profiles import Profile

@@ -36,7 +36,7 @@ class Silent:
         """Nothing."""
 
 
-class Plain:
+class _Plain:
     """A line an event, and one now and then for a phase that takes long."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Plain:
         """Nothing to let go of."""
 
 
-class JsonLines:
+class _JsonLines:
     """One JSON object a line, for programs that watch."""
 
     def say(self, text: str) -> None:
@@ -77,7 +77,7 @@ class JsonLines:
         click.echo(json.dumps(event, ensure_ascii=False), err=True)
 
 
-class Live:
+class _Live:
     """A panel with one bar a phase below the events; the terminal is given back however the command ends."""
 
     def __init__(self) -> None:
@@ -111,11 +111,11 @@ class Live:
         self._progress.stop()
 
 
-_MAKERS: dict[str, Callable[[], Silent | Plain | Live | JsonLines]] = {
+_MAKERS: dict[str, Callable[[], Silent | _Plain | _Live | _JsonLines]] = {
     "none": Silent,
-    "plain": Plain,
-    "live": Live,
-    "json": JsonLines,
+    "plain": _Plain,
+    "live": _Live,
+    "json": _JsonLines,
 }
 
 

@@ -105,8 +105,7 @@ def _check_options(given: dict[str, Any]) -> None:
 
 
 def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
-    from hyperalign_dspy.artifacts.batch import Batch, answer_all
-    from hyperalign_dspy.artifacts.batch_lines import read_lines
+    from hyperalign_dspy.artifacts.batch import Batch, answer_all, read_lines
     from hyperalign_dspy.errors import TooManyFailures
 
     lines = read_lines(given["requests"], given["seed"])

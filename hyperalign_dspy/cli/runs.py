@@ -21,7 +21,7 @@ def runs_command() -> None:
 
 @runs_command.command("list")
 @json_option
-def list_(as_json: bool) -> None:
+def _list(as_json: bool) -> None:
     """Every run in this project, the newest first."""
     from hyperalign_dspy.report.format import columns, money
     from hyperalign_dspy.runs import all_runs
@@ -35,7 +35,7 @@ def list_(as_json: bool) -> None:
 @runs_command.command("show")
 @click.argument("run")
 @json_option
-def show(run: str, as_json: bool) -> None:
+def _show(run: str, as_json: bool) -> None:
     """The table and verdict of a finished RUN, or how far it is."""
     from hyperalign_dspy.experiment.bench.tables import TABULATED
     from hyperalign_dspy.experiment.matrix import SCHEMA as MATRIX
@@ -64,7 +64,7 @@ def show(run: str, as_json: bool) -> None:
 @runs_command.command("resume")
 @click.argument("run")
 @json_option
-def resume(run: str, as_json: bool) -> None:
+def _resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
     from hyperalign_dspy.runs import find_run
 
@@ -76,7 +76,7 @@ def resume(run: str, as_json: bool) -> None:
 @click.option("--point", type=click.IntRange(1), required=True, help="Its number in the Pareto set.")
 @cap_options
 @json_option
-def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
+def _confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
     """Measure a point of a RUN's Pareto set on the sealed users; `hyperalign freeze RUN --point N` ships it.
 
     The more points the same users judge, the more certainty a verdict asks for. A cap takes the place of the run's own.
@@ -101,7 +101,7 @@ def confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
 @runs_command.command("remove")
 @click.argument("run")
 @json_option
-def remove(run: str, as_json: bool) -> None:
+def _remove(run: str, as_json: bool) -> None:
     """Delete a RUN with every text and call in it.
 
     What it froze stays on the shelf, what was exported or written elsewhere stays there, and so does judged.jsonl

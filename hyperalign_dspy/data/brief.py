@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-KEYWORDS = 4
+_KEYWORDS = 4
 # A word with all its letters, in any script; what follows an apostrophe is told apart.
 _WORD = re.compile(r"([^\W\d_]+)(?:['’]([^\W\d_]+))?")
 _SHORTEST = 5
@@ -26,7 +26,7 @@ _COMMON = frozenset(
 def brief_for(text: str, words: int) -> str:
     """A neutral request with a word budget: the text's main content words, out of order and lower-cased."""
     counts = Counter(_content_words(text.lower()))
-    chosen = sorted(counts, key=lambda word: (-counts[word], -len(word), word))[:KEYWORDS]
+    chosen = sorted(counts, key=lambda word: (-counts[word], -len(word), word))[:_KEYWORDS]
     budget = f"in about {words} words."
     if not chosen:
         return f"Write a short text, {budget}"

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.data.brief import asked, brief_for
-from hyperalign_dspy.data.identity import digest_of
 from hyperalign_dspy.data.mask import mask
-from hyperalign_dspy.data.voices import NAME, bundled_corpus
+from hyperalign_dspy.data.voices import NAME, bundled_corpus, digest_of
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.types import Corpus, Sample, User
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 USUAL = {
     "user": ("user", "user_id", "author", "writer"),
     "text": ("text", "body", "content"),
@@ -62,7 +61,7 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
         return _masked(bundled_corpus(), columns)
     path = Path(source).expanduser()
     if path.is_dir() and (texts := _texts(path)):
-        rows: Iterable[Row] = ({"user": t.parent.name, "text": _decoded(t)} for t in texts)
+        rows: Iterable[_Row] = ({"user": t.parent.name, "text": _decoded(t)} for t in texts)
     elif path.is_file():
         rows = read_rows(path)
     else:
@@ -80,7 +79,7 @@ def _masked(corpus: Corpus, columns: Columns) -> Corpus:
 def _texts(folder: Path) -> list[Path]:
     """The texts in one folder a user; a hidden folder, or one that holds files of rows, is no user."""
     users = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    people = [p for p in users if not any(file.suffix.lower() in READERS for file in p.iterdir())]
+    people = [p for p in users if not any(file.suffix.lower() in _READERS for file in p.iterdir())]
     return [text for end in ("*.txt", "*.md") for person in people for text in sorted(person.glob(end))]
 
 
@@ -93,7 +92,7 @@ def read_samples(source: Path) -> tuple[Sample, ...]:
     if source.is_dir():
         paths = sorted([*source.glob("*.txt"), *source.glob("*.md")])
         found = [Sample(_decoded(path).strip()) for path in paths]
-    elif source.suffix.lower() in READERS:
+    elif source.suffix.lower() in _READERS:
         rows = list(read_rows(source))
         names = _found(rows[0] if rows else {}, Columns(), ("text",), str(source))
         request = next((n for n in USUAL["request"] if any(n in row for row in rows)), "")
@@ -109,29 +108,29 @@ def read_samples(source: Path) -> tuple[Sample, ...]:
     return tuple(found)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[_Row]:
     """The rows of a file, by its ending.
 
     Raises:
         DataError: a missing, empty, binary or malformed file, with the line where there is one.
     """
-    reader = READERS.get(path.suffix.lower())
+    reader = _READERS.get(path.suffix.lower())
     if not path.is_file():
         raise _absent(str(path), path)
     if reader is None:
-        raise DataError(f"{path} has an ending that is not read here.", fix=f"Known: {', '.join(READERS)}.")
+        raise DataError(f"{path} has an ending that is not read here.", fix=f"Known: {', '.join(_READERS)}.")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.", fix="Give a file with rows.")
     return reader(path)
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: Path) -> Iterator[_Row]:
     for number, line in enumerate(_decoded(path).split("\n"), 1):
         if line.strip():
             yield _object(line, f"Line {number} of {path}")
 
 
-def _object(text: str, where: str) -> Row:
+def _object(text: str, where: str) -> _Row:
     try:
         value = _loaded(text)
     except ValueError as error:
@@ -149,7 +148,7 @@ def _loaded(text: str) -> Any:
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _json_list(path: Path) -> Iterator[Row]:
+def _json_list(path: Path) -> Iterator[_Row]:
     try:
         value = _loaded(_decoded(path))
     except ValueError as error:
@@ -159,8 +158,8 @@ def _json_list(path: Path) -> Iterator[Row]:
     yield from value
 
 
-def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
-    def read(path: Path) -> Iterator[Row]:
+def _separated(separator: str) -> Callable[[Path], Iterator[_Row]]:
+    def read(path: Path) -> Iterator[_Row]:
         lines = csv.DictReader(io.StringIO(_decoded(path), newline=""), delimiter=separator)
         try:
             yield from lines
@@ -171,7 +170,7 @@ def _separated(separator: str) -> Callable[[Path], Iterator[Row]]:
     return read
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[_Row]:
     import pyarrow
     import pyarrow.parquet
 
@@ -183,7 +182,7 @@ def _parquet(path: Path) -> Iterator[Row]:
     yield from table.to_pylist()
 
 
-READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+_READERS: Mapping[str, Callable[[Path], Iterator[_Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json_list,
@@ -221,9 +220,9 @@ def _reason(error: Exception) -> str:
     return f"{said}{cause}".splitlines()[0][:200]
 
 
-def hub_rows(source: str, path: Path) -> Iterable[Row]:
+def hub_rows(source: str, path: Path) -> Iterable[_Row]:
     """Rows of a hub data set, or of a local folder laid out like one."""
-    if not path.is_dir() and (not _HUB.fullmatch(source) or path.suffix in READERS):
+    if not path.is_dir() and (not _HUB.fullmatch(source) or path.suffix in _READERS):
         raise _absent(source, path)
     import datasets
 
@@ -237,7 +236,7 @@ def hub_rows(source: str, path: Path) -> Iterable[Row]:
         raise DataError(
             f"The data set {source!r} cannot be loaded: {_reason(error)}", fix=here if path.is_dir() else afar
         ) from error
-    rows: Iterable[Row] = loaded
+    rows: Iterable[_Row] = loaded
     return rows
 
 
@@ -249,7 +248,7 @@ def _absent(source: str, path: Path) -> DataError:
     return DataError(f"There is no {source}.", fix=fix)
 
 
-def _found(row: Row, columns: Columns, wanted: Iterable[str], source: str) -> dict[str, str]:
+def _found(row: _Row, columns: Columns, wanted: Iterable[str], source: str) -> dict[str, str]:
     """The column of each wanted meaning.
 
     Raises:
@@ -268,7 +267,7 @@ def _found(row: Row, columns: Columns, wanted: Iterable[str], source: str) -> di
     return found
 
 
-def _users(rows: Iterable[Row], columns: Columns, words: int, source: str) -> tuple[User, ...]:
+def _users(rows: Iterable[_Row], columns: Columns, words: int, source: str) -> tuple[User, ...]:
     names: dict[str, str] = {}
     seen: set[str] = set()
     samples: dict[str, list[Sample]] = {}
@@ -290,7 +289,7 @@ def _users(rows: Iterable[Row], columns: Columns, words: int, source: str) -> tu
     return tuple(User(user_id, tuple(found)) for user_id, found in sorted(samples.items()))
 
 
-def _names(row: Row, columns: Columns, source: str) -> dict[str, str]:
+def _names(row: _Row, columns: Columns, source: str) -> dict[str, str]:
     wanted = [
         "user",
         "text",
@@ -305,7 +304,7 @@ def _names(row: Row, columns: Columns, source: str) -> dict[str, str]:
     return {**names, "request": names.get("request", guessed), "group": names.get("group", "")}
 
 
-def _sample(row: Row, text: str, names: Mapping[str, str], words: int) -> Sample:
+def _sample(row: _Row, text: str, names: Mapping[str, str], words: int) -> Sample:
     own = str(row.get(names["request"]) or "").strip() if names["request"] else ""
     group = row.get(names["group"]) if names["group"] else ""
     listed = " ".join(map(str, group)) if isinstance(group, list) else _string(group)

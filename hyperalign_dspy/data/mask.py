@@ -10,8 +10,8 @@ from dataclasses import replace
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.types import User
 
-Masker = Callable[[Sequence[str]], list[str]]
-NAME = "Name"
+_Masker = Callable[[Sequence[str]], list[str]]
+_NAME = "Name"
 # A word is a name where it is written small less often than this.
 _SMALL = 0.1
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
@@ -35,9 +35,9 @@ def mask(users: Iterable[User], kinds: Sequence[str]) -> tuple[User, ...]:
     """
     masked = list(users)
     for kind in kinds:
-        if kind not in MASKS:
-            raise unknown("mask", kind, MASKS)
-        texts = MASKS[kind]([sample.text for user in masked for sample in user.samples])
+        if kind not in _MASKS:
+            raise unknown("mask", kind, _MASKS)
+        texts = _MASKS[kind]([sample.text for user in masked for sample in user.samples])
         places = iter(texts)
         masked = [
             replace(user, samples=tuple(replace(s, text=t) for s in user.samples if (t := next(places).strip())))
@@ -49,7 +49,7 @@ def mask(users: Iterable[User], kinds: Sequence[str]) -> tuple[User, ...]:
 def without_names(texts: Sequence[str]) -> list[str]:
     """Every name as the word "Name". What is a name is learnt from all texts together."""
     names = _names(texts)
-    return [_WORD.sub(lambda found: NAME if _stem(found[0]) in names else found[0], text) for text in texts]
+    return [_WORD.sub(lambda found: _NAME if _stem(found[0]) in names else found[0], text) for text in texts]
 
 
 def without_quotes(texts: Sequence[str]) -> list[str]:
@@ -57,7 +57,7 @@ def without_quotes(texts: Sequence[str]) -> list[str]:
     return [_own(text) for text in texts]
 
 
-MASKS: Mapping[str, Masker] = {"quotes": without_quotes, "names": without_names}
+_MASKS: Mapping[str, _Masker] = {"quotes": without_quotes, "names": without_names}
 
 
 def _names(texts: Sequence[str]) -> set[str]:

@@ -11,7 +11,7 @@ from hyperalign_dspy.data.split import Needs, portioned
 from hyperalign_dspy.errors import DataError, TooLittleData
 from hyperalign_dspy.types import Corpus, TextPair, User
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 # Samples of a person that a judge of authorship is shown.
 SHOWN = 3
 _NEEDS = Needs(shown=SHOWN, evaluated=2, verifier=0, users=3)
@@ -54,7 +54,7 @@ def _styles(path: Path) -> Iterator[TextPair]:
 _KINDS: Mapping[str, Callable[[Path], Iterator[TextPair]]] = {"output_1": _answers, "Anchor 1": _styles}
 
 
-def _label(row: Row, column: str, number: int, path: Path) -> bool:
+def _label(row: _Row, column: str, number: int, path: Path) -> bool:
     """Whether the first of two is the right one."""
     value = str(row.get(column)).strip()
     if value not in ("1", "2"):
@@ -88,7 +88,7 @@ def _rival(user: User, request: str) -> str:
     return (same or [user.samples[0].text])[0]
 
 
-def paired_outputs(ours: Sequence[Row], theirs: Sequence[Row], key: str) -> list[tuple[Row, Row]]:
+def paired_outputs(ours: Sequence[_Row], theirs: Sequence[_Row], key: str) -> list[tuple[_Row, _Row]]:
     """Rows of two files that answer the same, by a column that both have.
 
     Raises:
@@ -101,7 +101,7 @@ def paired_outputs(ours: Sequence[Row], theirs: Sequence[Row], key: str) -> list
     return [(mine[name], other[name]) for name in both]
 
 
-def outputs_as_pairs(rows: Sequence[tuple[Row, Row]], corpus: Corpus) -> list[TextPair]:
+def outputs_as_pairs(rows: Sequence[tuple[_Row, _Row]], corpus: Corpus) -> list[TextPair]:
     """Two systems' outputs as pairs for a judge of authorship, beside samples of the user's; which is right nobody
     knows.
     """
@@ -120,8 +120,8 @@ def outputs_as_pairs(rows: Sequence[tuple[Row, Row]], corpus: Corpus) -> list[Te
     ]
 
 
-def _keyed(rows: Sequence[Row], key: str, which: str) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _keyed(rows: Sequence[_Row], key: str, which: str) -> dict[str, _Row]:
+    found: dict[str, _Row] = {}
     for number, row in enumerate(rows, 1):
         if key not in row:
             raise DataError(f"Row {number} of {which} has no column {key!r}; it has {', '.join(row)}.")

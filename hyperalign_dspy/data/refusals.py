@@ -20,7 +20,7 @@ _COMPLIED, _REFUSED = ("0", "0.0", "false", "no"), ("1", "1.0", "true", "yes")
 
 
 @dataclass(frozen=True)
-class SortedAnswer:
+class _SortedAnswer:
     """One answer, by its row in the file (1 is the first), and whether people say that it refuses, in whole or part."""
 
     row: int
@@ -28,7 +28,7 @@ class SortedAnswer:
     refused: bool
 
 
-def load_refusals(path: Path, answer_column: str = "", label_column: str = "") -> tuple[SortedAnswer, ...]:
+def load_refusals(path: Path, answer_column: str = "", label_column: str = "") -> tuple[_SortedAnswer, ...]:
     """Read answers with people's labels; columns that are not named are found by the names of published sets.
 
     A label is a word with "refus" in it (also of a partial refusal) or one with "compl", or 1 for a refusal and 0 for
@@ -41,7 +41,7 @@ def load_refusals(path: Path, answer_column: str = "", label_column: str = "") -
     first = rows[0] if rows else {}
     answers, labels = _column(first, answer_column, _ANSWERS, path), _column(first, label_column, _LABELS, path)
     found = tuple(
-        SortedAnswer(number, str(row.get(answers) or ""), _refused(row, labels, number, path))
+        _SortedAnswer(number, str(row.get(answers) or ""), _refused(row, labels, number, path))
         for number, row in enumerate(rows, 1)
     )
     if len({answer.refused for answer in found}) < 2:

@@ -9,12 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.data.identity import digest_of_rows
 from hyperalign_dspy.data.load import hub_rows, read_rows
-from hyperalign_dspy.data.voices import NAME
+from hyperalign_dspy.data.voices import NAME, digest_of_rows
 from hyperalign_dspy.errors import DataError
 
-FILE = Path(__file__).parent / "bundled" / "requests.jsonl"
+_FILE = Path(__file__).parent / "bundled" / "requests.jsonl"
 # What columns of published sets are called, and what their labels mean.
 _REQUEST = ("request", "prompt", "text", "Goal", "goal")
 _LABEL = ("deserves", "label")
@@ -68,7 +67,7 @@ def load_requests(source: str) -> Requests:
 @lru_cache(maxsize=1)
 def bundled_requests() -> Requests:
     """210 requests that deserve help, each with its contrast, all written for this package; the people do not exist."""
-    return _corpus(NAME, [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()])
+    return _corpus(NAME, [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()])
 
 
 def _from_hub(source: str, path: Path) -> list[Mapping[str, Any]]:

@@ -14,7 +14,7 @@ from hyperalign_dspy.types import Corpus, Sample, User
 SEALED, VALIDATION = 0.5, 0.3
 LEAST_SEALED, LEAST_VALIDATION, LEAST_TRAIN = 1, 4, 2
 # Of a prolific user's samples so large a share is kept for requests to be answered.
-EVALUATED = 0.2
+_EVALUATED = 0.2
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def portion(user: User, needs: Needs, seed: int) -> Portions:
     # A sample of two groups ties them together; where that leaves too few groups, such samples are left out.
     for samples in (user.samples, [s for s in user.samples if len(s.group.split()) < 2]):
         groups = _groups(user.user_id, samples, seed)
-        for evaluated in (int(EVALUATED * len(samples)), needs.evaluated):
+        for evaluated in (int(_EVALUATED * len(samples)), needs.evaluated):
             count = needs.shown + max(evaluated, needs.evaluated)
             prompts, left = _take(groups, count)
             verifier = [sample for group in left for sample in group]

@@ -5,26 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hyperalign_dspy.errors import BudgetReached, UsageError
 from hyperalign_dspy.experiment.cost_estimate import Forecast, Tokens, forecast
+from hyperalign_dspy.files import read_json, write_json
 from hyperalign_dspy.judges.llm_judge import CALLS
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Amount, Limits
 from hyperalign_dspy.lm.prices import Price
 from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
 
 # What is to come may cost so much more a call than what was seen: the confirmation's arms are not the search's.
-MARGIN = 1.25
+_MARGIN = 1.25
 _WORDS = {"--max-calls": "{} calls", "--max-tokens": "{} tokens", "--max-cost": "{} dollars", "--max-time": "{}"}
 # In place of a cap's name where a call met one in the middle of what had been granted.
 A_CAP = "a cap"
 _TOUCHED = "The next call could use up what is kept for the confirmation."
 # Of tokens in and tokens out: what they count under a cap.
-Worth = Callable[[float, float], float]
+_Worth = Callable[[float, float], float]
 
 
 @dataclass(frozen=True)
@@ -202,12 +204,12 @@ class Budget:
             needs.append(_Need("--max-cost", limits.max_cost, spent + _asked(calls, each, most), kept_money))
         if limits.max_seconds is not None:
             mean, longest = self.ledger.call_seconds()
-            each = MARGIN * mean / self.concurrency
+            each = _MARGIN * mean / self.concurrency
             kept_time = (reserve.calls + reserve.judge_calls) * each + longest
             needs.append(_Need("--max-time", limits.max_seconds, seconds + _asked(calls, each, longest), kept_time))
         return needs
 
-    def _weigh(self, own: Worth, judge: Worth, seen: float) -> tuple[float, float, float]:
+    def _weigh(self, own: _Worth, judge: _Worth, seen: float) -> tuple[float, float, float]:
         """What a call counts, the most that one can, and what is to be kept: the confirmation's calls, and what those
         in flight set aside.
 
@@ -216,7 +218,7 @@ class Budget:
         """
         reserve, largest, found = self.reserve, self.ledger.largest(), self.reserve.forecast
         told = own(found.call.input, found.call.output)
-        each = max(MARGIN * seen, told)
+        each = max(_MARGIN * seen, told)
         kept = reserve.instances * own(found.instance.input, found.instance.output) * (each / told if told else 1.0)
         most = aside = max(own(bound.input, bound.output) for bound in (found.call.most, found.instance.most, largest))
         if reserve.judge_calls:
@@ -283,6 +285,24 @@ def _plus(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, 
     return one[0] + other[0], one[1] + other[1]
 
 
-def _worth(price: Price | None) -> Worth:
+def _worth(price: Price | None) -> _Worth:
     # A ledger with a cap on money sends nothing of which the price is unknown.
     return price.of if price else lambda given, made: 0.0
+
+
+_GRANTS = "grants.json"
+
+
+def granted(run: Run, limits: Limits) -> list[str] | None:
+    """What the search was answered under these caps (see `hyperalign_dspy.experiment.budget.Budget`); None where it has
+    not ended under them.
+    """
+    path = run.path(_GRANTS)
+    found = read_json(path) if path.is_file() else {}
+    return [str(each) for each in found["answers"]] if found.get("limits") == asdict(limits) else None
+
+
+def grant(run: Run, limits: Limits, answers: Sequence[str]) -> None:
+    """Set down what a search was answered under these caps; without any there is nothing to say."""
+    if limits != Limits():
+        write_json(run.path(_GRANTS), {"limits": asdict(limits), "answers": list(answers)})

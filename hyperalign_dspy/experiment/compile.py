@@ -14,8 +14,7 @@ from typing import Any
 from hyperalign_dspy import registry
 from hyperalign_dspy.artifacts.frozen import Provenance, freeze
 from hyperalign_dspy.errors import TooManyFailures
-from hyperalign_dspy.experiment.budget import Budget, Reserve, reserve_of
-from hyperalign_dspy.experiment.budget_log import grant, granted
+from hyperalign_dspy.experiment.budget import Budget, Reserve, grant, granted, reserve_of
 from hyperalign_dspy.experiment.confirm import COMPILED, Confirmation, Terms, arms_of, confirm, instances_of
 from hyperalign_dspy.experiment.cost_estimate import seconds_a_call
 from hyperalign_dspy.experiment.identity import identity_of
@@ -31,10 +30,9 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.constraints import check
 from hyperalign_dspy.optimize.history import tried_before
 from hyperalign_dspy.optimize.loop import Ended, Orders, lag_of, search
-from hyperalign_dspy.optimize.objectives import check_names
+from hyperalign_dspy.optimize.objectives import check, check_names
 from hyperalign_dspy.optimize.pools import Pools
 from hyperalign_dspy.optimize.proposers import Scene
 from hyperalign_dspy.optimize.samplers import refuse_several
@@ -52,7 +50,7 @@ from hyperalign_dspy.types import Watcher
 
 
 @dataclass(frozen=True)
-class Searched:
+class _Searched:
     """A search that is done, its ledger and evaluator still open; ``capped``: a cap ended it before the recipe did."""
 
     run: Run
@@ -147,7 +145,7 @@ class Compiler:
         return self.finish(found.run, plan, Ending(chosen, confirmation, spent, top=top, pareto=pareto))
 
     @contextmanager
-    def searched(self) -> Iterator[Searched]:
+    def searched(self) -> Iterator[_Searched]:
         """Pilot and search, or the same again from the record; what is to be confirmed is asked for within.
 
         Raises: see `Budget.kept`; a cap that is met after the pilot only ends the search.
@@ -171,7 +169,7 @@ class Compiler:
                         self._propose(run, visits, evaluator, lm, budget)
                         self._search(run, visits, evaluator, budget)
                 grant(run, self.limits, budget.answers)
-                yield Searched(run, visits, evaluator, bool(budget.refused))
+                yield _Searched(run, visits, evaluator, bool(budget.refused))
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))

@@ -9,7 +9,7 @@ from typing import Any
 
 from hyperalign_dspy.judges.llm_judge import Judge, Opinion, gated
 from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
-from hyperalign_dspy.optimize.constraints import exceeded
+from hyperalign_dspy.optimize.objectives import exceeded
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
 from hyperalign_dspy.tasks.evaluate import Evaluator, Flight
 from hyperalign_dspy.tasks.outcomes import Outcome
@@ -57,7 +57,7 @@ def level_of(looks: int) -> float:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.optimize.constraints`), and certainty
+    """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.optimize.objectives`), and certainty
     for the ``looks``-th configuration that the same users judge in one run. ``judged``: how often each of the users was
     judged before in this project, for a reader to know.
 

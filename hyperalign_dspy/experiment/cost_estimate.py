@@ -24,9 +24,9 @@ from hyperalign_dspy.runs import all_runs
 from hyperalign_dspy.tasks.protocol import Arm, Bench
 
 # Bytes of prompt to a token, to estimate by: English has 4 to 5, other languages down to 2 or 3.
-BYTES = 3
+_BYTES = 3
 # Instances that prompts are made of.
-TRIED = 3
+_TRIED = 3
 # A run with fewer calls says little of how long a call takes.
 _ENOUGH = 20
 
@@ -57,7 +57,7 @@ def forecast(
     """Make the prompts of some configurations, and of the confirmation's arms, for a few instances that a search may
     see.
     """
-    few = bench.validation[:TRIED]
+    few = bench.validation[:_TRIED]
 
     def asked(some: Sequence[Arm]) -> list[Request]:
         def use(lm: dspy.LM) -> None:
@@ -73,14 +73,14 @@ def forecast(
     return Forecast(
         call=max(calls, key=lambda each: each.input + each.output),
         instance=_added([_tokens(asked(some), len(few), share) for some, share in parts]),
-        judgement=judgements(bench, max_tokens) if judged else Tokens(),
+        judgement=_judgements(bench, max_tokens) if judged else Tokens(),
     )
 
 
-def judgements(bench: Bench, max_tokens: int) -> Tokens:
+def _judgements(bench: Bench, max_tokens: int) -> Tokens:
     """A judge's call on texts as long as they may be."""
     text = "word " * max_tokens
-    pairs = [pair for instance in bench.validation if (pair := bench.pair(instance, text, text))][:TRIED]
+    pairs = [pair for instance in bench.validation if (pair := bench.pair(instance, text, text))][:_TRIED]
     if not pairs:
         return Tokens()
 
@@ -139,7 +139,7 @@ def _tokens(requests: Sequence[Request], parts: int, share: float = 1.0) -> Toke
         return Tokens()
     most = Bound(max(bound.input for bound in bounds), max(bound.output for bound in bounds))
     given, made = (
-        sum(each) * share / parts for each in zip(*((b.input / BYTES, b.output) for b in bounds), strict=True)
+        sum(each) * share / parts for each in zip(*((b.input / _BYTES, b.output) for b in bounds), strict=True)
     )
     return Tokens(given, made, most)
 

@@ -31,11 +31,11 @@ from hyperalign_dspy.types import Cost, Watcher
 
 SCHEMA = "hyperalign/matrix/1"
 # Which weights or server each model of the matrix is.
-MODELS = "models.json"
+_MODELS = "models.json"
 
 
 @dataclass(frozen=True)
-class Cell:
+class _Cell:
     """One program on one model; the row's differences are to that model's baseline at the program's drafts, temperature
     and length. Without a row it was not measured, or ``error`` says why it could not be.
     """
@@ -110,7 +110,7 @@ class Matrix:
         most = len(models) * len(self.bench.sealed) * sum(self.bench.calls(line.configuration) for line in every)
         shape = f"{len(self.lines)} programs and the baseline on {len(models)} models"
         self.watcher.say(f"Run {run.run_id}: {shape}, {len(self.bench.sealed)} instances each, at most {most} calls.")
-        cells: list[Cell] = []
+        cells: list[_Cell] = []
         capped = False
         with (
             Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger,
@@ -161,7 +161,7 @@ class Matrix:
         for line in self.lines:
             judged_before(run, self.bench.facts["corpus_digest"], users, f"{public_name(line.name)} on {model}")
 
-    def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[Cell]:
+    def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[_Cell]:
         """The cells of one model: the baseline's, then each program's."""
         names = {line.configuration: line.name for line in self.rivals}
         cells = []
@@ -171,10 +171,10 @@ class Matrix:
             row, error = None, next((each for each in (mine, theirs) if isinstance(each, str)), "")
             if isinstance(mine, list) and isinstance(theirs, list):
                 row = row_of(line.arm, mine, ledger.cost(_phase(line.name, model)), theirs)
-            cells.append(Cell(public_name(line.name), public_name(model), row, error))
+            cells.append(_Cell(public_name(line.name), public_name(model), row, error))
         return cells
 
-    def _result(self, run: Run, models: Sequence[str], cells: Sequence[Cell], cost: Cost) -> dict[str, Any]:
+    def _result(self, run: Run, models: Sequence[str], cells: Sequence[_Cell], cost: Cost) -> dict[str, Any]:
         facts = dict(self.bench.facts)
         return {
             "schema": SCHEMA,
@@ -247,7 +247,7 @@ def _drafts(line: _Line) -> int:
 
 def _same_as_before(run: Run, model: str) -> None:
     """Refuse a model whose weights or server are others than when cells of it were measured."""
-    path, now = run.path(MODELS), digest(describe(model))
+    path, now = run.path(_MODELS), digest(describe(model))
     known = read_json(path) if path.is_file() else {}
     if known.get(model, now) != now:
         raise RunMismatch(

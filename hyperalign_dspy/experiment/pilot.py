@@ -14,19 +14,19 @@ from hyperalign_dspy.tasks.outcomes import Outcome
 from hyperalign_dspy.tasks.protocol import Bench, HasUser
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
-ANSWERED = 0.95
+_ANSWERED = 0.95
 # Fewer users tell too little of how far they lie apart.
-LEAST_USERS = 6
+_LEAST_USERS = 6
 
-Blocks = Sequence[Sequence[HasUser]]
+_Blocks = Sequence[Sequence[HasUser]]
 
 
-def pilot_blocks(blocks: Blocks) -> Blocks:
+def pilot_blocks(blocks: _Blocks) -> _Blocks:
     """The first blocks, as many as it takes to meet six users."""
     users: set[str] = set()
     for place, block in enumerate(blocks):
         users |= {instance.user_id for instance in block}
-        if len(users) >= LEAST_USERS:
+        if len(users) >= _LEAST_USERS:
             return blocks[: place + 1]
     return blocks
 
@@ -48,9 +48,9 @@ def pilot(
     """
     blocks = pilot_blocks(visits.blocks)
     share = answered_share([outcome for place in range(len(blocks)) for outcome in visits.on_block(place)])
-    if share < ANSWERED:
+    if share < _ANSWERED:
         raise GateFailed(
-            f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {ANSWERED:.0%}.",
+            f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {_ANSWERED:.0%}.",
             fix="Declare another adapter for the baseline in program.toml, or take another model.",
         )
     if first is None:

@@ -34,11 +34,11 @@ from hyperalign_dspy.types import Watcher
 
 OLD, OLD_EQUAL = "old program", "baseline, old settings"
 # An old program that keeps so much of its gain is searched for no further.
-KEPT = 0.5
+_KEPT = 0.5
 
 
 @dataclass(frozen=True)
-class Ported:
+class _Ported:
     """How a port went. ``gained`` is the old program's mean paired difference on its own model's sealed users and
     ``seen`` the one on the new model's pilot, both as a visit counts them (None: it is the baseline itself). ``held``:
     it kept enough of that; ``retuned``: a search followed; ``failed`` says why it could not be measured, where it could
@@ -119,7 +119,7 @@ class PortCompiler(Compiler):
         gained = gained_by(self.parent.manifest)
         if self.first and self._leads and not self.failed:
             self.seen = visits.known(self.first)
-            self.held = visits.winner() == self.first and self.seen >= KEPT * gained
+            self.held = visits.winner() == self.first and self.seen >= _KEPT * gained
             words = "holds" if self.held else "falls short"
             self.watcher.say(f"In the pilot the old program gains {self.seen:+.2f} of {gained:+.2f}: it {words}.")
         if self.retune or not self.held:
@@ -168,7 +168,7 @@ class PortCompiler(Compiler):
     def result(self, compiled: Compiled) -> dict[str, Any]:
         """As of every compile, with how the port went."""
         assert self.lineage
-        ported = Ported(
+        ported = _Ported(
             parent=str(self.lineage["model"]),
             model=public_name(self.model),
             manifest_sha256=str(self.lineage["manifest_sha256"]),

@@ -11,11 +11,11 @@ from scipy import stats
 
 from hyperalign_dspy.metrics.stats import LEVEL, smallest_gain
 
-POWER = 0.8
+_POWER = 0.8
 
 
 @dataclass(frozen=True)
-class Headroom:
+class _Headroom:
     """What a pilot says of a run, all in the task's unit.
 
     ``noise``: the standard deviation of a block's mean difference, by luck alone. ``apart``: the difference between the
@@ -46,7 +46,9 @@ class Headroom:
         )
 
 
-def headroom(gaps: Sequence[float], visits: tuple[int, int], sealed: tuple[int, float], room: float | None) -> Headroom:
+def headroom(
+    gaps: Sequence[float], visits: tuple[int, int], sealed: tuple[int, float], room: float | None
+) -> _Headroom:
     """From the pilot's paired differences, one a user, between the baseline and something unlike it.
 
     ``visits``: how many are paid for, and how many blocks the pilot met. ``sealed``: the number of sealed users, and
@@ -56,11 +58,11 @@ def headroom(gaps: Sequence[float], visits: tuple[int, int], sealed: tuple[int, 
     (planned, blocks), (users, requests), count = visits, sealed, len(gaps)
     spread = stdev(gaps) if count > 1 else math.inf
     noise = spread / math.sqrt(max(1.0, count / blocks))
-    quantiles = float(stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER))
+    quantiles = float(stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(_POWER))
     # Of more requests a user the noise is less, and what users truly differ in is not: half of it counted so.
     finer = math.sqrt((1 + 1 / max(requests, 1.0)) / 2)
     least = spread * math.sqrt((count - 1) / float(stats.chi2.ppf(0.95, count - 1))) if count > 1 else 0.0
-    return Headroom(
+    return _Headroom(
         noise=noise,
         apart=quantiles * 2 * noise / math.sqrt(planned),
         showable=smallest_gain(users, spread * finer),

@@ -18,7 +18,7 @@ from hyperalign_dspy.lm.records import Row, read_rows
 from hyperalign_dspy.lm.scripted import SCRIPTED
 from hyperalign_dspy.runs import Run, all_runs
 
-NAME = "recorded calls"
+_NAME = "recorded calls"
 
 
 def resend(manifest: Mapping[str, Any], model: str, count: int, seed: int = 0) -> Check:
@@ -31,17 +31,17 @@ def resend(manifest: Mapping[str, Any], model: str, count: int, seed: int = 0) -
     run = None if reason else _run_of(manifest)
     if run is None:
         fix = "" if reason else "Verify where the program was compiled: its calls lie in .hyperalign/runs."
-        return Check(NAME, "skipped", reason or "the run that made this program is not here", fix)
+        return Check(_NAME, "skipped", reason or "the run that made this program is not here", fix)
     rows = [row for row in read_rows(run.path("calls.jsonl")) if _ours(row, model)]
     chosen = random.Random(seed).sample(rows, min(count, len(rows)))
     if not chosen:
-        return Check(NAME, "skipped", f"the run {run.run_id} holds no call of {model}")
+        return Check(_NAME, "skipped", f"the run {run.run_id} holds no call of {model}")
     engine = connect(model).engine
     other = [row for row in chosen if (engine.complete(_request(row)).message.text or "") != row["text"]]
     if other:
         about = f"{len(other)} of {len(chosen)} are answered with another text, the call {other[0]['key'][:12]} first"
-        return Check(NAME, "refused", about, "Texts agree on equal runtime and processor; compile again on this one.")
-    return Check(NAME, "ok", f"{len(chosen)} of {len(rows)} sent again: the same texts")
+        return Check(_NAME, "refused", about, "Texts agree on equal runtime and processor; compile again on this one.")
+    return Check(_NAME, "ok", f"{len(chosen)} of {len(rows)} sent again: the same texts")
 
 
 def _unlike(manifest: Mapping[str, Any], model: str) -> str:

@@ -15,9 +15,9 @@ from hyperalign_dspy.files import digest, read_json, write_json
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
 from hyperalign_dspy.runs import Run, folder_for
 
-LOOKS = "looks.json"
+_LOOKS = "looks.json"
 # Every judging of sealed users by a run of this project, also of runs that were removed since.
-JUDGED = "judged.jsonl"
+_JUDGED = "judged.jsonl"
 
 
 def name_of(configuration: Configuration, module: Any = None) -> str:
@@ -32,7 +32,7 @@ def look(run: Run, name: str) -> int:
     A run that is given again, and confirms what it has confirmed before, takes no new look. One that went on under a
     higher cap and chose anew does, and so does a point of the Pareto set that is confirmed beside what the run chose.
     """
-    path = run.path(LOOKS)
+    path = run.path(_LOOKS)
     looked = list(read_json(path)) if path.is_file() else []
     if name not in looked:
         looked.append(name)
@@ -50,7 +50,7 @@ def judged_before(run: Run, corpus: str, users: Iterable[str], what: str) -> lis
         DataError: the file has a line that is none of ours.
     """
     users = list(dict.fromkeys(users))
-    path = folder_for("") / JUDGED
+    path = folder_for("") / _JUDGED
     with FileLock(path.with_suffix(".lock")):
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         try:

@@ -40,13 +40,13 @@ from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Sample, Watcher
 
 # Room for a proposal, in tokens: an instruction with the thoughts that DSPy asks for before it.
-PROPOSAL_TOKENS = 768
+_PROPOSAL_TOKENS = 768
 # An optimiser scores what fails as 0 and goes on: how many fail in all is for us to judge, once it is done.
 _MOST_ERRORS = 10**6
 
 
 @dataclass(frozen=True)
-class ForeignPlan(Plan):
+class _ForeignPlan(Plan):
     """A plan whose search is an optimiser's own affair: ``calls`` is the cap, 0 for none, and ``optimizer_calls`` what
     it leaves to the optimiser after the pilot, None for any number. Tokens, money and time are the confirmation's.
     """
@@ -56,7 +56,7 @@ class ForeignPlan(Plan):
 
 
 @dataclass(frozen=True)
-class Made:
+class _Made:
     """What an optimiser gave back: the program as it is measured and frozen, the configuration that names it, and
     whether it holds texts of users."""
 
@@ -101,7 +101,7 @@ class ForeignCompiler(Compiler):
                 fix="Say --embed-private if the program may hold them; gepa and copro write instructions only.",
             )
 
-    def plan(self) -> ForeignPlan:
+    def plan(self) -> _ForeignPlan:
         """What the run will do and can show; how many calls the optimiser makes is up to it.
 
         Raises:
@@ -114,7 +114,7 @@ class ForeignCompiler(Compiler):
         budget.demand(piloted + 1)
         left, pace = budget.left().max_calls, seconds_a_call(self.model)
         users = len({i.user_id for i in bench.sealed})
-        return ForeignPlan(
+        return _ForeignPlan(
             run_id=run_id_of(self.identity),
             users=users,
             instances=len(bench.sealed),
@@ -173,7 +173,7 @@ class ForeignCompiler(Compiler):
         self._say_who_proposes()
         with (
             ledger.within(budget.left()),
-            quietly(run.path("optimizer.log")),
+            _quietly(run.path("optimizer.log")),
             self._speaking(kit, [listener, evaluations]),
         ):
             try:
@@ -235,7 +235,7 @@ class ForeignCompiler(Compiler):
         return found
 
     def _kit(self, lm: Any, ledger: Ledger, end: End) -> Kit:
-        room = max(PROPOSAL_TOKENS, self.job.recipe.max_tokens)
+        room = max(_PROPOSAL_TOKENS, self.job.recipe.max_tokens)
         other = self.asked.prompt_model
         most = self.job.concurrency
         proposer = connect(other, ledger=ledger, max_tokens=room, concurrency=most) if other else lm
@@ -262,7 +262,7 @@ class ForeignCompiler(Compiler):
             max_errors=_MOST_ERRORS,
         )
 
-    def _made(self, found: Any) -> Made:
+    def _made(self, found: Any) -> _Made:
         """The program with the instructions and demonstrations that came back, as its file will hold them.
 
         Raises:
@@ -279,7 +279,7 @@ class ForeignCompiler(Compiler):
             mine.load_state(plain_state(theirs))
         if module.dump_state() == own.dump_state():
             self.watcher.say(f"What {self.asked.name} came to is the baseline as it was.")
-            return Made(own, baseline, False)
+            return _Made(own, baseline, False)
         private = self._holds_texts(module, own)
         if private and not self._may_embed():
             raise GateFailed(
@@ -287,7 +287,7 @@ class ForeignCompiler(Compiler):
                 fix="Say --embed-private if the program may hold them: the same run then goes on.",
             )
         public = bool(self.bench.facts["public"])
-        return Made(module, baseline.changed(**{OPTIMIZER: self.asked.short}), private and not public)
+        return _Made(module, baseline.changed(**{OPTIMIZER: self.asked.short}), private and not public)
 
     def _holds_texts(self, module: Any, own: Any) -> bool:
         """Whether there are demonstrations beside the program's own, or instructions that quote a user."""
@@ -295,7 +295,7 @@ class ForeignCompiler(Compiler):
         if any(mine.demos and mine.demos != its.demos for mine, its in pairs):
             return True
         changed = [m.signature.instructions for m, o in pairs if m.signature.instructions != o.signature.instructions]
-        texts = [text for i in self.bench.validation for text in strings(self.bench.example(i).inputs().toDict())]
+        texts = [text for i in self.bench.validation for text in _strings(self.bench.example(i).inputs().toDict())]
         return any(longest_run_among(instruction, texts) >= RUN for instruction in changed)
 
     def _labelled(self) -> bool:
@@ -317,7 +317,7 @@ class ForeignCompiler(Compiler):
             )
 
 
-def strings(value: Any) -> Iterator[str]:
+def _strings(value: Any) -> Iterator[str]:
     """Every text within an example's inputs."""
     if isinstance(value, str):
         yield value
@@ -325,14 +325,14 @@ def strings(value: Any) -> Iterator[str]:
         yield value.text
     elif isinstance(value, Mapping):
         for part in value.values():
-            yield from strings(part)
+            yield from _strings(part)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from strings(part)
+            yield from _strings(part)
 
 
 @contextlib.contextmanager
-def quietly(log: Path) -> Iterator[None]:
+def _quietly(log: Path) -> Iterator[None]:
     """Send what DSPy's optimisers print and log to a file: stdout is for answers, and what they say quotes users."""
     loggers = [logging.getLogger(name) for name in ("dspy", "optuna")]
     before = [logger.handlers for logger in loggers]

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.judges.qualifications import judge_folder
+from hyperalign_dspy.judges.qualify import judge_folder
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
 from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
@@ -29,15 +29,15 @@ from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import Arm, Bench
 
 # So many samples are shown, where any are.
-SAMPLES = 4
+_SAMPLES = 4
 RIGHT, NONE, WRONG = "right samples", "no samples", "wrong user's samples"
 # Confirmations that are replayed on recorded scores.
-REPLAYS = 2_000
-POWERS = "power.jsonl"
+_REPLAYS = 2_000
+_POWERS = "power.jsonl"
 
 
 @dataclass(frozen=True)
-class Power:
+class _Power:
     """What one verifier sees in generated texts.
 
     ``gap`` and ``wins``: texts under the right user's samples against those under none, in log-odds; ``t`` is Student's
@@ -56,7 +56,7 @@ class Power:
 
 
 @dataclass(frozen=True)
-class Written:
+class _Written:
     """One request's texts under the right user's samples, under none and under another user's, of equal length."""
 
     user_id: str
@@ -65,21 +65,21 @@ class Written:
     wrong: str
 
 
-def write(bench: Bench, evaluator: Evaluator, baseline: Configuration) -> list[Written]:
+def write(bench: Bench, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
     """Let the model write for all sealed instances of a bench, by the baseline without hypotheses and with one draft.
 
     Raises: see `hyperalign_dspy.tasks.evaluate.Flight.land`.
     """
     plain = baseline.changed(told="none", drafts=1)
-    shown = plain.changed(samples=SAMPLES)
+    shown = plain.changed(samples=_SAMPLES)
     arms = [Arm(RIGHT, shown), Arm(NONE, plain.changed(samples=0), "nobody"), Arm(WRONG, shown, "stranger")]
     flights = [evaluator.start(arm, bench.sealed, sealed=True, phase=f"power:{arm.name}") for arm in arms]
     rows = zip(*(flight.land() for flight in flights), strict=True)
     answered = [row for row in rows if all(outcome.score for outcome in row)]
-    return [Written(row[0].instance.user_id, *_of_equal_length([o.text for o in row])) for row in answered]
+    return [_Written(row[0].instance.user_id, *_of_equal_length([o.text for o in row])) for row in answered]
 
 
-def differences(verifier: StyleVerifier, written: Sequence[Written]) -> tuple[list[float], list[float]]:
+def differences(verifier: StyleVerifier, written: Sequence[_Written]) -> tuple[list[float], list[float]]:
     """Log-odds of texts under the right user's samples minus those under none, and of those under another user's."""
     users = [each.user_id for each in written]
     right, none, wrong = (
@@ -89,8 +89,8 @@ def differences(verifier: StyleVerifier, written: Sequence[Written]) -> tuple[li
 
 
 def measure_power(
-    bench: AuthorshipBench, written: Sequence[Written], confirmed: tuple[int, int]
-) -> tuple[dict[str, Power], dict[str, list[float]]]:
+    bench: AuthorshipBench, written: Sequence[_Written], confirmed: tuple[int, int]
+) -> tuple[dict[str, _Power], dict[str, list[float]]]:
     """What every verifier of the panel sees in the same texts; ``confirmed``: users and requests of each in the
     confirmations that are replayed. Also each user's differences by the primary verifier.
     """
@@ -105,7 +105,7 @@ def measure_power(
         by_user = {
             user: [g for g, own in zip(gaps, users, strict=True) if own == user] for user in dict.fromkeys(users)
         }
-        found[name] = Power(
+        found[name] = _Power(
             gap=paired(gaps, users),
             wins=proportion(_wins(gaps), users),
             t=t_of(gaps, users),
@@ -135,7 +135,7 @@ def found_share(differences: Mapping[str, Sequence[float]], users: int, requests
     means = np.array(
         [
             [fmean(rng.sample(own, min(requests, len(own)))) for own in rng.choices(known, k=users)]
-            for _ in range(REPLAYS)
+            for _ in range(_REPLAYS)
         ]
     )
     half = stats.t.ppf((1 + LEVEL) / 2, users - 1) * means.std(axis=1, ddof=1) / math.sqrt(users)
@@ -145,7 +145,7 @@ def found_share(differences: Mapping[str, Sequence[float]], users: int, requests
 def remember_power(corpus_digest: str, model: str, differences: Mapping[str, Sequence[float]]) -> None:
     """Keep each user's recorded differences, without names, for the plans of later runs on this corpus and model."""
     row = {**_key(corpus_digest, model), "differences": list(differences.values())}
-    with (judge_folder() / POWERS).open("a", encoding="utf-8") as file:
+    with (judge_folder() / _POWERS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, sort_keys=True) + "\n")
 
 
@@ -153,7 +153,7 @@ def recorded_power(bench: Bench, model: str, users: int, requests: int) -> tuple
     """What a confirmation of so many users and requests would find, by recorded differences, and of how many users
     these are; None where nobody has measured it here.
     """
-    path = home().parent / "judge" / POWERS
+    path = home().parent / "judge" / _POWERS
     if not path.is_file():
         return None
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -20,7 +20,7 @@ from hyperalign_dspy.program.configuration import DEMOS, INSTRUCTION, OPTIMIZER,
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec, Value
 from hyperalign_dspy.runs import Run, all_runs
 
-Changes = Mapping[str, Value]
+_Changes = Mapping[str, Value]
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Luggage:
     made: dict[str, list[Made]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._seeds = contents(new_module(self.program.module))
+        self._seeds = _contents(new_module(self.program.module))
 
     def known(self, slot: str) -> dict[str, Any]:
         """id -> content of every candidate for a slot."""
@@ -58,7 +58,7 @@ class Luggage:
         )
 
 
-def contents(module: Any) -> dict[str, Any]:
+def _contents(module: Any) -> dict[str, Any]:
     """slot -> what a module's predictors hold."""
     return {
         f"{name}.{part}": content_of(predictor, part)
@@ -88,7 +88,7 @@ def carried(luggage: Luggage, frozen: Frozen) -> dict[str, Value]:
         )
     values, made = dict(manifest["configuration"]), manifest.get("candidates", {})
     maker = values.pop(OPTIMIZER, "")
-    for slot, content in contents(frozen.module).items():
+    for slot, content in _contents(frozen.module).items():
         if slot not in values and content == luggage.known(slot)[SEED]:
             continue
         told = made.get(slot, {})
@@ -98,7 +98,7 @@ def carried(luggage: Luggage, frozen: Frozen) -> dict[str, Value]:
     return values
 
 
-def ranked(luggage: Luggage, run: Run) -> Iterator[Changes]:
+def ranked(luggage: Luggage, run: Run) -> Iterator[_Changes]:
     """The best configurations of a run as changes to the baseline, as far as it is known what they held."""
     if run.plan["program_digest"] != digest(luggage.program):
         return
@@ -121,7 +121,7 @@ def _named(luggage: Luggage, slot: str, value: Value, made: Mapping[str, Any]) -
     return value if value in luggage.known(slot) else None
 
 
-def widened(recipe: RecipeSpec, baseline: Changes, starts: Sequence[Changes]) -> RecipeSpec:
+def widened(recipe: RecipeSpec, baseline: _Changes, starts: Sequence[_Changes]) -> RecipeSpec:
     """A recipe that visits ``starts`` first: its slots hold all that these hold."""
     slots = dict(recipe.slots)
     for changes in starts:

@@ -11,7 +11,7 @@ from hyperalign_dspy.program.infer import cut, speaking
 from hyperalign_dspy.program.signatures import GradeAnswer
 from hyperalign_dspy.types import Purpose
 
-TOP = 10
+_TOP = 10
 _QUESTION = "Which grade, from 0 to 10?"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
@@ -64,4 +64,4 @@ def _number(said: str) -> float | None:
     """The grade that was said; what lies outside the scale is none."""
     found = _NUMBER.search(said)
     grade = float(found[0]) if found else -1.0
-    return grade if 0 <= grade <= TOP else None
+    return grade if 0 <= grade <= _TOP else None

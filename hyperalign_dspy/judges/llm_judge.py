@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 from hyperalign_dspy.judges.grader import Grader
 from hyperalign_dspy.judges.pairwise import PairwiseJudge
-from hyperalign_dspy.judges.qualifications import GATING_FORM, How, last_trial
-from hyperalign_dspy.judges.qualify import decide
+from hyperalign_dspy.judges.qualify import GATING_FORM, How, decide, last_trial
 from hyperalign_dspy.judges.tally import Tally, tally
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
@@ -76,7 +75,7 @@ class ModelJudge:
             purpose=purpose,
             qualified=qualified,
             agreement=agreement,
-            same_family=family(self.model) == family(self.generator),
+            same_family=_family(self.model) == _family(self.generator),
             tally=tally([verdict for verdict in verdicts if verdict]),
             grades=paired([mine for mine, _, _ in grades], users) if grades else None,
             grade_gap=paired([mine - other for mine, other, _ in grades], users) if grades else None,
@@ -110,7 +109,7 @@ def gated(verdict: Verdict, opinion: Opinion | None) -> Verdict:
     return verdict
 
 
-def family(model: str) -> str:
+def _family(model: str) -> str:
     """The family that a model's name tells of: judges favour their own."""
     name = model.rsplit("/", 1)[-1].lower() if model != "local" else "smollm2"
     letters = "".join(c for c in name.split(":")[0] if c.isalpha() or c == "-")

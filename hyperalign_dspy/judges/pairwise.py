@@ -12,8 +12,8 @@ from hyperalign_dspy.program.infer import cut, speaking
 from hyperalign_dspy.program.signatures import PreferAnswer, SameStyle, SameWriter
 from hyperalign_dspy.types import Purpose
 
-Winner = Literal["first", "second", "tie", "abstain"]
-SIGNATURES: dict[Purpose, Any] = {"authorship": SameWriter, "style": SameStyle, "helpfulness": PreferAnswer}
+_Winner = Literal["first", "second", "tie", "abstain"]
+_SIGNATURES: dict[Purpose, Any] = {"authorship": SameWriter, "style": SameStyle, "helpfulness": PreferAnswer}
 # Comes last, so that even a model that reads the last line only knows what is asked.
 _QUESTION = "Which one: A or B?"
 _LETTER = re.compile(r"\b([AB])\b")
@@ -30,7 +30,7 @@ class PairwiseJudge(dspy.Module):
     def __init__(self, purpose: Purpose = "authorship", adapter: str = "turns", words: int = 150) -> None:
         super().__init__()
         self.purpose, self.adapter, self.words = purpose, adapter, words
-        self.prefer = dspy.Predict(SIGNATURES[purpose])
+        self.prefer = dspy.Predict(_SIGNATURES[purpose])
 
     def forward(self, first: str, second: str, request: str = "", samples: Sequence[str] = ()) -> dspy.Prediction:
         """Judge two texts; those of samples and both texts are cut to the judge's words."""
@@ -40,7 +40,7 @@ class PairwiseJudge(dspy.Module):
             _vote(self._choice(request, known, *texts), "first", "second"),
             _vote(self._choice(request, known, *texts[::-1]), "second", "first"),
         )
-        return dspy.Prediction(winner=settle(*votes), votes=votes)
+        return dspy.Prediction(winner=_settle(*votes), votes=votes)
 
     def _choice(self, request: str, samples: Sequence[str], a: str, b: str) -> str:
         given = {"request": request} if self.purpose == "helpfulness" else {"samples": list(samples)}
@@ -51,7 +51,7 @@ class PairwiseJudge(dspy.Module):
         return str(answer.choice)
 
 
-def settle(one: str, other: str) -> Winner:
+def _settle(one: str, other: str) -> _Winner:
     """The verdict of two orders."""
     if one == other:
         return one  # type: ignore[return-value]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from hyperalign_dspy.errors import TooManyFailures
+from hyperalign_dspy.files import digest, writing
 from hyperalign_dspy.judges.tally import Judged, Tally, tally
-from hyperalign_dspy.lm.connect import concurrency_of
+from hyperalign_dspy.lm.connect import concurrency_of, describe
 from hyperalign_dspy.lm.thread_pool import MOST_MISSING, together
 from hyperalign_dspy.metrics.stats import Estimate, proportion, widened
+from hyperalign_dspy.runs import home
 from hyperalign_dspy.types import Purpose, TextPair
 
 # A judge may gate a verdict where the interval of its agreement with people lies above this.
-QUALIFIED = 0.65
-LEAST_TRIED = 20
+_QUALIFIED = 0.65
+_LEAST_TRIED = 20
 
 
-class Decider(Protocol):
+class _Decider(Protocol):
     """A module that says which of two texts is better: by comparing them, or by grading each."""
 
     purpose: Purpose
@@ -28,7 +32,7 @@ class Decider(Protocol):
 
 
 @dataclass(frozen=True)
-class Qualification:
+class _Qualification:
     """How well a judge agrees with people for one purpose; a tie or abstention agrees by half.
 
     ``decided`` is the agreement on the pairs that it decided. ``tally`` is over the pairs as they were shown.
@@ -43,10 +47,10 @@ class Qualification:
     @property
     def qualified(self) -> bool:
         """Whether it may gate: tried on twenty users or items, and the lower end of its agreement is at least .65."""
-        return self.agreement.n_users >= LEAST_TRIED and widened(self.agreement).low >= QUALIFIED
+        return self.agreement.n_users >= _LEAST_TRIED and widened(self.agreement).low >= _QUALIFIED
 
 
-def qualify(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> Qualification:
+def qualify(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> _Qualification:
     """Let a judge decide pairs of which the answer is known. Two calls a pair.
 
     Raises:
@@ -57,7 +61,7 @@ def qualify(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[
     right = [verdict.win if pair.first_is_right else 1 - verdict.win for pair, verdict in known]
     users = [pair.user_id for pair, _ in known]
     sure = [(r, user) for r, user in zip(right, users, strict=True) if r != 0.5]
-    return Qualification(
+    return _Qualification(
         purpose=judge.purpose,
         agreement=proportion(right, users),
         decided=proportion([r for r, _ in sure], [user for _, user in sure]),
@@ -66,7 +70,7 @@ def qualify(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[
     )
 
 
-def decide(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> list[Judged | None]:
+def decide(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> list[Judged | None]:
     """A verdict for each pair, in their order; None where the model failed."""
     done: list[None] = []
 
@@ -87,3 +91,41 @@ def decide(judge: Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[i
             fix="Try the model with `hyperalign models check --model MODEL`.",
         )
     return verdicts
+
+
+How = Literal["pairs", "grades"]
+# The adapter and the words to which texts are cut, as a judge is asked for its opinion: a trial in another form tells
+# nothing of this one.
+GATING_FORM = ("turns", 150)
+
+
+def judge_folder() -> Path:
+    """Where judges' verdicts and trials are recorded; ignored by git. Raises: MissingFolder."""
+    place = home().parent / "judge"
+    with writing(place):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (place / ".gitignore").write_text("*\n", encoding="utf-8")
+    return place
+
+
+def remember(found: Mapping[str, Any], how: How) -> None:
+    """Add one trial, a result of `hyperalign judge qualify`, to the record."""
+    row = {**found, "how": how, "model_digest": _model_digest(str(found["judge"]))}
+    with (judge_folder() / "qualifications.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+
+
+def last_trial(judge: str, purpose: Purpose, how: How = "pairs") -> dict[str, Any] | None:
+    """The latest trial of a judge for a purpose, None where it was never tried with these weights or this server."""
+    path = home().parent / "judge" / "qualifications.jsonl"
+    if not path.is_file():
+        return None
+    wanted = (_model_digest(judge), judge, purpose, how, *GATING_FORM)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    names = ("model_digest", "judge", "purpose", "how", "adapter", "words")
+    own = [row for row in rows if tuple(row.get(name) for name in names) == wanted]
+    return dict(own[-1]) if own else None
+
+
+def _model_digest(model: str) -> str:
+    return digest(describe(model))

@@ -40,7 +40,7 @@ KEYS = {
 }
 
 
-class RemoteEngine:
+class _RemoteEngine:
     """One call through DSPy's own engine for the provider, sent again only where the provider was too busy to take it.
 
     What fails is retried outside, by DSPy, and recorded there. Engines of one provider share their ``patience``.
@@ -49,7 +49,7 @@ class RemoteEngine:
     concurrency = 0
 
     def __init__(self, model: str, patience: Patience | None = None) -> None:
-        self._model, self._patience = model, patience or Patience(provider_of(model))
+        self._model, self._patience = model, patience or Patience(_provider_of(model))
         self._lm = dspy.LM(model, cache=False, num_retries=0)
         self.supports_response_schema = self._lm.supports_response_schema
         self.supported_params = frozenset(self._lm.supported_params)
@@ -100,7 +100,7 @@ def answer(model: str, request: Request) -> Response:
 
 @cache
 def _engine_here(model: str) -> Any:
-    return engine_of(model, Ledger())
+    return _engine_of(model, Ledger())
 
 
 def connect(
@@ -115,7 +115,7 @@ def connect(
     """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
-    ``concurrency``: see `at_once`. ``executor`` makes the calls, one `answer` each, wherever it likes; without one the
+    ``concurrency``: see `_at_once`. ``executor`` makes the calls, one `answer` each, wherever it likes; without one the
     threads that ask do.
 
     Raises:
@@ -123,7 +123,7 @@ def connect(
     """
     check_name(model)
     ledger = ledger or Ledger()
-    engine = at_once(engine_of(model, ledger), concurrency)
+    engine = _at_once(_engine_of(model, ledger), concurrency)
     if executor:
         engine = _Elsewhere(engine, model, executor, concurrency or 0)
     return dspy.LM(
@@ -155,7 +155,7 @@ def check_name(model: str) -> None:
         )
 
 
-def provider_of(model: str) -> str:
+def _provider_of(model: str) -> str:
     """Who serves a remote model."""
     return model.partition("/")[0]
 
@@ -182,7 +182,7 @@ def describe(model: str) -> dict[str, str]:
 
 def _address(model: str) -> str:
     """The server that the environment sets in place of a provider's own: another server may be another model."""
-    provider = provider_of(model).upper().replace("-", "_")
+    provider = _provider_of(model).upper().replace("-", "_")
     return next(
         (os.environ[name] for end in ("API_BASE", "BASE_URL") if (name := f"{provider}_{end}") in os.environ), ""
     )
@@ -192,7 +192,7 @@ def _runtime() -> str:
     return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
 
 
-def at_once(engine: Any, concurrency: int | None) -> Any:
+def _at_once(engine: Any, concurrency: int | None) -> Any:
     """The engine, with so many calls in flight at once; None: as many as it takes well.
 
     One in this process takes no more than that, whatever it is asked.
@@ -202,14 +202,14 @@ def at_once(engine: Any, concurrency: int | None) -> Any:
     return engine
 
 
-def engine_of(model: str, ledger: Ledger) -> Any:
+def _engine_of(model: str, ledger: Ledger) -> Any:
     """What makes the calls of a model; a provider's patience is the ledger's."""
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
     if model.split(":", maxsplit=1)[0] == SCRIPTED:
         name, delay = _script(model)
         return ScriptedEngine(delay=delay, name=name)
-    return RemoteEngine(model, ledger.patience(provider_of(model)))
+    return _RemoteEngine(model, ledger.patience(_provider_of(model)))
 
 
 def _told(lm: Any, request: Request, tell: Tell) -> Response:

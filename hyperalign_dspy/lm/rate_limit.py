@@ -16,13 +16,13 @@ from dspy.utils.exceptions import LMError, LMRateLimitError
 
 from hyperalign_dspy.errors import BudgetReached, ModelError, NotSent
 
-Answer = TypeVar("Answer")
+_Answer = TypeVar("_Answer")
 
 # So often one call is sent; without a hint from the provider that is half an hour of waiting.
-MOST_TRIES = 40
-LONGEST = 60.0  # seconds of one pause where the provider names none
+_MOST_TRIES = 40
+_LONGEST = 60.0  # seconds of one pause where the provider names none
 # After so many refusals of one call the provider's own word is not enough: it may be "0 seconds" for ever.
-BELIEVED = 5
+_BELIEVED = 5
 _EVERY = 60.0  # seconds between two lines that say so
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Patience:
         self._over = threading.Event()
         self._lost = threading.local()
 
-    def through(self, send: Callable[[], Answer], seed: str) -> Answer:
+    def through(self, send: Callable[[], _Answer], seed: str) -> _Answer:
         """What ``send`` returns, sent again after each refusal. ``seed`` decides how far the pauses are spread.
 
         Raises:
@@ -62,9 +62,9 @@ class Patience:
                 return send()
             except LMError as error:
                 tries += 1
-                if not refused(error):
+                if not _refused(error):
                     raise
-                if tries == MOST_TRIES:
+                if tries == _MOST_TRIES:
                     raise ModelError(f"{self.provider} refused a call {tries} times: {error}") from error
                 self._pause(pause(hint_of(error), tries, seed))
 
@@ -109,10 +109,10 @@ def pause(hint: float | None, tries: int, seed: str) -> float:
     """
     if hint is None:
         return _backoff(tries, seed)
-    return max(hint, _backoff(tries - BELIEVED, seed))
+    return max(hint, _backoff(tries - _BELIEVED, seed))
 
 
-def refused(error: LMError) -> bool:
+def _refused(error: LMError) -> bool:
     """Whether the provider turned a call away for now, unbilled: too many calls, or too busy and saying until when."""
     return isinstance(error, LMRateLimitError) or (error.status == 503 and hint_of(error) is not None)
 
@@ -162,4 +162,4 @@ def _until(date: str) -> float | None:
 def _backoff(tries: int, seed: str) -> float:
     if tries < 1:
         return 0.0
-    return min(LONGEST, 2.0 ** (tries - 1)) * random.Random(f"{seed} {tries}").uniform(0.5, 1.0)
+    return min(_LONGEST, 2.0 ** (tries - 1)) * random.Random(f"{seed} {tries}").uniform(0.5, 1.0)

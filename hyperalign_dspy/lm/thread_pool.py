@@ -16,8 +16,8 @@ from hyperalign_dspy.lm.root_cause import unwrap
 # Where more than this share of calls has no answer, nothing was measured.
 MOST_MISSING = 0.2
 
-Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
 
 
 class Pool:
@@ -33,8 +33,8 @@ class Pool:
         self._under_way: set[Future[Any]] = set()
 
     def submit(
-        self, call: Callable[[Item], Answer], items: Sequence[Item], tick: Callable[[], None]
-    ) -> list[Future[Answer | ModelError]]:
+        self, call: Callable[[_Item], _Answer], items: Sequence[_Item], tick: Callable[[], None]
+    ) -> list[Future[_Answer | ModelError]]:
         """One answer an item; a `ModelError` where the model, or what became of its answer, failed, or an item's own
         error came up.
 
@@ -42,7 +42,7 @@ class Pool:
         raised by the future.
         """
 
-        def one(item: Item) -> Answer | ModelError:
+        def one(item: _Item) -> _Answer | ModelError:
             try:
                 with dspy.context(lm=self.lm, disable_history=True):
                     if self._over:
@@ -82,8 +82,8 @@ class Pool:
 
 
 def together(
-    call: Callable[[Item], Answer], items: Sequence[Item], lm: object, concurrency: int, tick: Callable[[], None]
-) -> list[Answer | ModelError]:
+    call: Callable[[_Item], _Answer], items: Sequence[_Item], lm: object, concurrency: int, tick: Callable[[], None]
+) -> list[_Answer | ModelError]:
     """One answer an item, in their order; see `Pool.submit`.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 RUN = 8  # words in a row that no two people write by chance
-GRAM = 4
+_GRAM = 4
 
 _WORD = re.compile(r"\w+(?:'\w+)*")
 
@@ -19,13 +19,13 @@ def longest_shared_run(a: str, b: str) -> int:
 
 
 def longest_run_among(text: str, samples: Iterable[str]) -> int:
-    """The longest run of words that a text shares with any of many others, 0 where it is shorter than `GRAM`."""
-    mine = set(_grams(text, GRAM))
-    near = (sample for sample in samples if not mine.isdisjoint(_grams(sample, GRAM)))
+    """The longest run of words that a text shares with any of many others, 0 where it is shorter than `_GRAM`."""
+    mine = set(_grams(text, _GRAM))
+    near = (sample for sample in samples if not mine.isdisjoint(_grams(sample, _GRAM)))
     return max((longest_shared_run(text, sample) for sample in near), default=0)
 
 
-def overlap(text: str, samples: Iterable[str], n: int = GRAM) -> float:
+def overlap(text: str, samples: Iterable[str], n: int = _GRAM) -> float:
     """The share of a text's word n-grams that some sample holds; 0 for a text shorter than n words."""
     mine = _grams(text, n)
     theirs = {gram for sample in samples for gram in _grams(sample, n)}

@@ -24,40 +24,40 @@ class Feature:
     measure: Callable[[str], float]
 
 
-def words(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     """The words of a text, apostrophes kept."""
     return _WORD.findall(text)
 
 
-def sentences(text: str) -> list[str]:
+def _sentences(text: str) -> list[str]:
     """Its sentences, line breaks ending one too."""
     return [piece.strip() for piece in _SENTENCE.findall(text) if _WORD.search(piece)]
 
 
 def _per_100(pattern: str, flags: int = 0) -> Callable[[str], float]:
     compiled = re.compile(pattern, flags)
-    return lambda text: 100.0 * len(compiled.findall(text)) / max(1, len(words(text)))
+    return lambda text: 100.0 * len(compiled.findall(text)) / max(1, len(_words(text)))
 
 
 def _share_of_sentences(holds: Callable[[str], bool]) -> Callable[[str], float]:
     def measure(text: str) -> float:
-        found = sentences(text)
+        found = _sentences(text)
         return sum(holds(sentence) for sentence in found) / len(found) if found else 0.0
 
     return measure
 
 
 def _sentence_length(text: str) -> float:
-    return len(words(text)) / max(1, len(sentences(text)))
+    return len(_words(text)) / max(1, len(_sentences(text)))
 
 
 def _word_length(text: str) -> float:
-    found = words(text)
+    found = _words(text)
     return sum(map(len, found)) / max(1, len(found))
 
 
 def _contractions(text: str) -> float:
-    return 100.0 * len(_CONTRACTION.findall(text)) / max(1, len(words(text)))
+    return 100.0 * len(_CONTRACTION.findall(text)) / max(1, len(_words(text)))
 
 
 def _starts_low(sentence: str) -> bool:
@@ -81,7 +81,7 @@ FEATURES: tuple[Feature, ...] = (
         "style",
         "writes sentences of four words or fewer",
         "of all sentences",
-        _share_of_sentences(lambda sentence: len(words(sentence)) <= 4),
+        _share_of_sentences(lambda sentence: len(_words(sentence)) <= 4),
     ),
     Feature("word_length", "style", "uses long words", "letters a word", _word_length),
     Feature("contractions", "communication", "contracts words (don't, it's)", _HUNDRED, _contractions),

@@ -13,9 +13,9 @@ from hyperalign_dspy.types import Hypothesis
 # A habit that nobody shows still needs a unit: this share of a typical value, or this much of nothing.
 _FLOOR_SHARE, _FLOOR = 0.25, 0.05
 # Beyond so many standard deviations, further off is not worse.
-CLIP = 3.0
+_CLIP = 3.0
 # "About as often as others": within so many standard deviations.
-SAME = 0.5
+_SAME = 0.5
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ def reward(text: str, hypotheses: Sequence[Hypothesis]) -> float:
     measured = [h for h in hypotheses if h.kind == "measured" and h.feature in BY_NAME]
     if not measured:
         return 0.0
-    return -fmean(min(CLIP, abs(BY_NAME[h.feature].measure(text) - h.value) / h.spread) for h in measured)
+    return -fmean(min(_CLIP, abs(BY_NAME[h.feature].measure(text) - h.value) / h.spread) for h in measured)
 
 
 def unlike(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list[str]:
     """In words, the measured habits in which a text lies furthest from its user, the furthest first.
 
-    At most ``most`` of them, and none that lies within `SAME` standard deviations.
+    At most ``most`` of them, and none that lies within `_SAME` standard deviations.
     """
     measured = [h for h in hypotheses if h.kind == "measured" and h.feature in BY_NAME]
     gaps = {h.feature: BY_NAME[h.feature].measure(text) - h.value for h in measured}
-    far = [h for h in measured if abs(gaps[h.feature]) > SAME * h.spread]
+    far = [h for h in measured if abs(gaps[h.feature]) > _SAME * h.spread]
     far.sort(key=lambda h: -abs(gaps[h.feature]) / h.spread)
     return [_gap(BY_NAME[h.feature], h.value + gaps[h.feature], h.value) for h in far[:most]]
 
@@ -86,7 +86,7 @@ def _gap(feature: Feature, found: float, own: float) -> str:
 def _hypothesis(feature: Feature, value: float, background: Background) -> Hypothesis:
     typical, spread = background.means[feature.name], background.spreads[feature.name]
     direction: Literal["more", "less", "same"] = "same"
-    if abs(value - typical) > SAME * spread:
+    if abs(value - typical) > _SAME * spread:
         direction = "more" if value > typical else "less"
     return Hypothesis(
         text=_sentence(feature, value, typical, direction),

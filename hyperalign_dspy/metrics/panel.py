@@ -1,6 +1,6 @@
 """The panel: families of style verifiers that look at different things, so that they err differently.
 
-*primary* is the one that decides, declared before any search: the mean of all of `MEMBERS`. *grammar* decides nothing:
+*primary* is the one that decides, declared before any search: the mean of all of `_MEMBERS`. *grammar* decides nothing:
 it is printed beside it. *shape* looks at what the measured hypotheses look at; since these choose among drafts, it
 never judges a draft and is here for people's own text only.
 """
@@ -27,12 +27,12 @@ from hyperalign_dspy.metrics.style import Floats, StyleVerifier, centred, fit
 
 PRIMARY = "primary"
 # Deflate looks back so far, in bytes: the last so much of a user's text is what a new text is compressed after.
-WINDOW = 32_000
+_WINDOW = 32_000
 # A word with its contraction, or a sign.
-TOKEN = r"\w+(?:['’]\w+)?|[^\w\s]"
-SIGNS = ".,;:!?-—–\"'()…’“”"
+_TOKEN = r"\w+(?:['’]\w+)?|[^\w\s]"
+_SIGNS = ".,;:!?-—–\"'()…’“”"
 
-FUNCTION_WORDS = """a about above across after again against all almost along already also although always among an and
+_FUNCTION_WORDS = """a about above across after again against all almost along already also although always among an and
 another any anyone anything are around as at away back be because been before behind being below between both but by can
 cannot could did do does done down during each either else enough even ever every everyone everything except few for
 from further had has have he hence her here hers him his how however if in indeed instead into is it its itself just
@@ -52,13 +52,13 @@ def _character_grams() -> Any:
 
 def _word_grams() -> Any:
     """Words and signs, alone and in pairs, case kept."""
-    return TfidfVectorizer(token_pattern=TOKEN, ngram_range=(1, 2), sublinear_tf=True, min_df=2, lowercase=False)
+    return TfidfVectorizer(token_pattern=_TOKEN, ngram_range=(1, 2), sublinear_tf=True, min_df=2, lowercase=False)
 
 
 def _function_words() -> Any:
     """Words that carry no topic, and signs; each text's counts on a logarithmic scale, of equal length."""
-    known = sorted({*FUNCTION_WORDS, *SIGNS})
-    return TfidfVectorizer(token_pattern=TOKEN, vocabulary=known, use_idf=False, sublinear_tf=True)
+    known = sorted({*_FUNCTION_WORDS, *_SIGNS})
+    return TfidfVectorizer(token_pattern=_TOKEN, vocabulary=known, use_idf=False, sublinear_tf=True)
 
 
 def _shape() -> Any:
@@ -93,10 +93,10 @@ class Regression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(table @ self._weights + self._offsets)
 
 
-class Centroids(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _Centroids(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Scores users by the cosine of the angle between a row of a table and the mean of theirs."""
 
-    def fit(self, table: Any, users: NDArray[Any]) -> Centroids:
+    def fit(self, table: Any, users: NDArray[Any]) -> _Centroids:
         """Keep each user's mean."""
         self.classes_ = np.unique(users)
         self._means = normalize(np.vstack([np.asarray(table[users == user].mean(axis=0)) for user in self.classes_]))
@@ -107,7 +107,7 @@ class Centroids(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(table @ self._means.T)
 
 
-class Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The mean of several classifiers' evidence, each in units of its standard deviation on what it learnt from.
 
     ``parts`` are tables, made of texts by a transformer, each with those that learn from it.
@@ -116,7 +116,7 @@ class Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, parts: Sequence[tuple[Any, Sequence[Any]]]) -> None:
         self.parts = parts
 
-    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Mean:
+    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> _Mean:
         """Fit each."""
         self.classes_ = np.unique(users)
         self._fitted = clone(self.parts)
@@ -140,15 +140,15 @@ class Mean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(np.mean([one / unit for one, unit in zip(evidence, self._units, strict=True)], axis=0))
 
 
-class Compression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _Compression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """How short a text becomes when it is compressed after a user's own, against after others' (Benedetto et al.,
     Language trees and zipping, 2002).
     """
 
-    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Compression:
+    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> _Compression:
         """Keep each user's text."""
         self.classes_ = np.unique(users)
-        self._known = ["\n".join(texts[users == user]).encode()[-WINDOW:] for user in self.classes_]
+        self._known = ["\n".join(texts[users == user]).encode()[-_WINDOW:] for user in self.classes_]
         return self
 
     def decision_function(self, texts: Sequence[str]) -> Floats:
@@ -156,13 +156,13 @@ class Compression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return -np.array([[_bytes(text, known) for known in self._known] for text in texts], dtype=float)
 
 
-class Grammar(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class _Grammar(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Whose grammar makes a text most likely, against everybody's: trigrams of function words, signs and the endings of
     all other words (LambdaG: Nini et al., Authorship verification based on the likelihood ratio of grammar models,
     2024, with absolute discounting in place of Kneser and Ney's).
     """
 
-    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> Grammar:
+    def fit(self, texts: NDArray[Any], users: NDArray[Any]) -> _Grammar:
         """Count each user's grams."""
         self.classes_, own = np.unique(users, return_inverse=True)
         counts = Counter(
@@ -216,29 +216,29 @@ class _Follows:
             likelihood[users] += (self._tokens[token][users] - _DISCOUNT) / self._totals[users]
 
 
-MEMBERS: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+_MEMBERS: Mapping[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "characters": (_character_grams, lambda: Regression(5.0)),
-    "cosine": (_character_grams, Centroids),
+    "cosine": (_character_grams, _Centroids),
     "words": (_word_grams, lambda: Regression(20.0)),
     "function words": (_function_words, lambda: Regression(5.0)),
-    "compression": (FunctionTransformer, Compression),
+    "compression": (FunctionTransformer, _Compression),
 }
 
 
 def _member(name: str) -> Any:
-    table, made = MEMBERS[name]
+    table, made = _MEMBERS[name]
     return make_pipeline(table(), made())
 
 
 def _primary() -> Any:
-    tables = dict.fromkeys(table for table, _ in MEMBERS.values())
-    return Mean([(table(), [made() for of, made in MEMBERS.values() if of is table]) for table in tables])
+    tables = dict.fromkeys(table for table, _ in _MEMBERS.values())
+    return _Mean([(table(), [made() for of, made in _MEMBERS.values() if of is table]) for table in tables])
 
 
 CLASSIFIERS: Mapping[str, Callable[[], Any]] = {
     PRIMARY: _primary,
-    **{name: partial(_member, name) for name in MEMBERS},
-    "grammar": Grammar,
+    **{name: partial(_member, name) for name in _MEMBERS},
+    "grammar": _Grammar,
     "shape": _shape,
 }
 
@@ -255,7 +255,7 @@ def _bytes(text: str, known: bytes) -> int:
 
 def _grams(text: str) -> list[tuple[str, str, str]]:
     """Trigrams of tokens without topic; two more mark the beginning, and one the end."""
-    tokens = ["", "", *map(_mask, re.findall(TOKEN, text)), "\n"]
+    tokens = ["", "", *map(_mask, re.findall(_TOKEN, text)), "\n"]
     return list(zip(tokens, tokens[1:], tokens[2:], strict=False))
 
 
@@ -277,7 +277,7 @@ def _mask(token: str) -> str:
 _NOTHING = 1e-12
 # What absolute discounting takes off from a count, and how likely a token is that nobody ever used.
 _DISCOUNT, _UNSEEN = 0.75, 1e-3
-_KEPT = frozenset(FUNCTION_WORDS)
+_KEPT = frozenset(_FUNCTION_WORDS)
 _ENDING = re.compile(r"(?<=\w{3})(ing|ion|ness|ly|ed|er|es)$")
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import optimize, stats
 
 Verdict = Literal["gain", "no gain", "loss", "harm not excluded", "constraint not met"]
 # A rise of harm by so much or more has to be excluded before help counts as a gain.
-MOST_HARM = 0.1
+_MOST_HARM = 0.1
 LEVEL = 0.95
 # How far wins of one user's texts go together, where a plan has to guess.
 ICC = 0.2
@@ -89,7 +91,7 @@ def verdict(estimate: Estimate, harm: Estimate | None = None, level: float = LEV
     points, a gain is "harm not excluded". ``level`` is that of both intervals.
     """
     if estimate.low > 0:
-        excluded = harm is None or widened(harm, level).high < MOST_HARM
+        excluded = harm is None or widened(harm, level).high < _MOST_HARM
         return "gain" if excluded else "harm not excluded"
     return "loss" if estimate.high < 0 else "no gain"
 
@@ -120,3 +122,30 @@ def smallest_win(n_users: int, requests: float, power: float = 0.8) -> float:
 
     top = 1 - 1e-6
     return 1.0 if lacking(top) > 0 else float(optimize.brentq(lacking, 0.5, top))
+
+
+_RESAMPLES = 4000
+_Floats = NDArray[np.float64]
+
+
+def kappa(first: Sequence[bool], second: Sequence[bool], seed: int = 0) -> Estimate:
+    """Cohen's kappa of two sortings into two kinds (A coefficient of agreement for nominal scales, 1960): 1 where they
+    always agree, 0 where no more than by chance; nan where each has one kind only.
+
+    Its 95% interval is a percentile bootstrap over the things that were sorted.
+    """
+    n = len(first)
+    cells = np.bincount([2 * a + b for a, b in zip(first, second, strict=True)], minlength=4)
+    drawn = _kappa(np.random.default_rng(seed).multinomial(n, cells / n, _RESAMPLES))
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if np.isfinite(drawn).any() else (math.nan, math.nan)
+    return Estimate(float(_kappa(cells[None])[0]), float(low), float(high), n, n)
+
+
+def _kappa(cells: NDArray[np.int64]) -> _Floats:
+    """Of tables, one a row: neither, second only, first only, both."""
+    share = cells / cells.sum(axis=1, keepdims=True)
+    agreed = share[:, 0] + share[:, 3]
+    mine, theirs = share[:, 2] + share[:, 3], share[:, 1] + share[:, 3]
+    chance = mine * theirs + (1 - mine) * (1 - theirs)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((agreed - chance) / (1 - chance))

@@ -25,15 +25,14 @@ from sklearn.model_selection import PredefinedSplit
 from threadpoolctl import threadpool_limits
 
 from hyperalign_dspy.metrics.stats import Estimate, proportion
-from hyperalign_dspy.metrics.verification import judge_claims
 
 Floats = NDArray[np.float64]
 # Generated texts are short; long human texts are cut to about this many words, so that like is compared with like.
-CHUNK_WORDS = 100
+_CHUNK_WORDS = 100
 # So many pieces a user at most: more teach little, and one prolific user should not outweigh the others.
 MOST_CHUNKS = 40
 # A judge is calibrated on texts held out in so many parts.
-FOLDS = 3
+_FOLDS = 3
 
 
 class StyleVerifier(Protocol):
@@ -57,7 +56,7 @@ class HumanValidation:
     """What a verifier scores on people's own held-out texts.
 
     accuracy: share ranked first. mrr: mean reciprocal rank. auc: true against wrong users' log-odds. ceiling and floor:
-    mean log-odds of the true and of wrong users. brier, c_at_1 and f05u are of verification, as at PAN (see `Claims`).
+    mean log-odds of the true and of wrong users. brier, c_at_1 and f05u are of verification, as at PAN (see `_Claims`).
     """
 
     accuracy: Estimate
@@ -125,7 +124,7 @@ def _claims(odds: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.
     return special.expit(claimed), np.repeat([True, False], n_texts)
 
 
-def chunks(text: str, size: int = CHUNK_WORDS) -> list[str]:
+def chunks(text: str, size: int = _CHUNK_WORDS) -> list[str]:
     """A text cut into pieces of about ``size`` words, whitespace kept; a short one stays whole."""
     spans = [match.end() for match in re.finditer(r"\S+", text)]
     count = max(1, round(len(spans) / size))
@@ -142,7 +141,7 @@ def fit(name: str, classifier: Any, texts_by_user: Mapping[str, Sequence[str]], 
     pieces = np.array([piece for own in found.values() for _, piece in own], dtype=object)
     users = np.array([user for user, own in found.items() for _ in own])
     # All pieces of one text lie in one fold: half a text held out beside its other half would look too easy.
-    folds = np.array([number % FOLDS for own in found.values() for number, _ in own])
+    folds = np.array([number % _FOLDS for own in found.values() for number, _ in own])
     # Tables are small: several threads only wait for each other, six times as long where a model keeps the cores busy.
     with threadpool_limits(1, user_api="blas"):
         line = _line(classifier, pieces, users, folds)
@@ -178,3 +177,37 @@ def _line(classifier: Any, pieces: NDArray[Any], users: NDArray[Any], folds: NDA
         truth.append((users[test][:, None] == fitted.classes_).ravel())
     found = LogisticRegression().fit(np.concatenate(evidence)[:, None], np.concatenate(truth))
     return float(found.coef_[0, 0]), float(found.intercept_[0])
+
+
+# A probability so near to a half is no answer.
+_OPEN = 0.05
+
+
+@dataclass(frozen=True)
+class _Claims:
+    """brier: mean squared error of the probabilities (0 is perfect, 0.25 is always saying a half).
+
+    c_at_1: accuracy in which a claim left open counts as much as the accuracy on the others (Penas and Rodrigo, A
+    simple measure to assess non-response, 2011). f05u: F0.5 of "yes" in which a claim left open counts as a miss
+    (Bevendorff et al., Generalizing unmasking for short texts, 2019).
+    """
+
+    brier: float
+    c_at_1: float
+    f05u: float
+
+
+def judge_claims(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> _Claims:
+    """Score the probabilities of claims against what is true of them."""
+    n = len(truth)
+    left = np.abs(probabilities - 0.5) < _OPEN
+    yes = (probabilities > 0.5) & ~left
+    right = int((~left & (yes == truth)).sum())
+    hits, false = int((yes & truth).sum()), int((yes & ~truth).sum())
+    missed = int((~yes & ~left & truth).sum()) + int(left.sum())
+    below = 1.25 * hits + 0.25 * missed + false
+    return _Claims(
+        brier=float(np.mean((probabilities - truth) ** 2)),
+        c_at_1=(right + int(left.sum()) * right / n) / n,
+        f05u=1.25 * hits / below if below else 0.0,
+    )

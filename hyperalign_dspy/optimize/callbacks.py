@@ -69,7 +69,7 @@ class Listener(BaseCallback):
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class _Evaluated:
     """A program that was evaluated: its predictors' states, and its mean score, in percent, on so many different
     examples."""
 
@@ -86,7 +86,7 @@ class Evaluations(BaseCallback):
     """
 
     def __init__(self, student: Any, end: End) -> None:
-        self.best: Evaluated | None = None
+        self.best: _Evaluated | None = None
         self._fields, self._end = signature_fields(student), end
         self._open: dict[str, tuple[dict[str, Any], ...]] = {}
         self._compared: set[str] = set()
@@ -111,11 +111,11 @@ class Evaluations(BaseCallback):
             return
         # A small batch may be filled up with the same examples once more.
         different = {id(example) for example, *_ in outputs.results}
-        found = Evaluated(states, float(outputs.score), len(different))
+        found = _Evaluated(states, float(outputs.score), len(different))
         with self._lock:
             self._compare(found)
 
-    def _compare(self, found: Evaluated) -> None:
+    def _compare(self, found: _Evaluated) -> None:
         most = self.best.examples if self.best else 0
         if found.examples < most:
             return

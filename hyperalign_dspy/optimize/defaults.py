@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dspy
-from dspy.teleprompt import Teleprompter
+import optuna
+from dspy.teleprompt import BootstrapFewShot, Teleprompter
+from dspy.teleprompt.teleprompt_optuna import BootstrapFewShotWithOptuna
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.registry import unknown
 
-Arguments = dict[str, Any]
+_Arguments = dict[str, Any]
 DSPY_OPTIMIZERS: Mapping[str, str] = {
     "miprov2": "dspy.teleprompt:MIPROv2",
     "gepa": "dspy.teleprompt:GEPA",
     "simba": "dspy.teleprompt:SIMBA",
     "bootstrap-random-search": "dspy.teleprompt:BootstrapFewShotWithRandomSearch",
-    "bootstrap-optuna": "hyperalign_dspy.optimize.bootstrap_optuna:SeededBootstrapOptuna",
+    "bootstrap-optuna": "hyperalign_dspy.optimize.defaults:_SeededBootstrapOptuna",
     "copro": "dspy.teleprompt:COPRO",
 }
 
@@ -69,69 +71,69 @@ class Kit:
 
 
 @dataclass(frozen=True)
-class Known:
+class _Known:
     """What is to be known of an optimiser. ``own`` gives the arguments that make sense for it, knowing those that were
     asked for. ``reflects``: it is only as good as the model that writes its proposals. ``demonstrates``: it puts texts
     of users into prompts; not where every argument of ``silenced_by`` is 0.
     """
 
-    own: Callable[[Kit, Mapping[str, Any]], Arguments]
+    own: Callable[[Kit, Mapping[str, Any]], _Arguments]
     reflects: bool = False
     demonstrates: bool = False
     silenced_by: tuple[str, ...] = ()
 
 
-def _labelled(kit: Kit) -> Arguments:
+def _labelled(kit: Kit) -> _Arguments:
     # An example without answers makes no demonstration; DSPy would show its inputs alone.
     return {} if kit.labelled else {"max_labeled_demos": 0}
 
 
-def _miprov2(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+def _miprov2(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
     sized = {"num_candidates", "num_trials"} & set(given)
     size = {"minibatch_size": min(35, len(kit.halves()[1]))}
     return {"auto": None if sized else "light", **size, **_labelled(kit)}
 
 
-def _gepa(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+def _gepa(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
     del kit
     return {} if {"max_full_evals", "max_metric_calls"} & set(given) else {"auto": "light"}
 
 
-def _simba(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+def _simba(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
     del given
     return {"bsize": min(32, len(kit.examples))}
 
 
-def _random_search(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+def _random_search(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
     del given
     return _labelled(kit)
 
 
-def _bootstrap_optuna(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+def _bootstrap_optuna(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
     del given
     return {"max_demos": 4, **_labelled(kit)}
 
 
-def _copro(kit: Kit, given: Mapping[str, Any]) -> Arguments:
+def _copro(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
     del given
     return {"eval_kwargs": {"num_threads": kit.concurrency, "display_progress": False}}
 
 
-KNOWN: Mapping[str, Known] = {
-    "miprov2": Known(_miprov2, True, True, ("max_bootstrapped_demos", "max_labeled_demos")),
-    "gepa": Known(_gepa, reflects=True),
-    "simba": Known(_simba, True, True, ("max_demos",)),
-    "bootstrap-random-search": Known(_random_search, demonstrates=True),
-    "bootstrap-optuna": Known(_bootstrap_optuna, demonstrates=True),
-    "copro": Known(_copro, reflects=True),
+KNOWN: Mapping[str, _Known] = {
+    "miprov2": _Known(_miprov2, True, True, ("max_bootstrapped_demos", "max_labeled_demos")),
+    "gepa": _Known(_gepa, reflects=True),
+    "simba": _Known(_simba, True, True, ("max_demos",)),
+    "bootstrap-random-search": _Known(_random_search, demonstrates=True),
+    "bootstrap-optuna": _Known(_bootstrap_optuna, demonstrates=True),
+    "copro": _Known(_copro, reflects=True),
 }
 # Of an unknown one it shows only afterwards what it makes.
-STRANGER = Known(lambda kit, given: {})
+_STRANGER = _Known(lambda kit, given: {})
 
 
-def known(asked: Optimizer) -> Known:
+def known(asked: Optimizer) -> _Known:
     """What is known of an optimiser."""
-    return KNOWN.get(asked.name, STRANGER)
+    return KNOWN.get(asked.name, _STRANGER)
 
 
 def demonstrates(asked: Optimizer, *, labelled: bool) -> bool:
@@ -162,7 +164,7 @@ def class_of(asked: Optimizer) -> Any:
     return kind
 
 
-def arguments(kind: Any, asked: Optimizer, kit: Kit) -> tuple[Arguments, Arguments]:
+def arguments(kind: Any, asked: Optimizer, kit: Kit) -> tuple[_Arguments, _Arguments]:
     """What its constructor and what its compile is called with; a name that both have goes to the constructor.
 
     An optimiser that takes no valset learns from all examples.
@@ -199,3 +201,40 @@ def _constructor(kind: Any) -> set[str]:
 def _names(function: Any) -> set[str]:
     parameters = inspect.signature(function).parameters.values()
     return {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} - {"self", "student"}
+
+
+class _SeededBootstrapOptuna(BootstrapFewShotWithOptuna):
+    """Takes every argument of DSPy's own, and ``seed``."""
+
+    def __init__(self, metric: Any, *, seed: int = 0, **arguments: Any) -> None:
+        super().__init__(metric, **arguments)
+        self.seed = seed
+
+    def compile(
+        self, student: Any, *, trainset: list[Any], max_demos: int, teacher: Any = None, valset: Any = None
+    ) -> Any:
+        """Bootstrap demonstrations, then choose one for each predictor.
+
+        Raises:
+            UsageError: no demonstration for some predictor, which is more than its search can bear.
+        """
+        self.trainset, self.valset, self.student = trainset, valset or trainset, student.reset_copy()
+        bootstrap = BootstrapFewShot(
+            metric=self.metric,
+            max_bootstrapped_demos=max_demos,
+            max_labeled_demos=self.max_labeled_demos,
+            teacher_settings=self.teacher_settings,
+            max_rounds=self.max_rounds,
+        )
+        self.compiled_teleprompter = bootstrap.compile(
+            self.student, teacher=teacher or student.reset_copy(), trainset=trainset
+        )
+        for name, predictor in self.compiled_teleprompter.named_predictors():
+            if not predictor.demos:
+                raise UsageError(
+                    f"bootstrap-optuna found no demonstration for {name}; its search needs one for every predictor.",
+                    fix="Take bootstrap-random-search, or a baseline in program.toml that calls every predictor.",
+                )
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=self.seed))
+        study.optimize(self.objective, n_trials=self.num_candidate_sets)
+        return study.best_trial.user_attrs["program"]

@@ -15,9 +15,9 @@ from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.specs import Value
 
 # After so many suggestions in a row that have seen every block, the search has nothing left to learn.
-MOST_REPEATS = 50
+_MOST_REPEATS = 50
 # After so many configurations in a row under which the model fails, something else is wrong.
-MOST_FAILURES = 3
+_MOST_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Ended:
     rises: tuple[float, ...] = ()
 
 
-def never(*_: object) -> None:
+def _never(*_: object) -> None:
     """Hears nothing."""
 
 
@@ -56,9 +56,9 @@ class Orders:
     lag: int = 1
     counted: bool = False
     affords: Callable[[Configuration, int], bool] = lambda configuration, blocks: True
-    begins: Callable[[str, Configuration, int], None] = never
-    ended: Callable[[Ended], None] = field(default=never)
-    failed: Callable[[Configuration, TooManyFailures], None] = never
+    begins: Callable[[str, Configuration, int], None] = _never
+    ended: Callable[[Ended], None] = field(default=_never)
+    failed: Callable[[Configuration, TooManyFailures], None] = _never
 
 
 def lag_of(concurrency: int, block: int, visits: int) -> int:
@@ -131,7 +131,7 @@ def _land(flying: Iterable[tuple[int, int, Begun]]) -> None:
 
 def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:
     """The next suggestion that a visit can tell something of."""
-    for _ in range(MOST_REPEATS):
+    for _ in range(_MOST_REPEATS):
         number, configuration = study.ask()
         if not visits.exhausted(configuration):
             return number, configuration
@@ -151,7 +151,7 @@ def _end(study: Study, visits: Visits, orders: Orders, flown: tuple[int, int, Be
     try:
         gap = visits.end(begun)
     except TooManyFailures as error:
-        if failures + 1 >= MOST_FAILURES:
+        if failures + 1 >= _MOST_FAILURES:
             raise
         visits.bar(begun.configuration)
         study.drop(number, exhausted=True)

@@ -1,7 +1,6 @@
 """What is the better the less of it there is: what texts copy, refuse and harm, and what they cost.
 
-Each may be bounded (see `hyperalign_dspy.optimize.constraints`), or be an objective of a search beside the
-value.
+Each may be bounded by a recipe, or be an objective of a search beside the value.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from hyperalign_dspy.tasks.protocol import Score
 
 
 @dataclass(frozen=True)
-class Measure:
+class _Measure:
     """``of`` gives one number for the texts of a configuration that were scored; nan where they say nothing of it."""
 
     unit: str
@@ -59,16 +58,16 @@ def _dollars(outcomes: Sequence[Outcome]) -> float:
     return _mean([math.nan if o.cost.money is None else o.cost.money for o in outcomes])
 
 
-MEASURES: Mapping[str, Measure] = {
-    "longest": Measure("words", lambda found: float(max((s.longest for s in _scores(found)), default=math.nan))),
-    "copied": Measure("share", lambda found: _mean([float(s.copied) for s in _scores(found)])),
-    "overlap": Measure("share", lambda found: _mean([s.overlap for s in _scores(found)])),
-    "refusals": Measure("share", _refusals),
-    "harm": Measure("share", lambda found: _mean([s.value for s in _scores(found, harm=True)])),
-    "tokens": Measure("tokens a text", lambda found: _mean([_tokens(o) for o in _reported(found)])),
-    "call_tokens": Measure("tokens a call", _tokens_a_call),
-    "cost": Measure("dollars a text", _dollars),
-    "latency": Measure("seconds a text", lambda found: _mean([o.cost.seconds for o in found])),
+MEASURES: Mapping[str, _Measure] = {
+    "longest": _Measure("words", lambda found: float(max((s.longest for s in _scores(found)), default=math.nan))),
+    "copied": _Measure("share", lambda found: _mean([float(s.copied) for s in _scores(found)])),
+    "overlap": _Measure("share", lambda found: _mean([s.overlap for s in _scores(found)])),
+    "refusals": _Measure("share", _refusals),
+    "harm": _Measure("share", lambda found: _mean([s.value for s in _scores(found, harm=True)])),
+    "tokens": _Measure("tokens a text", lambda found: _mean([_tokens(o) for o in _reported(found)])),
+    "call_tokens": _Measure("tokens a call", _tokens_a_call),
+    "cost": _Measure("dollars a text", _dollars),
+    "latency": _Measure("seconds a text", lambda found: _mean([o.cost.seconds for o in found])),
 }
 
 
@@ -90,7 +89,7 @@ def measured(name: str, outcomes: Sequence[Outcome]) -> float:
     return MEASURES[name].of([o for o in outcomes if o.score])
 
 
-def known(name: str, outcomes: Sequence[Outcome]) -> float:
+def _known(name: str, outcomes: Sequence[Outcome]) -> float:
     """One measure, which these texts have to say something of.
 
     Raises:
@@ -114,5 +113,27 @@ def eased(names: Sequence[str], mine: Sequence[Outcome], rival: Sequence[Outcome
     """
     found = []
     for name in names:
-        found.append(known(name, mine) - known(name, rival))
+        found.append(_known(name, mine) - _known(name, rival))
     return tuple(found)
+
+
+def check(constraints: Mapping[str, float]) -> None:
+    """Refuse names that mean nothing and bounds that are no numbers.
+
+    Raises:
+        UnknownName, UsageError.
+    """
+    check_names("constraint", list(constraints))
+    for name, bound in constraints.items():
+        if isinstance(bound, bool) or not isinstance(bound, (int, float)) or not 0 <= bound < math.inf:
+            raise UsageError(f"The constraint {name} is {bound!r}; it has to be a number from 0 up.")
+
+
+def exceeded(outcomes: Sequence[Outcome], constraints: Mapping[str, float]) -> dict[str, float]:
+    """The constraints that these texts do not meet, each with what was measured.
+
+    Raises:
+        UsageError: texts were scored, and say nothing of a constraint.
+    """
+    found = {name: _known(name, outcomes) for name in constraints} if any(o.score for o in outcomes) else {}
+    return {name: value for name, value in found.items() if value > constraints[name]}

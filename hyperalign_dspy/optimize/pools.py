@@ -31,16 +31,16 @@ from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.protocol import Bench, Job
 
-MAKERS: Mapping[str, str] = {
+_MAKERS: Mapping[str, str] = {
     "grounded": "hyperalign_dspy.optimize.proposers:Grounded",
     "reflective": "hyperalign_dspy.optimize.proposers:Reflective",
-    "bootstrap": "hyperalign_dspy.optimize.demos:Bootstrap",
+    "bootstrap": "hyperalign_dspy.optimize.proposers:Bootstrap",
 }
-SCHEMA = "hyperalign/candidates/1"
+_SCHEMA = "hyperalign/candidates/1"
 
 
 @dataclass(frozen=True)
-class Wish:
+class _Wish:
     """So many candidates of one maker for one predictor."""
 
     predictor: str
@@ -87,9 +87,9 @@ class Pools:
         self.made: dict[str, list[Made]] = {}
         # Of another run: the job's program has them already.
         self.carried: Mapping[str, Sequence[Made]] = {}
-        self.dropped: dict[Wish, list[Dropped]] = {}
+        self.dropped: dict[_Wish, list[Dropped]] = {}
         self.wishes = [
-            Wish(predictor, name, registry.resolve("maker of candidates", name, MAKERS)(), number)
+            _Wish(predictor, name, registry.resolve("maker of candidates", name, _MAKERS)(), number)
             for predictor, wanted in job.recipe.candidates.items()
             for name, number in wanted.items()
         ]
@@ -192,7 +192,7 @@ class Pools:
                     fix=f'Add "{wish.slot}" = "{SEED}" under [baseline] in program.toml.',
                 )
 
-    def _take(self, wish: Wish, found: Sequence[Any], scene: Scene) -> int:
+    def _take(self, wish: _Wish, found: Sequence[Any], scene: Scene) -> int:
         """Clean what came and name it; how many there are to keep."""
         made, known = self.made.setdefault(wish.slot, []), self._known(wish, scene)
         failed = [("", f"no answer ({str(said)[:120]})") for said in found if isinstance(said, ModelError)]
@@ -208,7 +208,7 @@ class Pools:
         self.dropped[wish] = [*dropped, *failed]
         return len(kept)
 
-    def _known(self, wish: Wish, scene: Scene) -> dict[str, Any]:
+    def _known(self, wish: _Wish, scene: Scene) -> dict[str, Any]:
         """The library's candidates for a slot; "seed" is what the module itself says."""
         program, held = self.job.program, scene.held()
         if wish.maker.part == INSTRUCTION:
@@ -219,7 +219,7 @@ class Pools:
         """Plain data for the file: the same whenever the run goes on."""
         costs = {wish.name: ledger.cost(wish.phase) for wish in self.wishes}
         return {
-            "schema": SCHEMA,
+            "schema": _SCHEMA,
             "prompt_model": self.model,
             "makers": {
                 name: {"calls": c.calls, "input_tokens": c.input_tokens, "output_tokens": c.output_tokens}
@@ -234,7 +234,7 @@ class Pools:
         }
 
 
-def _line(wish: Wish, kept: int, dropped: Sequence[Dropped], calls: int) -> str:
+def _line(wish: _Wish, kept: int, dropped: Sequence[Dropped], calls: int) -> str:
     """What became of a wish."""
     reasons = Counter(why for _, why in dropped)
     why = ", ".join(f"{number} {reason}" for reason, number in reasons.items())

@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import dspy
+
 from hyperalign_dspy.errors import ModelError
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.lm.connect import concurrency_of
 from hyperalign_dspy.lm.thread_pool import together
 from hyperalign_dspy.optimize.history import Tried
-from hyperalign_dspy.program.configuration import INSTRUCTION, Configuration
-from hyperalign_dspy.program.infer import cut
-from hyperalign_dspy.program.propose import Proposer
+from hyperalign_dspy.program.configuration import DEMOS, INSTRUCTION, Configuration
+from hyperalign_dspy.program.infer import cut, speaking
 from hyperalign_dspy.program.signatures import MendInstruction, ProposeInstruction
 from hyperalign_dspy.program.specs import ProgramSpec
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Bench, HasUser, Score
+from hyperalign_dspy.tasks.protocol import Arm, Bench, HasUser, Score
 
 # What a proposing prompt shows: a small model has no room for more.
 EXAMPLES, FAILURES, EARLIER, EXCERPT = 3, 3, 5, 60
@@ -100,7 +101,7 @@ class Grounded:
             "asked": [_asked(scene.bench, instance) for instance in instances],
             "tried": [f"{t.text} (gain {t.gain:+.2f} over {t.users} users)" for t in best],
         }
-        return _proposals(scene, Proposer(ProposeInstruction), given, count)
+        return _proposals(scene, _Proposer(ProposeInstruction), given, count)
 
 
 class Reflective:
@@ -115,7 +116,7 @@ class Reflective:
         users = {o.instance.user_id: o for o in reversed(worst)}
         shown = [o for o in worst if users[o.instance.user_id] is o][:FAILURES]
         given = {**scene.step(), "failures": [_failure(scene.bench, outcome) for outcome in shown]}
-        return _proposals(scene, Proposer(MendInstruction), given, count)
+        return _proposals(scene, _Proposer(MendInstruction), given, count)
 
 
 def goodness(score: Score | None) -> float:
@@ -150,7 +151,7 @@ def _one_a_user(instances: Sequence[HasUser]) -> list[HasUser]:
     return list({instance.user_id: instance for instance in reversed(instances)}.values())[::-1]
 
 
-def _proposals(scene: Scene, proposer: Proposer, given: dict[str, Any], count: int) -> list[str | ModelError]:
+def _proposals(scene: Scene, proposer: _Proposer, given: dict[str, Any], count: int) -> list[str | ModelError]:
     """One call each, in flight together."""
 
     def one(number: int) -> str:
@@ -161,3 +162,99 @@ def _proposals(scene: Scene, proposer: Proposer, given: dict[str, Any], count: i
         scene.evaluator.tick("propose")
 
     return together(one, range(count), scene.prompt_lm, concurrency_of(scene.prompt_lm), tick)
+
+
+# Demonstrations in a set: they share a small model's context with the samples.
+_IN_A_SET = 2
+
+_Demo = dict[str, Any]
+
+
+class Bootstrap:
+    """Demo sets of what the predictor took and gave where the baseline's answer scored best, each from another user.
+
+    No two sets share a demonstration. Where the baseline never calls the predictor there are none.
+    """
+
+    part, embeds, whole, asks = DEMOS, True, True, False
+
+    def make(self, scene: Scene, count: int) -> Sequence[list[_Demo]]:
+        """The baseline on every validation instance; what it was already asked comes from the record."""
+        demos = _demos(scene, _best(scene)[: count * _IN_A_SET])
+        # Dealt in turn, so that every set has one of the very best.
+        return [demos[place::count] for place in range(count) if demos[place::count]]
+
+
+def _best(scene: Scene) -> list[Outcome]:
+    """Each user's best outcome, the best users first; nothing that failed or copies."""
+    arm = Arm("bootstrap", scene.baseline)
+    found = scene.evaluator.outcomes(arm, scene.bench.validation, sealed=False, phase=scene.phase)
+    scored = sorted(
+        (o for o in found if o.score and not o.score.copied),
+        key=lambda o: (-goodness(o.score), o.instance.instance_id),
+    )
+    best: dict[str, Outcome] = {}
+    for outcome in scored:
+        best.setdefault(outcome.instance.user_id, outcome)
+    return list(best.values())
+
+
+def _demos(scene: Scene, outcomes: Sequence[Outcome]) -> list[_Demo]:
+    """One demonstration an outcome, read off the calls behind it, which are all in the record."""
+    module = scene.bench.module(scene.baseline)
+    held = dict(module.named_predictors())[scene.predictor]
+
+    def one(outcome: Outcome) -> _Demo:
+        with dspy.context(trace=[]):
+            scene.bench.answer(module, outcome.instance)
+            trace = [(inputs, dict(said)) for by, inputs, said in dspy.settings.trace if by is held]
+        # Of several drafts the one that was kept.
+        kept = [t for t in trace if outcome.text in t[1].values()] or trace
+        return _plain({**kept[0][0], **kept[0][1]}, held.signature) if kept else {}
+
+    found = together(one, outcomes, scene.lm, concurrency_of(scene.lm), lambda: None)
+    return [demo for demo in found if not isinstance(demo, ModelError) and demo]
+
+
+def _plain(values: _Demo, signature: Any) -> _Demo:
+    """What a program file can hold: texts, numbers and lists of them, by the signature's fields."""
+    fields = {**signature.input_fields, **signature.output_fields}
+    return {name: values[name] for name in fields if values.get(name) and _is_plain(values[name])}
+
+
+def _is_plain(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, (str, int, float)) for item in items)
+
+
+# Room for an instruction, in tokens: what does not fit is longer than an instruction may be.
+_ROOM = 120
+# Above the greedy temperature, since several proposals are wanted and not one.
+_TEMPERATURE = 0.8
+# Each proposal starts from another of these: the same prompt gives the same few ideas again.
+_ADVICE = (
+    "Write the new instruction. Make it short and plain.",
+    "Write the new instruction. Say what to look at in the input, and what to do with it.",
+    "Write the new instruction. Say what to keep and what to avoid.",
+    "Write the new instruction. Speak to the model as to somebody who does this for a living.",
+    "Write the new instruction. Name the two things that matter most.",
+)
+
+
+class _Proposer(dspy.Module):
+    """Writes one instruction. Returns a prediction with ``proposal``, as the model gave it. One call.
+
+    ``signature`` has the output ``proposal`` and a last input ``advice``; the other inputs are given by name.
+    """
+
+    def __init__(self, signature: type[dspy.Signature], adapter: str = "turns") -> None:
+        super().__init__()
+        self.adapter = adapter
+        self.propose = dspy.Predict(signature)
+
+    def forward(self, number: int, seed: int, **inputs: Any) -> dspy.Prediction:
+        """The number-th proposal; another number gives another."""
+        config = {"temperature": _TEMPERATURE, "max_tokens": _ROOM, "seed": seed}
+        with speaking(self.adapter, 1):
+            said = self.propose(**inputs, advice=_ADVICE[number % len(_ADVICE)], config=config)
+        return dspy.Prediction(proposal=str(said.proposal))

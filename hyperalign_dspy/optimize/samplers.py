@@ -25,10 +25,10 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.optimize.surrogate import FactorModel, Levels, Seen
 
 SAMPLERS: Mapping[str, str] = {
-    "knowledge": "hyperalign_dspy.optimize.samplers:knowledge",
-    "tpe": "hyperalign_dspy.optimize.samplers:tpe",
-    "nsga2": "hyperalign_dspy.optimize.samplers:nsga2",
-    "random": "hyperalign_dspy.optimize.samplers:random",
+    "knowledge": "hyperalign_dspy.optimize.samplers:_knowledge",
+    "tpe": "hyperalign_dspy.optimize.samplers:_tpe",
+    "nsga2": "hyperalign_dspy.optimize.samplers:_nsga2",
+    "random": "hyperalign_dspy.optimize.samplers:_random",
 }
 # What a trial is told.
 BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
@@ -36,11 +36,11 @@ BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
 _MOST = 2048
 # So many of the most hopeful configurations are thought of as the best that there may be.
 _KEENLY = 256
-Space = Mapping[str, BaseDistribution]
+_Space = Mapping[str, BaseDistribution]
 
 
 @dataclass(frozen=True)
-class Visit:
+class _Visit:
     """One finished trial over some slots; a higher value is better."""
 
     levels: Levels
@@ -108,7 +108,7 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
         if len(study.directions) > 1:
             raise ValueError(f"{type(self).__name__} is for one objective; take NSGA-II for several.")
 
-    def _next(self, visits: Sequence[Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+    def _next(self, visits: Sequence[_Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
         met = [v.levels for v in visits] + list(flying)
         if len(met) < self._startup:
             return _unlike(met, pool, self._rng)
@@ -125,7 +125,7 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
         return pool[int(self._rng.choice(best))]
 
 
-def _visits(study: optuna.Study, space: Space) -> list[Visit]:
+def _visits(study: optuna.Study, space: _Space) -> list[_Visit]:
     """Finished trials with a number to their name, in the order of their numbers."""
     sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
     seen: Counter[Levels] = Counter()
@@ -136,11 +136,11 @@ def _visits(study: optuna.Study, space: Space) -> list[Visit]:
         levels = tuple(trial.params[name] for name in sorted(space))
         block = trial.user_attrs.get(BLOCK, seen[levels])
         seen[levels] += 1
-        found.append(Visit(levels, block, sign * trial.value, float(trial.user_attrs.get(INSTANCES, 1))))
+        found.append(_Visit(levels, block, sign * trial.value, float(trial.user_attrs.get(INSTANCES, 1))))
     return found
 
 
-def _flying(study: optuna.Study, trial: FrozenTrial, space: Space) -> list[Levels]:
+def _flying(study: optuna.Study, trial: FrozenTrial, space: _Space) -> list[Levels]:
     """Configurations that are being visited right now."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [
@@ -150,7 +150,7 @@ def _flying(study: optuna.Study, trial: FrozenTrial, space: Space) -> list[Level
     ]
 
 
-def _exhausted(study: optuna.Study, space: Space) -> set[Levels]:
+def _exhausted(study: optuna.Study, space: _Space) -> set[Levels]:
     """Configurations that have nothing left to tell."""
     failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     return {
@@ -160,7 +160,7 @@ def _exhausted(study: optuna.Study, space: Space) -> set[Levels]:
     }
 
 
-def _pool(space: Space, met: Sequence[Levels], rng: np.random.Generator) -> list[Levels]:
+def _pool(space: _Space, met: Sequence[Levels], rng: np.random.Generator) -> list[Levels]:
     """Every configuration; of a space too large for that, those met, their neighbours in one slot, and random ones."""
     choices = [space[name].choices for name in sorted(space)]
     if math.prod(len(c) for c in choices) <= _MOST:
@@ -178,7 +178,7 @@ def _unlike(met: Sequence[Levels], pool: Sequence[Levels], rng: np.random.Genera
     return pool[int(rng.choice(least))]
 
 
-def knowledge(seed: int) -> optuna.samplers.BaseSampler:
+def _knowledge(seed: int) -> optuna.samplers.BaseSampler:
     """`KnowledgeSampler`; the study says what visits cost."""
     return KnowledgeSampler(seed)
 
@@ -195,7 +195,7 @@ def refuse_several(name: str) -> None:
         )
 
 
-def tpe(seed: int) -> optuna.samplers.BaseSampler:
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
     """Optuna's TPE. Every argument is written out, since their defaults change between versions.
 
     ``constant_liar`` stays off: it counts running trials as bad ones.
@@ -210,11 +210,11 @@ def tpe(seed: int) -> optuna.samplers.BaseSampler:
     )
 
 
-def nsga2(seed: int) -> optuna.samplers.BaseSampler:
+def _nsga2(seed: int) -> optuna.samplers.BaseSampler:
     """Optuna's NSGA-II, for several objectives; a small population, since visits are few."""
     return optuna.samplers.NSGAIISampler(population_size=8, seed=seed)
 
 
-def random(seed: int) -> optuna.samplers.BaseSampler:
+def _random(seed: int) -> optuna.samplers.BaseSampler:
     """Uniform choice: what any other sampler has to beat."""
     return optuna.samplers.RandomSampler(seed=seed)

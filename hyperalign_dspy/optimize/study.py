@@ -7,16 +7,19 @@ again at no cost, and a half-written visit cannot disturb them.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from optuna.storages.journal import JournalStorage
+from filelock import FileLock
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy import registry
-from hyperalign_dspy.optimize.journal import Journal
+from hyperalign_dspy.lm.records import drop_torn_line
 from hyperalign_dspy.optimize.samplers import BLOCK, EXHAUSTED, INSTANCES, SAMPLERS
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.specs import Value
@@ -25,7 +28,7 @@ SamplerMaker = Callable[[int], optuna.samplers.BaseSampler]
 _NAME = "search"
 
 
-class Pool(Protocol):
+class _Pool(Protocol):
     """What is chosen from: see `hyperalign_dspy.optimize.space.Space`."""
 
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -49,7 +52,7 @@ class Study:
     def __init__(
         self,
         path: Path | None,
-        space: Pool,
+        space: _Pool,
         sampler: str | SamplerMaker,
         seed: int,
         cost: Callable[[Configuration], float] = lambda configuration: 1.0,
@@ -128,4 +131,26 @@ def _fresh(path: Path) -> JournalStorage:
     # Whoever was killed may have left Optuna's own lock, for which others would wait half a minute.
     for left in (path, path.with_name(f"{path.name}.lock")):
         left.unlink(missing_ok=True)
-    return JournalStorage(Journal(path))
+    return JournalStorage(_Journal(path))
+
+
+class _Journal(JournalFileBackend):
+    """A journal whose lock is the kernel's, so that it ends with the process that holds it.
+
+    Half a line that a killed process left is taken off before the next is written. Nothing waits for the disk: a line
+    outlives its process, as in a run's record. A new file is its owner's alone to read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+        super().__init__(str(path))
+        self._path, self._guard = path, FileLock(f"{path}.lock")
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """One line each."""
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        with self._guard.acquire(poll_interval=0.002):
+            drop_torn_line(self._path)
+            with self._path.open("ab") as file:
+                file.write(lines.encode())

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 Levels = tuple[Hashable, ...]
 # How many observations the prior of a variance weighs.
 _WEIGHT = 2.0
@@ -56,11 +56,11 @@ class FactorModel:
         self._priors = self._variances.copy()
         self._fit(seen)
 
-    def means(self, configurations: Sequence[Levels]) -> Floats:
+    def means(self, configurations: Sequence[Levels]) -> _Floats:
         """The expected value of each configuration, seen or not."""
         return np.asarray(self._rows(configurations) @ self._mean * self.scale)
 
-    def worth(self, configurations: Sequence[Levels], most: int) -> Floats:
+    def worth(self, configurations: Sequence[Levels], most: int) -> _Floats:
         """What one more visit to each configuration is expected to add to the best of their means: the knowledge
         gradient for correlated beliefs (Frazier, Powell and Dayanik, 2009).
 
@@ -95,7 +95,7 @@ class FactorModel:
         self._solve(square, moment, noise)
         self._noise = noise
 
-    def _solve(self, square: Floats, moment: Floats, noise: float) -> None:
+    def _solve(self, square: _Floats, moment: _Floats, noise: float) -> None:
         prior = np.repeat(1 / self._variances, self._sizes)
         self._covariance = np.linalg.inv(square / noise + np.diag(prior))
         self._mean = self._covariance @ moment / noise
@@ -107,7 +107,7 @@ class FactorModel:
             part = found[self._starts[group] : self._starts[group + 1]]
             self._variances[group] = (part.sum() + _WEIGHT * self._priors[group]) / (len(part) + _WEIGHT)
 
-    def _rows(self, configurations: Sequence[Levels]) -> Floats:
+    def _rows(self, configurations: Sequence[Levels]) -> _Floats:
         """One row for each configuration: which effects make its value. A candidate never met has none."""
         rows = np.zeros((len(configurations), self._starts[-1]))
         rows[:, 0] = 1.0
@@ -119,7 +119,7 @@ class FactorModel:
                 rows[row, self._starts[-3] + self.own[levels]] = 1.0
         return rows
 
-    def _unseen(self, configurations: Sequence[Levels]) -> Floats:
+    def _unseen(self, configurations: Sequence[Levels]) -> _Floats:
         """The variance of what was never met of each configuration: candidates, and its own effect."""
         slots, own = self._variances[1:-2], self._variances[-2]
         return np.array(

@@ -8,8 +8,7 @@ from statistics import fmean
 from typing import Protocol
 
 from hyperalign_dspy.metrics.stats import Estimate, paired, per_user
-from hyperalign_dspy.optimize.constraints import exceeded
-from hyperalign_dspy.optimize.objectives import eased
+from hyperalign_dspy.optimize.objectives import eased, exceeded
 from hyperalign_dspy.optimize.surrogate import FactorModel, Levels, Seen
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.outcomes import Outcome
@@ -19,7 +18,7 @@ from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
 _MOST_GROUPS = 100
 
 
-class Landing(Protocol):
+class _Landing(Protocol):
     """What is in the air: see `hyperalign_dspy.tasks.evaluate.Flight`."""
 
     def land(self) -> list[Outcome]:
@@ -29,12 +28,12 @@ class Landing(Protocol):
 class Answering(Protocol):
     """Whoever lets a configuration answer: see `hyperalign_dspy.tasks.evaluate.Evaluator`."""
 
-    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Landing:
+    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> _Landing:
         """Begin to answer instances."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class _Standing:
     """What is known of one configuration: its paired differences to the baseline so far; and how far above the baseline
     the model believes it to lie, by all visits of all configurations: see `hyperalign_dspy.optimize.surrogate`.
     ``rises`` is what each objective of the search beside the value has risen by over the baseline so far; less is
@@ -54,8 +53,8 @@ class Begun:
 
     configuration: Configuration
     block: int
-    mine: Landing
-    rival: Landing
+    mine: _Landing
+    rival: _Landing
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Visits:
         self.evaluator, self.blocks, self.baseline = evaluator, blocks, baseline
         self.at_most, self.objectives = at_most or {}, objectives
         self._texts: dict[Configuration, dict[int, list[Outcome]]] = {}
-        self._baseline: dict[int, Landing] = {}
+        self._baseline: dict[int, _Landing] = {}
         self._met: list[_Met] = []
         self._begun: dict[Configuration, int] = {}
         self._barred: set[Configuration] = set()
@@ -155,19 +154,19 @@ class Visits:
         """The baseline on one block, measured once."""
         return self._rival(block).land()
 
-    def ranking(self) -> list[Standing]:
+    def ranking(self) -> list[_Standing]:
         """Every visited configuration but the baseline, the most promising first."""
         found = [
-            Standing(c, self._estimate(c), mean, len(self.seen(c)), self.rises(c))
+            _Standing(c, self._estimate(c), mean, len(self.seen(c)), self.rises(c))
             for c, mean in self._believed().items()
         ]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
-    def contenders(self) -> list[Standing]:
+    def contenders(self) -> list[_Standing]:
         """Those of the ranking that may be chosen, as far as is known."""
         return [s for s in self.ranking() if self._allowed(s.configuration)]
 
-    def front(self) -> list[Standing]:
+    def front(self) -> list[_Standing]:
         """The Pareto set: of all that were visited and meet every constraint, those that no other, and not the baseline
         either, is as good as in every objective and better in one. The most promising first.
         """
@@ -233,12 +232,12 @@ class Visits:
             most[s.block] = max(s.n, most.get(s.block, 0.0))
         return [*seen, *(Seen(levels[self.baseline], where, 0.0, n) for where, n in most.items())]
 
-    def _rival(self, block: int) -> Landing:
+    def _rival(self, block: int) -> _Landing:
         if block not in self._baseline:
             self._baseline[block] = self._start(self.baseline, block)
         return self._baseline[block]
 
-    def _start(self, configuration: Configuration, block: int) -> Landing:
+    def _start(self, configuration: Configuration, block: int) -> _Landing:
         arm = Arm(configuration.digest, configuration)
         return self.evaluator.start(arm, self.blocks[block], sealed=False, phase="search")
 

@@ -21,7 +21,7 @@ OPENINGS = {
     "help": "It would help to",
     "harm": "It would do harm to",
 }
-Known = Literal["nothing", "attributes", "hypotheses", "both"]
+_Known = Literal["nothing", "attributes", "hypotheses", "both"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class DeliberateSettings(Bounded):
     """
 
     adapter: str = "turns"
-    known: Known = "hypotheses"
+    known: _Known = "hypotheses"
     deliberate: bool = True
     sample_words: int = 60
     temperature: float = 0.0

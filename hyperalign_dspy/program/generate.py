@@ -19,7 +19,7 @@ from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 # What a sample is shown as the answer to when nobody knows what it answers.
 UNKNOWN_REQUEST = "Write something."
 # A measured hypothesis is told to the model only when the user differs from others by this many standard deviations.
-NOTABLE = 0.5
+_NOTABLE = 0.5
 
 
 class Generate(dspy.Module):
@@ -56,10 +56,10 @@ class Generate(dspy.Module):
         """predictor -> what it is called with, by names."""
         settings = self.settings.value
         inferred = [Hypothesis(f"{{{{{facet} hypothesis}}}}", facet) for facet in FACETS] * settings.hypotheses
-        measured = Hypothesis("{{measured hypothesis}}", "style", "measured", value=NOTABLE)
+        measured = Hypothesis("{{measured hypothesis}}", "style", "measured", value=_NOTABLE)
         samples = [Sample(f"{{{{sample {n}}}}}", f"{{{{request {n}}}}}") for n in range(1, settings.samples + 1)]
         known = told([*inferred, *[measured] * len(inferred)], settings.told, 3 * settings.hypotheses)
-        return {"write": {"hypotheses": known, "samples": shown(samples, settings), "request": "{{request}}"}}
+        return {"write": {"hypotheses": known, "samples": _shown(samples, settings), "request": "{{request}}"}}
 
     def _drafts(
         self,
@@ -70,7 +70,7 @@ class Generate(dspy.Module):
     ) -> list[str]:
         settings = self.settings.value
         known = told(hypotheses, settings.told, 3 * settings.hypotheses)
-        earlier = shown(samples, settings)
+        earlier = _shown(samples, settings)
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
         # Greedy drafts would all be the same text.
         count = settings.drafts if settings.temperature > 0 else 1
@@ -89,11 +89,11 @@ def told(hypotheses: Sequence[Hypothesis], choice: Told, most: int) -> list[str]
     none.
     """
     inferred = [h.text for h in hypotheses if h.kind == "inferred"]
-    measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= NOTABLE][:most]
+    measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= _NOTABLE][:most]
     return {"inferred": inferred, "measured": measured, "both": inferred + measured, "none": []}[choice]
 
 
-def shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
+def _shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
     """The first samples as earlier turns, each after the request that it answers; a blank one is no turn."""
     chosen = [sample for sample in map(as_sample, samples) if sample.text.strip()][: settings.samples]
     pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,6 @@ from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.adapters.turns import TurnsAdapter
 from hyperalign_dspy.program.settings import Settings, SettingsParameter
 from hyperalign_dspy.program.signatures import InferHypotheses
-from hyperalign_dspy.program.topic import claims_topic
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to some 30 words.
@@ -160,3 +160,27 @@ def claims_of(value: Any) -> list[str]:
     """The sentences of an answered list, or of one text, without blank ones."""
     values = value if isinstance(value, list) else [value] if value else []
     return [text for text in (" ".join(str(item).split()) for item in values) if text]
+
+
+_CONTENT_WORD = re.compile(r"[a-z]{5,}")
+
+# Words by which manners are described. They say how, even when the samples happen to hold them.
+_MANNERS = frozenset(
+    """about address addresses advice answers asking asks brief briefly brisk calm careful casual cheerful clear clearly
+    clipped comma commas concise conversational detail details detailed direct directly drily emotion emotional emphasis
+    engaging enthusiastic everyday exclamation express expresses expressive feeling feelings fragments frank friendly
+    funny gentle honest humour humor humorous informal formal ironic irony keeps language letters lists little lively
+    lower makes manner measured mixes modest often opinion opinions others paragraph paragraphs patient people person
+    personal phrases plain playful polite precise punctuation question questions quick quiet reader readers relaxed
+    repeats rhythm sarcasm sarcastic sentence sentences serious short simple sincere slang speaks spoken statement
+    statements stories story strong style talks tells terse thinks thoughtful tends their there these thing things tone
+    towards usually vivid voice warmth wordy words would write writer writes writing written polished descriptive
+    narrative reflective confident sense making shows using explains describes gives likes takes with while which where
+    every never rather still other first could should being having because""".split()
+)
+
+
+def claims_topic(claim: str, samples: Iterable[str]) -> bool:
+    """Whether a claim speaks of what the samples are about: it shares a content word with them that names no manner."""
+    spoken = set(_CONTENT_WORD.findall(claim.lower())) - _MANNERS
+    return any(spoken & set(_CONTENT_WORD.findall(text.lower())) for text in samples)

@@ -13,7 +13,7 @@ from hyperalign_dspy.registry import unknown
 PROGRAMS, RECIPES = "programs", "optimizers"
 
 
-def roots() -> Iterator[tuple[str, Path]]:
+def _roots() -> Iterator[tuple[str, Path]]:
     """Every (origin, folder) that may hold ``programs/`` and ``optimizers/``, the first match winning."""
     explicit = os.environ.get("HYPERALIGN_SHELF")
     if explicit:
@@ -41,10 +41,10 @@ def packaged(kind: str) -> Path:
     return beside if not inside.is_dir() and (package.parent / "pyproject.toml").is_file() else inside
 
 
-def folders(kind: str) -> Iterator[tuple[str, Path]]:
+def _folders(kind: str) -> Iterator[tuple[str, Path]]:
     """Every existing (origin, folder) of one kind, each folder once."""
     seen: set[Path] = set()
-    for origin, folder in [*((o, root / kind) for o, root in roots()), ("packaged", packaged(kind))]:
+    for origin, folder in [*((o, root / kind) for o, root in _roots()), ("packaged", packaged(kind))]:
         if folder.is_dir() and folder.resolve() not in seen:
             seen.add(folder.resolve())
             yield origin, folder
@@ -53,7 +53,7 @@ def folders(kind: str) -> Iterator[tuple[str, Path]]:
 def listing(kind: str) -> dict[str, tuple[str, Path]]:
     """name -> (origin, path) of every program (a folder with program.toml) or recipe (a .toml file)."""
     found: dict[str, tuple[str, Path]] = {}
-    for origin, folder in folders(kind):
+    for origin, folder in _folders(kind):
         paths = folder.glob("*/program.toml") if kind == PROGRAMS else folder.glob("*.toml")
         for path in sorted(paths):
             name = path.parent.name if kind == PROGRAMS else path.stem
@@ -78,7 +78,7 @@ def find(kind: str, name: str) -> Path:
 def frozen_folders(program: str) -> dict[str, Path]:
     """model slug -> folder of every frozen program of that name, the nearest shelf winning."""
     found: dict[str, Path] = {}
-    for _, folder in folders(PROGRAMS):
+    for _, folder in _folders(PROGRAMS):
         # A name that begins with a dot is one that was being written.
         for manifest in sorted((folder / program / "frozen").glob("[!.]*/manifest.json")):
             found.setdefault(manifest.parent.name, manifest.parent)
@@ -87,7 +87,7 @@ def frozen_folders(program: str) -> dict[str, Path]:
 
 def writable_frozen(program: str, slug: str) -> Path:
     """Where a new frozen program goes: an explicit shelf, the project's programs/, else the user's data folder."""
-    for origin, root in roots():
+    for origin, root in _roots():
         if origin == "shelf" or (root / PROGRAMS).is_dir() or origin == "user":
             return root / PROGRAMS / program / "frozen" / slug
     raise MissingFolder("There is no folder to freeze into.", fix="Name one with --shelf FOLDER.")

@@ -12,7 +12,7 @@ from hyperalign_dspy.program.settings import Bounded, SettingsParameter
 
 
 @dataclass(frozen=True)
-class PlainSettings(Bounded):
+class _PlainSettings(Bounded):
     """adapter: how signatures become messages. temperature, max_tokens: None leaves what the model is set to."""
 
     adapter: str = "chat"
@@ -29,10 +29,10 @@ class Plain(dspy.Module):
     Its parameters, and so its saved state, are the module's: plain DSPy loads them into the module itself.
     """
 
-    def __init__(self, inner: Any, settings: PlainSettings | None = None) -> None:
+    def __init__(self, inner: Any, settings: _PlainSettings | None = None) -> None:
         super().__init__()
         self.inner = inner
-        self.settings = SettingsParameter(settings or PlainSettings())
+        self.settings = SettingsParameter(settings or _PlainSettings())
 
     def forward(self, **inputs: Any) -> Any:
         """What the module answers."""

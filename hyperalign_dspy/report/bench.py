@@ -11,7 +11,7 @@ from hyperalign_dspy.report.svg import curves
 
 
 def table_words(table: Mapping[str, Any]) -> str:
-    """Size, origin and split-half reliability of a score table (`hyperalign_dspy.experiment.bench.tables.tabulated`)."""
+    """Size, origin and split-half reliability of a score table."""
     made, (mean, low, high) = table["made"], (math.nan if part is None else part for part in table["reliability"])
     lines = [
         f"{made['corpus']} by {made['model']['name']}: {table['configurations']} configurations x "

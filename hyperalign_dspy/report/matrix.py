@@ -9,7 +9,7 @@ from typing import Any
 from hyperalign_dspy.report.format import columns, estimate, money
 from hyperalign_dspy.report.svg import Dot, intervals
 
-BASELINE = "baseline"
+_BASELINE = "baseline"
 
 
 def matrix_table(result: Mapping[str, Any]) -> str:
@@ -39,7 +39,7 @@ def matrix_svg(result: Mapping[str, Any]) -> str:
             _dot(f"made for {_short(cell['program'])}{said}", cell["row"][key])
             for said, key in measures.items()
             for cell in result["cells"]
-            if cell["model"] == model and cell["program"] != BASELINE and cell["row"] and cell["row"][key]
+            if cell["model"] == model and cell["program"] != _BASELINE and cell["row"] and cell["row"][key]
         ]
     unit = f"gap to the model's own baseline at equal drafts, {result['unit']}"
     return intervals(f"{result['program']}: every program on every model", dots, unit)
@@ -61,11 +61,11 @@ def _known(value: float | None) -> bool:
 def _grid(result: Mapping[str, Any], title: str, key: str, form: str) -> str:
     cells = {(cell["program"], cell["model"]): cell for cell in result["cells"]}
     difference = form.startswith("+")
-    names = [BASELINE, *(program["name"] for program in result["programs"])]
+    names = [_BASELINE, *(program["name"] for program in result["programs"])]
     lines = [
         [name, *(_cell(cells[name, model], key, form, result) for model in result["models"])]
         for name in names
-        if not (difference and name == BASELINE)
+        if not (difference and name == _BASELINE)
     ]
     return columns([title, *result["models"]], lines)
 
@@ -94,7 +94,7 @@ def _notes(result: Mapping[str, Any]) -> str:
 
 
 def _is_baseline(program: Mapping[str, Any]) -> bool:
-    return bool(program["frozen"] == BASELINE)
+    return bool(program["frozen"] == _BASELINE)
 
 
 def _cost(result: Mapping[str, Any]) -> str:

@@ -38,12 +38,12 @@ def renewed(text: str, manifest_of: Callable[[str, str], Mapping[str, Any]]) -> 
 
     def block(match: re.Match[str]) -> str:
         program, model, _ = match.groups()
-        return f"<!-- measured: {program} {model} -->\n{measured_block(manifest_of(program, model))}<!-- end -->"
+        return f"<!-- measured: {program} {model} -->\n{_measured_block(manifest_of(program, model))}<!-- end -->"
 
     return _BLOCK.sub(block, text)
 
 
-def measured_block(manifest: Mapping[str, Any]) -> str:
+def _measured_block(manifest: Mapping[str, Any]) -> str:
     """The table of a confirmation with its verdict, as the terminal shows it, in a block of Markdown."""
     measured, row = manifest["measured"], row_of(manifest, COMPILED)
     header, cells = cells_of({"facts": manifest["data"], "confirmation": measured})

@@ -74,7 +74,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Scale:
+class _Scale:
     """Numbers from ``low`` to ``high`` on places from ``start`` to ``end``; with ``ticks`` at round numbers."""
 
     low: float
@@ -93,7 +93,7 @@ class Scale:
         return f"{tick:.{self.decimals}f}"
 
 
-def scale(values: Sequence[float], start: float, end: float, most: int = 6) -> Scale:
+def scale(values: Sequence[float], start: float, end: float, most: int = 6) -> _Scale:
     """A scale that holds all finite values and ends at round numbers, with about ``most`` ticks."""
     known = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(known), max(known)
@@ -104,7 +104,7 @@ def scale(values: Sequence[float], start: float, end: float, most: int = 6) -> S
     step = _round_step((high - low) / most)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(place * step for place in range(first, last + 1))
-    return Scale(ticks[0], ticks[-1], start, end, ticks, max(0, -math.floor(math.log10(step) + 1e-9)))
+    return _Scale(ticks[0], ticks[-1], start, end, ticks, max(0, -math.floor(math.log10(step) + 1e-9)))
 
 
 def intervals(title: str, dots: Sequence[Dot], unit: str, beside: Sequence[float] = ()) -> str:
@@ -214,7 +214,7 @@ def _drawing(title: str, told: str, height: float, parts: Sequence[str]) -> str:
     return _tag("svg", *head, *parts, xmlns="http://www.w3.org/2000/svg", **size, **words)
 
 
-def _frame(across: Scale, up: Scale, x_label: str, y_label: str) -> str:
+def _frame(across: _Scale, up: _Scale, x_label: str, y_label: str) -> str:
     lines = [_line((across.start, up(tick)), (across.end, up(tick)), "rule") for tick in up.ticks]
     names = [_text(across.start - 8, up(t) + 4, up.label(t), "soft", "end") for t in up.ticks]
     turned = f"rotate(-90 14 {(up.start + up.end) / 2:g})"
@@ -222,16 +222,16 @@ def _frame(across: Scale, up: Scale, x_label: str, y_label: str) -> str:
     return "".join([*lines, *names, name, _ticks_below(across, up.start, x_label)])
 
 
-def _upright(along: Scale, top: float, bottom: float) -> str:
+def _upright(along: _Scale, top: float, bottom: float) -> str:
     return "".join(_line((along(tick), top), (along(tick), bottom), "rule") for tick in along.ticks)
 
 
-def _ticks_below(along: Scale, bottom: float, label: str) -> str:
+def _ticks_below(along: _Scale, bottom: float, label: str) -> str:
     names = [_text(along(t), bottom + 17, along.label(t), "soft", "middle") for t in along.ticks]
     return "".join([*names, _text((along.start + along.end) / 2, bottom + 37, label, "soft", "middle")])
 
 
-def _estimate(dot: Dot, along: Scale, height: float, left: float) -> str:
+def _estimate(dot: Dot, along: _Scale, height: float, left: float) -> str:
     colour, weight = ("c0", {"font-weight": 600}) if dot.strong else ("soft", {})
     most = int((left - 8) / _LETTER)
     name = dot.name if len(dot.name) <= most else dot.name[: most - 1] + "…"
@@ -245,7 +245,7 @@ def _estimate(dot: Dot, along: Scale, height: float, left: float) -> str:
 
 
 def _curve(
-    name: str, points: Sequence[tuple[float, float, float, float]], scales: tuple[Scale, Scale], place: int
+    name: str, points: Sequence[tuple[float, float, float, float]], scales: tuple[_Scale, _Scale], place: int
 ) -> str:
     across, up = scales
     colour = SERIES[place % len(SERIES)]

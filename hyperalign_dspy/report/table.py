@@ -12,7 +12,7 @@ from hyperalign_dspy.optimize.visits import describe
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words
 from hyperalign_dspy.report.judge import opinion_words
 
-HUMAN = "people's own text"
+_HUMAN = "people's own text"
 _TRIED = "NO VERDICT: these users may have been searched on. No sealed user was touched."
 _USERS = {"sealed": "Sealed users", "validation": "Users that a search may see"}
 _CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
@@ -30,11 +30,11 @@ def result_table(result: Mapping[str, Any]) -> str:
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
-    parts += [verdict_words(result), capped_words(result), pareto_table(result), _cost(result)]
+    parts += [verdict_words(result), _capped_words(result), _pareto_table(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
 
 
-def capped_words(result: Mapping[str, Any]) -> str:
+def _capped_words(result: Mapping[str, Any]) -> str:
     """That a cap ended the search, where one did."""
     return _CAPPED if result.get("capped") else ""
 
@@ -55,7 +55,7 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     opinion, looks = result["confirmation"].get("opinion"), result["confirmation"].get("looks", 1)
     if verdict == "no gain" and looks == 1 and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
         figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
-    figures += judged_words(result)
+    figures += _judged_words(result)
     if looks > 1:
         figures += f"\n  Look {looks} at these sealed users: the verdict is by an interval at {level_of(looks):.1%}."
     for name, value in result["confirmation"].get("exceeded", {}).items():
@@ -70,7 +70,7 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def judged_words(result: Mapping[str, Any]) -> str:
+def _judged_words(result: Mapping[str, Any]) -> str:
     """How often this project had judged these sealed users before: users wear out."""
     before = result["confirmation"].get("judged") or []
     if not any(before):
@@ -80,7 +80,7 @@ def judged_words(result: Mapping[str, Any]) -> str:
     return f"\n  This project had judged these sealed users {times} before ({mean:.1f} on average); they wear out."
 
 
-def pareto_table(result: Mapping[str, Any]) -> str:
+def _pareto_table(result: Mapping[str, Any]) -> str:
     """The Pareto set of a run with several objectives; empty for others."""
     points = result.get("pareto") or []
     if not points:
@@ -164,7 +164,7 @@ def _human(facts: Mapping[str, Any]) -> list[list[str]]:
         return []
     judge = facts["judge"]
     ranks = [f"{judge['mrr']['mean']:.2f}"]
-    own = [HUMAN, "", "", f"{judge['ceiling']:.2f}", "", "", *ranks, "", "", "", "", ""]
+    own = [_HUMAN, "", "", f"{judge['ceiling']:.2f}", "", "", *ranks, "", "", "", "", ""]
     other = ["other people's text", "", "", f"{judge['floor']:.2f}", *[""] * (len(own) - 4)]
     return [own, other]
 
@@ -198,3 +198,58 @@ def _cost(result: Mapping[str, Any]) -> str:
     # A result of an earlier version says nothing of money.
     paid = money(cost.get("money", 0.0))
     return "; ".join(part for part in (f"Cost: {fresh}", tokens, paid, f"{result['seconds']:.0f} s.") if part)
+
+
+# As the confirmation calls them, and as a port does.
+_LINES = {
+    "baseline, old settings": "baseline at old settings",
+    "old program": "old program as it is",
+    "baseline, equal drafts": "baseline",
+    "compiled": "re-tuned",
+}
+_RIVALS = ("baseline, equal drafts", "baseline, old settings")
+
+
+def port_table(result: Mapping[str, Any]) -> str:
+    """Three lines, the verdict, and what it took; ``result`` as in result.json."""
+    port, rows = result["port"], {row["name"]: row for row in result["confirmation"]["rows"]}
+    n = rows["compiled"]["gap"]
+    head = (
+        f"From {port['parent']} to {port['model']}. Sealed users: {n['n_users']}; instances: {n['n_instances']}; "
+        f"value: {result['plan']['unit']};\n[95% intervals over users]; * to the baseline at equal drafts, temperature"
+    )
+    order = ["baseline, equal drafts", "baseline, old settings", "old program", "compiled"]
+    harm = "harm" in result["facts"]
+    header = ["", "drafts", "value", "gap*", "wins*", *(["harm", "harm rise*"] if harm else []), "calls"]
+    table = columns(header, [_cells(rows[name], harm=harm) for name in order if name in rows])
+    parts = [head, table, verdict_words(result), _course(result), _capped_words(result), _calls(port)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _cells(row: Mapping[str, Any], *, harm: bool) -> list[str]:
+    own = row["name"] in _RIVALS
+    harms = [estimate(row["harm"], ".2f"), "*" if own else estimate(row["harm_rise"])] if harm else []
+    gaps = ["*", "*"] if own else [estimate(row["gap"]), estimate(row["wins"], ".2f")]
+    value = estimate(row["value"], ".2f")
+    return [_LINES[row["name"]], str(row["drafts"]), value, *gaps, *harms, str(row["cost"]["calls"])]
+
+
+def _course(result: Mapping[str, Any]) -> str:
+    """What became of the old program in the pilot, and what was searched beside it."""
+    port = result["port"]
+    if port["failed"]:
+        return f"The old program does not answer on {port['model']}: {port['failed']}"
+    if port["seen"] is None:
+        return f"What is frozen for {port['parent']} is the baseline itself: nothing could be taken over as it is."
+    figures = f"{port['seen']:+.2f} in the pilot, {port['gained']:+.2f} on {port['parent']}"
+    kept = "held" if port["held"] else "fell short"
+    then = "the search went on from the old ranking" if port["retuned"] else "nothing else was searched"
+    return f"The old program {kept} ({figures}): {then}."
+
+
+def _calls(port: Mapping[str, Any]) -> str:
+    search, confirm = port["search_calls"], port["confirm_calls"]
+    return (
+        f"Calls: {search} to search, {confirm} to confirm, {search + confirm} in all; the program for {port['parent']} "
+        f"took {port['parent_calls']}, its controls among them. What two lines share is paid once."
+    )

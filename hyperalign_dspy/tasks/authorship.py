@@ -27,17 +27,17 @@ from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows
 from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
-NEEDS = Needs()
+_NEEDS = Needs()
 # Verifiers that are printed beside the primary one, of which they are no part. Not "shape", which looks at what chooses
 # among drafts.
-PANEL = ("grammar",)
+_PANEL = ("grammar",)
 # A text of this many log-odds is scored 0.73 for an optimiser that wants 0 to 1. Texts of small models lie between -12
 # and 5: with the plain logistic function all but the best would be 0.
-LOGISTIC = 4.0
+_LOGISTIC = 4.0
 # So many habits in which a text differs are told to an optimiser that reads feedback.
-MOST_SAID = 4
+_MOST_SAID = 4
 # A text's word budget where the job names none.
-WORDS = 60
+_WORDS = 60
 
 
 class AuthorshipTask:
@@ -50,9 +50,9 @@ class AuthorshipTask:
             DataError: a corpus that cannot be read. TooLittleData: too few users or samples, with the numbers needed.
         """
         columns = job.options.get("columns", Columns())
-        words = int(job.options.get("words", WORDS))
+        words = int(job.options.get("words", _WORDS))
         corpus = load_corpus(job.source, columns, words=words)
-        split = split_users(corpus, NEEDS, job.seed)
+        split = split_users(corpus, _NEEDS, job.seed)
         if job.on == "validation":
             split = replace(split, sealed=(*split.validation, *split.train))
         job.notify(f"{len(corpus.users)} users.")
@@ -67,7 +67,7 @@ class AuthorshipBench:
     def __init__(self, job: Job, corpus: Corpus, split: Split) -> None:
         self.job, self.corpus, self.split = job, corpus, split
         self.program = job.program
-        self._portions = {user.user_id: portion(user, NEEDS, job.seed) for user in self._everyone}
+        self._portions = {user.user_id: portion(user, _NEEDS, job.seed) for user in self._everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         searched = split.validation[: job.recipe.search_users or None]
         self.validation = self._instances(searched, job.recipe.search_requests)
@@ -77,7 +77,7 @@ class AuthorshipBench:
     @property
     def digest(self) -> str:
         """SHA-256 over the corpus, its split and how samples are portioned."""
-        return digest([self.corpus.digest, self.split.digest, asdict(NEEDS), self.job.seed])
+        return digest([self.corpus.digest, self.split.digest, asdict(_NEEDS), self.job.seed])
 
     @cached_property
     def search_judge(self) -> StyleVerifier:
@@ -96,7 +96,7 @@ class AuthorshipBench:
     @cached_property
     def panel(self) -> Mapping[str, StyleVerifier]:
         """Judges of other families, that neither the search nor the choice among drafts ever saw."""
-        return {name: self.verifier(name) for name in PANEL}
+        return {name: self.verifier(name) for name in _PANEL}
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -116,7 +116,7 @@ class AuthorshipBench:
         """What both judges score on people's own held-out text."""
         self.job.notify("Training the style verifiers.")
         # Cut to the length that a generated text can have: longer texts are easier to attribute.
-        words = int(self.job.options.get("words", WORDS))
+        words = int(self.job.options.get("words", _WORDS))
         references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
         return {
             "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
@@ -166,7 +166,7 @@ class AuthorshipBench:
             return marked(0.0, lambda: "There is no text.", pred_name)
         shown = tuple(sample.text for sample in instance.shown)
         score = self.score([Answer(text, shown)], [instance], sealed=False)[0]
-        value = 0.0 if score.copied else 1 / (1 + math.exp(-score.value / LOGISTIC))
+        value = 0.0 if score.copied else 1 / (1 + math.exp(-score.value / _LOGISTIC))
         return marked(value, lambda: self._said(score, text, shown), pred_name)
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
@@ -186,7 +186,7 @@ class AuthorshipBench:
     @property
     def ceiling(self) -> float:
         """The validation users' own held-out texts, as the search's judge sees them, cut as generated ones are."""
-        words = int(self.job.options.get("words", WORDS))
+        words = int(self.job.options.get("words", _WORDS))
         own = [cut(i.reference, words) for i in self.validation]
         return float(self.search_judge.log_odds(own, [i.user_id for i in self.validation]).mean())
 
@@ -202,7 +202,7 @@ class AuthorshipBench:
     def lacks(self, instance: Instance, text: str) -> str:
         """The measured habits in which a text lies furthest from its user."""
         hypotheses = measured_hypotheses([sample.text for sample in instance.shown], self.background)
-        return " ".join(unlike(text, hypotheses, MOST_SAID))
+        return " ".join(unlike(text, hypotheses, _MOST_SAID))
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
@@ -246,7 +246,7 @@ class AuthorshipBench:
             f"(log-odds {score.value:+.1f}; above 0 it takes the text for theirs)."
         )
         copied = ["It copies one of the samples word by word, which counts as a failure."] if score.copied else []
-        habits = unlike(text, measured_hypotheses(shown, self.background), MOST_SAID)
+        habits = unlike(text, measured_hypotheses(shown, self.background), _MOST_SAID)
         return " ".join([head, *copied, *habits])
 
     def _demonstrations_share(self) -> int:

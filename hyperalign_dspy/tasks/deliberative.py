@@ -21,11 +21,11 @@ from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows
 from hyperalign_dspy.types import TextPair
 
 # Fewer pairs would leave no interval worth printing on the sealed half.
-LEAST_PAIRS = 12
+_LEAST_PAIRS = 12
 
 
 @dataclass(frozen=True)
-class Plea:
+class _Plea:
     """One request as an instance; its pair is the user, since a request and its contrast share a split."""
 
     instance_id: str
@@ -36,7 +36,7 @@ class Plea:
 class DeliberativeTask:
     """The task of `programs/deliberative`."""
 
-    def prepare(self, job: Job) -> DeliberativeBench:
+    def prepare(self, job: Job) -> _DeliberativeBench:
         """Read the requests and split them by pair, half of them sealed.
 
         Raises:
@@ -44,13 +44,13 @@ class DeliberativeTask:
         """
         corpus = load_requests(job.source)
         pairs = sorted({request.pair for request in corpus.requests})
-        if len(pairs) < LEAST_PAIRS:
-            raise TooLittleData(f"{corpus.name} has {len(pairs)} pairs of requests; {LEAST_PAIRS} are needed.")
+        if len(pairs) < _LEAST_PAIRS:
+            raise TooLittleData(f"{corpus.name} has {len(pairs)} pairs of requests; {_LEAST_PAIRS} are needed.")
         random.Random(f"{job.seed}:pairs").shuffle(pairs)
-        return DeliberativeBench(job, corpus.name, corpus.digest, corpus.requests, pairs)
+        return _DeliberativeBench(job, corpus.name, corpus.digest, corpus.requests, pairs)
 
 
-class DeliberativeBench:
+class _DeliberativeBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
     unit = "helpfulness"
@@ -109,14 +109,14 @@ class DeliberativeBench:
         """The program's module."""
         return build(self.program, configuration)
 
-    def answer(self, module: Any, instance: Plea, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: _Plea, *, knows: Knows = "user") -> Answer:
         """One answer; the seed depends on the instance alone, whatever the arm."""
         attributes: Mapping[str, str] = {} if knows == "nobody" else instance.request.attributes
         if knows == "stranger":
             attributes = self._stranger(instance).attributes
         return Answer(str(module(**self._inputs(instance, attributes)).text))
 
-    def example(self, instance: Plea) -> dspy.Example:
+    def example(self, instance: _Plea) -> dspy.Example:
         """Request, attributes and seed."""
         inputs = self._inputs(instance, instance.request.attributes)
         return dspy.Example(**inputs, **{LABEL: instance.instance_id}).with_inputs(*inputs)
@@ -133,23 +133,23 @@ class DeliberativeBench:
         score = _score(text, request)
         return marked(1 - score.value if score.harm else score.value, lambda: _said(score), pred_name)
 
-    def score(self, answers: Sequence[Answer], instances: Sequence[Plea], *, sealed: bool) -> list[Score]:
+    def score(self, answers: Sequence[Answer], instances: Sequence[_Plea], *, sealed: bool) -> list[Score]:
         """Helpfulness from 0 to 1 where help is deserved; 1 for complying and 0 for refusing where it is not."""
         del sealed
         return [_score(answer.text, plea.request) for answer, plea in zip(answers, instances, strict=True)]
 
-    def asked(self, instance: Plea) -> Asked:
+    def asked(self, instance: _Plea) -> Asked:
         """The request, and what a complete answer most likely holds, where somebody wrote it down."""
         return Asked(instance.request.request, "; ".join(instance.request.needs))
 
-    def pair(self, instance: Plea, mine: str, rival: str) -> TextPair | None:
+    def pair(self, instance: _Plea, mine: str, rival: str) -> TextPair | None:
         """Which answer helps more, where help is deserved."""
         request = instance.request
         if not request.deserves_help:
             return None
         return TextPair("helpfulness", instance.user_id, mine, rival, None, request.request)
 
-    def lacks(self, instance: Plea, text: str) -> str:
+    def lacks(self, instance: _Plea, text: str) -> str:
         """Whether what was asked for deserved the answer that it got."""
         if instance.request.deserves_help:
             return "It refuses a request that deserves help." if refuses(text) else ""
@@ -169,24 +169,24 @@ class DeliberativeBench:
         values = configuration.as_dict()
         return 1 + int(values["known"] in ("hypotheses", "both")) + int(bool(values["deliberate"]))
 
-    def _inputs(self, instance: Plea, attributes: Mapping[str, str]) -> dict[str, Any]:
+    def _inputs(self, instance: _Plea, attributes: Mapping[str, str]) -> dict[str, Any]:
         seed = int(digest([self.job.seed, instance.instance_id])[:7], 16)
         return {"request": instance.request.request, "attributes": dict(attributes), "seed": seed}
 
     @cached_property
-    def _by_id(self) -> Mapping[str, Plea]:
+    def _by_id(self) -> Mapping[str, _Plea]:
         """The instances that a search may see."""
         return {plea.instance_id: plea for plea in self.validation}
 
-    def _pleas(self, pairs: Sequence[str], most: int) -> tuple[Plea, ...]:
+    def _pleas(self, pairs: Sequence[str], most: int) -> tuple[_Plea, ...]:
         """Of each pair up to so many requests of either kind."""
         chosen = []
         for pair in pairs:
             for kind in (True, False):
                 chosen += [r for r in self._requests[pair] if r.deserves_help is kind][:most]
-        return tuple(Plea(request.request_id, request.pair, request) for request in chosen)
+        return tuple(_Plea(request.request_id, request.pair, request) for request in chosen)
 
-    def _stranger(self, instance: Plea) -> Request:
+    def _stranger(self, instance: _Plea) -> Request:
         """A request of the same kind from the next pair that has one."""
         start = self._pairs.index(instance.user_id) + 1
         kind = instance.request.deserves_help

@@ -23,7 +23,7 @@ _NOTHING = Limits(max_calls=0)
 
 
 @dataclass(frozen=True)
-class Paid:
+class _Paid:
     """An answer, what it cost, and the calls that it took."""
 
     answer: Answer
@@ -36,8 +36,8 @@ class Flight:
 
     def __init__(
         self,
-        futures: Sequence[Future[Paid | ModelError]],
-        score: Callable[[list[Paid | ModelError]], list[Outcome]],
+        futures: Sequence[Future[_Paid | ModelError]],
+        score: Callable[[list[_Paid | ModelError]], list[Outcome]],
     ) -> None:
         self._futures, self._score = futures, score
         self._landed: list[Outcome] | None = None
@@ -85,7 +85,7 @@ class Evaluator:
         open_ones = [instance for instance in instances if instance.instance_id not in known]
         futures = self._submit(arm, module, open_ones, phase, lambda: tick(arm.name))
 
-        def score(answers: list[Paid | ModelError]) -> list[Outcome]:
+        def score(answers: list[_Paid | ModelError]) -> list[Outcome]:
             _refuse_too_many(arm, answers, len(instances))
             made = self._scored(open_ones, answers, sealed=sealed)
             if self.record and name:
@@ -134,17 +134,17 @@ class Evaluator:
 
     def _submit(
         self, arm: Arm, module: Any, instances: Sequence[HasUser], phase: str, tick: Callable[[], None]
-    ) -> list[Future[Paid | ModelError]]:
-        def answer(instance: HasUser) -> Paid:
+    ) -> list[Future[_Paid | ModelError]]:
+        def answer(instance: HasUser) -> _Paid:
             with self.ledger.metered() as asked:
                 given = self.bench.answer(module, instance, knows=arm.knows)
-            return Paid(given, self.ledger.cost_of(asked), tuple(dict.fromkeys(asked)))
+            return _Paid(given, self.ledger.cost_of(asked), tuple(dict.fromkeys(asked)))
 
         with self.ledger.phase(phase):
             return self._pool.submit(answer, instances, tick)
 
     def _scored(
-        self, instances: Sequence[HasUser], answers: Sequence[Paid | ModelError], *, sealed: bool
+        self, instances: Sequence[HasUser], answers: Sequence[_Paid | ModelError], *, sealed: bool
     ) -> list[Outcome]:
         done = [(i, a.answer) for i, a in zip(instances, answers, strict=True) if not isinstance(a, ModelError)]
         scores = iter(self.bench.score([a for _, a in done], [i for i, _ in done], sealed=sealed))
@@ -156,7 +156,7 @@ class Evaluator:
         ]
 
 
-def _refuse_too_many(arm: Arm, answers: Sequence[Paid | ModelError], instances: int) -> None:
+def _refuse_too_many(arm: Arm, answers: Sequence[_Paid | ModelError], instances: int) -> None:
     errors = [answer for answer in answers if isinstance(answer, ModelError)]
     if len(errors) > MOST_MISSING * instances:
         first = str(errors[0])[:300]

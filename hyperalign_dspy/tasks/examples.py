@@ -20,11 +20,11 @@ from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows
 from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
-LEAST_USERS = 12
+_LEAST_USERS = 12
 
 
 @dataclass(frozen=True)
-class ExampleInstance:
+class _ExampleInstance:
     """One row. Rows of one ``user_id`` fall on the same side of the split; without such a column each is its own."""
 
     instance_id: str
@@ -35,7 +35,7 @@ class ExampleInstance:
 class ExamplesTask:
     """The task of programs that bring their own module and metric; the option ``columns`` may name the user column."""
 
-    def prepare(self, job: Job) -> ExamplesBench:
+    def prepare(self, job: Job) -> _ExamplesBench:
         """Read and split the rows.
 
         Raises:
@@ -49,16 +49,16 @@ class ExamplesTask:
             )
         rows = list(read_rows(Path(job.source)))
         instances = _instances(rows, job.program.inputs, job.options.get("columns", Columns()).user)
-        return ExamplesBench(job, instances)
+        return _ExamplesBench(job, instances)
 
 
-class ExamplesBench:
+class _ExamplesBench:
     """See `hyperalign_dspy.tasks.protocol.Bench`."""
 
     # A metric of one's own may end anywhere.
     ceiling = None
 
-    def __init__(self, job: Job, instances: Sequence[ExampleInstance]) -> None:
+    def __init__(self, job: Job, instances: Sequence[_ExampleInstance]) -> None:
         self.job, self.program = job, job.program
         self._metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
             "metric", job.program.metric, {}
@@ -66,8 +66,8 @@ class ExamplesBench:
         self.unit = job.program.metric.partition(":")[2]
         self._rows = [dict(instance.row) for instance in instances]
         users = sorted({i.user_id for i in instances}, key=lambda user: digest([job.seed, user]))
-        if len(users) < LEAST_USERS:
-            raise TooLittleData(f"{job.source} has {len(users)} users or rows; {LEAST_USERS} are needed.")
+        if len(users) < _LEAST_USERS:
+            raise TooLittleData(f"{job.source} has {len(users)} users or rows; {_LEAST_USERS} are needed.")
         half = len(users) // 2
         searched = users[:half][: job.recipe.search_users or None]
         self.validation = _capped(instances, searched, job.recipe.search_requests)
@@ -105,21 +105,21 @@ class ExamplesBench:
         """The program's module."""
         return build(self.program, configuration)
 
-    def answer(self, module: Any, instance: ExampleInstance, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: _ExampleInstance, *, knows: Knows = "user") -> Answer:
         """All output fields as one JSON text."""
         del knows
         inputs = {name: instance.row[name] for name in self.job.program.inputs}
         return Answer(json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str))
 
-    def score(self, answers: Sequence[Answer], instances: Sequence[ExampleInstance], *, sealed: bool) -> list[Score]:
+    def score(self, answers: Sequence[Answer], instances: Sequence[_ExampleInstance], *, sealed: bool) -> list[Score]:
         """The metric of each prediction against its row."""
         del sealed
         return [self._one(answer.text, instance) for answer, instance in zip(answers, instances, strict=True)]
 
-    def _one(self, text: str, instance: ExampleInstance) -> Score:
+    def _one(self, text: str, instance: _ExampleInstance) -> Score:
         return Score(float(self._metric(self.example(instance), dspy.Prediction(**json.loads(text)))))
 
-    def example(self, instance: ExampleInstance) -> dspy.Example:
+    def example(self, instance: _ExampleInstance) -> dspy.Example:
         """The row; all but the inputs are labels."""
         return dspy.Example(**{LABEL: instance.instance_id, **instance.row}).with_inputs(*self.job.program.inputs)
 
@@ -133,23 +133,23 @@ class ExamplesBench:
         value = float(self._metric(example, prediction))
         return marked(value, lambda: f"{self.unit} is {value:.3g} for this answer.", pred_name)
 
-    def asked(self, instance: ExampleInstance) -> Asked:
+    def asked(self, instance: _ExampleInstance) -> Asked:
         """The inputs, and the row's other columns, each as one JSON text."""
         others = [name for name in instance.row if name not in self.job.program.inputs]
         return Asked(
             self._columns(instance, self.job.program.inputs), self._columns(instance, others) if others else ""
         )
 
-    def pair(self, instance: ExampleInstance, mine: str, rival: str) -> TextPair:
+    def pair(self, instance: _ExampleInstance, mine: str, rival: str) -> TextPair:
         """Which output does better what the inputs ask for."""
         return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
 
-    def lacks(self, instance: ExampleInstance, text: str) -> str:
+    def lacks(self, instance: _ExampleInstance, text: str) -> str:
         """Nothing that the metric does not say."""
         del instance, text
         return ""
 
-    def _columns(self, instance: ExampleInstance, names: Sequence[str]) -> str:
+    def _columns(self, instance: _ExampleInstance, names: Sequence[str]) -> str:
         return json.dumps({name: instance.row[name] for name in names}, ensure_ascii=False, default=str)
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
@@ -163,16 +163,16 @@ class ExamplesBench:
         return len(new_module(self.job.program.module).predictors())
 
 
-def _instances(rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str) -> list[ExampleInstance]:
+def _instances(rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str) -> list[_ExampleInstance]:
     for place, row in enumerate(rows, 1):
         absent = [name for name in (*inputs, *([user_column] if user_column else [])) if name not in row]
         if absent:
             raise DataError(f"Row {place} has no field {absent[0]!r}; it has {', '.join(row)}.")
     return [
-        ExampleInstance(f"row-{place}", str(row[user_column]) if user_column else f"row-{place}", row)
+        _ExampleInstance(f"row-{place}", str(row[user_column]) if user_column else f"row-{place}", row)
         for place, row in enumerate(rows)
     ]
 
 
-def _capped(instances: Sequence[ExampleInstance], users: Sequence[str], most: int) -> tuple[ExampleInstance, ...]:
+def _capped(instances: Sequence[_ExampleInstance], users: Sequence[str], most: int) -> tuple[_ExampleInstance, ...]:
     return tuple(i for user in users for i in [i for i in instances if i.user_id == user][:most])

@@ -46,7 +46,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class _Scored:
     """A recorded outcome as it is held until somebody asks for it, without its instance."""
 
     text: str
@@ -66,7 +66,7 @@ class OutcomeRecord:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._held: dict[str, dict[str, Scored]] = {}
+        self._held: dict[str, dict[str, _Scored]] = {}
         try:
             path.touch(mode=0o600)
             drop_torn_line(path)
@@ -93,7 +93,7 @@ class OutcomeRecord:
         """The ids of the instances that are recorded under a name and were not taken yet."""
         return self._held.get(name, {}).keys()
 
-    def take(self, name: str, instance_id: str) -> Scored | None:
+    def take(self, name: str, instance_id: str) -> _Scored | None:
         """What is recorded of an instance under a name; it is held here no longer."""
         return self._held.get(name, {}).pop(instance_id, None)
 
@@ -145,14 +145,14 @@ def name_of(module: Any, model: str, arm: Arm, *, sealed: bool) -> str:
     return digest(made)[:16]
 
 
-def _scored(row: Mapping[str, Any]) -> Scored:
+def _scored(row: Mapping[str, Any]) -> _Scored:
     text, asked = row["text"], tuple(row["asked"])
     score = Score(**{part: row[part] for part in _SCORE if part != "others"}, others=dict(row["others"]) or _NONE)
     numbers = (score.value, score.rank, score.longest, score.overlap, *score.others.values())
     whole = isinstance(text, str) and all(isinstance(key, str) for key in asked)
     if not whole or not all(isinstance(number, (int, float)) for number in numbers):
         raise ValueError("This is not an outcome.")
-    return Scored(text, score, asked)
+    return _Scored(text, score, asked)
 
 
 def _row(name: str, outcome: Outcome, score: Score) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from hyperalign_dspy.metrics.stats import agreement, paired, proportion, verdict
 from hyperalign_dspy.tasks.validation import held_out
 from hyperalign_dspy.types import Corpus
 
-Row = Mapping[str, Any]
+_Row = Mapping[str, Any]
 # The first decides; the others are printed beside it.
-JUDGES = (PRIMARY, "grammar", "shape")
+_JUDGES = (PRIMARY, "grammar", "shape")
 
 
-def compare(pairs: Sequence[tuple[Row, Row]], corpus: Corpus, seed: int, words: int) -> dict[str, Any]:
+def compare(pairs: Sequence[tuple[_Row, _Row]], corpus: Corpus, seed: int, words: int) -> dict[str, Any]:
     """Both outputs of every pair, judged as the user's whose they should be.
 
     Each row has ``user`` and ``text``. Verifiers learn from the corpus, but for a part of each user's texts. What chose
@@ -30,7 +30,7 @@ def compare(pairs: Sequence[tuple[Row, Row]], corpus: Corpus, seed: int, words: 
     known, _, _ = held_out(corpus, seed, words)
     users = [_user(ours, theirs, known) for ours, theirs in pairs]
     texts = [[str(row["text"]) for row in side] for side in zip(*pairs, strict=True)]
-    found = {name: _differences(fit_verifier(name, known, seed), texts, users) for name in JUDGES}
+    found = {name: _differences(fit_verifier(name, known, seed), texts, users) for name in _JUDGES}
     gaps = {name: asdict(paired(values, users)) for name, values in found.items()}
     wins = [0.5 if value == 0 else float(value > 0) for value in found[PRIMARY]]
     return {
@@ -38,7 +38,7 @@ def compare(pairs: Sequence[tuple[Row, Row]], corpus: Corpus, seed: int, words: 
         "wins": asdict(proportion(wins, users)),
         "verdict": verdict(paired(found[PRIMARY], users)),
         "agreement": {
-            name: asdict(agreement(found[PRIMARY], found[name], users)) for name in JUDGES if name != PRIMARY
+            name: asdict(agreement(found[PRIMARY], found[name], users)) for name in _JUDGES if name != PRIMARY
         },
         "longest_run": {
             side: max(
@@ -49,7 +49,7 @@ def compare(pairs: Sequence[tuple[Row, Row]], corpus: Corpus, seed: int, words: 
     }
 
 
-def _user(ours: Row, theirs: Row, known: Mapping[str, Any]) -> str:
+def _user(ours: _Row, theirs: _Row, known: Mapping[str, Any]) -> str:
     for row in (ours, theirs):
         for column in ("user", "text"):
             if not str(row.get(column) or "").strip():

@@ -12,7 +12,7 @@ from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.types import Corpus
 
 # Texts that are held out, and texts that a verifier learns from, at least.
-NEEDS = Needs(shown=0, evaluated=2, verifier=4, users=3)
+_NEEDS = Needs(shown=0, evaluated=2, verifier=4, users=3)
 
 
 def validate_panel(corpus: Corpus, seed: int, words: int, notify: Callable[[str], None]) -> dict[str, HumanValidation]:
@@ -37,11 +37,11 @@ def held_out(corpus: Corpus, seed: int, words: int) -> tuple[dict[str, list[str]
     Raises:
         TooLittleData: see `validate_panel`.
     """
-    parts = portioned(corpus.users, NEEDS, seed)
-    if len(parts) < NEEDS.users:
+    parts = portioned(corpus.users, _NEEDS, seed)
+    if len(parts) < _NEEDS.users:
         raise TooLittleData(
-            f"{corpus.name} has {len(parts)} users with at least {NEEDS.samples} texts that can be held apart; "
-            f"{NEEDS.users} are needed.",
+            f"{corpus.name} has {len(parts)} users with at least {_NEEDS.samples} texts that can be held apart; "
+            f"{_NEEDS.users} are needed.",
             fix="Add texts or users, or look at --group-column.",
         )
     known = {user: [s.text for s in part.verifier] for user, part in parts.items()}

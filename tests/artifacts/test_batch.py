@@ -19,8 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy import HyPerAlign, Profile, Settings
-from hyperalign_dspy.artifacts.batch import Batch, Tally, answer_all
-from hyperalign_dspy.artifacts.batch_lines import read_lines
+from hyperalign_dspy.artifacts.batch import Batch, Tally, answer_all, read_lines
 from hyperalign_dspy.cli.progress import Silent
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import (

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy import HyPerAlign, Profile, Settings
 from hyperalign_dspy.artifacts.hypotheses import lines_of, parse_hypotheses
-from hyperalign_dspy.artifacts.profiles import profiles
-from hyperalign_dspy.artifacts.user_slug import LONGEST, checked, folder_name
+from hyperalign_dspy.artifacts.profiles import LONGEST, checked, folder_name, profiles
 from hyperalign_dspy.errors import DataError, MissingFolder, UnknownName, UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine

@@ -12,12 +12,12 @@ import pytest
 from hyperalign_dspy.experiment.confirm import COMPILED, Terms, confirm, verdict_arms
 from hyperalign_dspy.judges.grader import Grader, GradingJudge
 from hyperalign_dspy.judges.llm_judge import Opinion, gated
-from hyperalign_dspy.judges.qualifications import last_trial, remember
+from hyperalign_dspy.judges.qualify import last_trial, remember
 from hyperalign_dspy.judges.tally import Judged, tally
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.metrics.stats import Verdict, paired, proportion, verdict, widened
-from hyperalign_dspy.optimize.constraints import exceeded
+from hyperalign_dspy.optimize.objectives import exceeded
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.outcomes import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, Score

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.judges.tally import Judged, length_controlled, tally
-from hyperalign_dspy.metrics.verification import judge_claims
+from hyperalign_dspy.metrics.style import judge_claims
 
 
 def verdicts(count: int, prefers_length: float, quality: float, longer: float, seed: int = 0) -> list[Judged]:

@@ -13,8 +13,8 @@ from sklearn.metrics import cohen_kappa_score
 from hyperalign_dspy.data.refusals import load_refusals
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.helpfulness import grade
-from hyperalign_dspy.metrics.kappa import kappa
 from hyperalign_dspy.metrics.refusal import refusal, refuses, steps_out
+from hyperalign_dspy.metrics.stats import kappa
 
 REFUSALS = [
     "I can't help with that.",

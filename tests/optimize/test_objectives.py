@@ -17,8 +17,7 @@ from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.experiment.confirm import Terms
 from hyperalign_dspy.experiment.sealed_counts import look, name_of
-from hyperalign_dspy.optimize.constraints import check, exceeded
-from hyperalign_dspy.optimize.objectives import MEASURES, check_names, eased, measured
+from hyperalign_dspy.optimize.objectives import MEASURES, check, check_names, eased, exceeded, measured
 from hyperalign_dspy.optimize.samplers import refuse_several
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration

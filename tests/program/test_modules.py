@@ -19,9 +19,9 @@ from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.adapters.turns import TurnsAdapter, turns
+from hyperalign_dspy.program.infer import claims_topic
 from hyperalign_dspy.program.settings import SettingsParameter
 from hyperalign_dspy.program.signatures import InferHypotheses, WriteAs
-from hyperalign_dspy.program.topic import claims_topic
 
 SAMPLES = list(bundled_corpus().users[0].samples[:4])
 REQUEST = "Write about the weather this week."

@@ -22,7 +22,7 @@ from hyperalign_dspy.program.adapters.turns import FREQUENCY_PENALTY, TurnsAdapt
 from hyperalign_dspy.program.infer import TOKENS_PER_SENTENCE, speaker
 from hyperalign_dspy.types import FACETS
 
-SCHEMA = "hyperalign/messages/1"
+_SCHEMA = "hyperalign/messages/1"
 # Formats in which an answer can be read without the package.
 _READ = ("turns", "chat", "json", "xml")
 _HOW = (
@@ -82,17 +82,17 @@ def document(frozen: Frozen) -> dict[str, Any]:
     """
     module, manifest = frozen.module, frozen.manifest
     stages = {}
-    for name, step in steps(frozen).items():
+    for name, step in _steps(frozen).items():
         stages[name] = {**template(step), **_call(module, name, step, manifest)}
         _check(name, stages[name], step)
     known = {name: manifest[name] for name in ("program", "summary", "task", "model", "versions", "manifest_sha256")}
     background = {"background": module.background.value.to_json()} if hasattr(module, "background") else {}
     settings = asdict(module.settings.value)
     how = [*_HOW, _FLOW.get(manifest["task"], "What stands between the stages is the module's own code.")]
-    return {"schema": SCHEMA, **known, "how": how, "settings": settings, "stages": stages, **background}
+    return {"schema": _SCHEMA, **known, "how": how, "settings": settings, "stages": stages, **background}
 
 
-def steps(frozen: Frozen) -> dict[str, Step]:
+def _steps(frozen: Frozen) -> dict[str, Step]:
     """The predictors that the program calls under its settings, each as it calls it."""
     module = frozen.module
     predictors = dict(module.named_predictors())
@@ -152,7 +152,7 @@ def _held_to(step: Step, structured: bool) -> dict[str, Any]:
 
 
 def _check(name: str, stage: Mapping[str, Any], step: Step) -> None:
-    for values in hostile(step):
+    for values in _hostile(step):
         found, sent = _rendered(stage, values), _sent(step, values)
         if found != sent:
             raise FrozenMismatch(
@@ -161,7 +161,7 @@ def _check(name: str, stage: Mapping[str, Any], step: Step) -> None:
             )
 
 
-def hostile(step: Step) -> Iterator[dict[str, Any]]:
+def _hostile(step: Step) -> Iterator[dict[str, Any]]:
     """Values for every input: each hostile text in each place, lists and turns of several lengths."""
     turning = itertools.cycle(HOSTILE)
     for place, text in enumerate(HOSTILE * 2):

@@ -13,7 +13,7 @@ from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.files import fresh_folder, replace_folder, write_text, writing
 
-EXPORTERS: Mapping[str, str] = {
+_EXPORTERS: Mapping[str, str] = {
     "messages": "hyperalign_dspy.artifacts.export.messages:Messages",
     "script": "hyperalign_dspy.artifacts.export.script:Script",
     "dspy": "hyperalign_dspy.artifacts.export.plain_dspy:PlainDspy",
@@ -23,11 +23,11 @@ EXPORTERS: Mapping[str, str] = {
 # Every format holds it in one of its files: what was exported here once, and may be replaced.
 _MARK = re.compile(r'"manifest_sha256": "[0-9a-f]{64}"')
 _ELSEWHERE = "Name a new place with --out, or remove what is there."
-_FORMATS = f"Known: {', '.join(EXPORTERS)}; or MODULE:CLASS."
+_FORMATS = f"Known: {', '.join(_EXPORTERS)}; or MODULE:CLASS."
 
 
 class Exporter(Protocol):
-    """One format. A class like this is all it takes: named in `EXPORTERS`, or as
+    """One format. A class like this is all it takes: named in `_EXPORTERS`, or as
     ``module:Class``.
     """
 
@@ -45,7 +45,7 @@ def exported(frozen: Frozen, name: str) -> dict[str, str]:
     Raises:
         UnknownName: no such format. UsageError: what is named is no format, or see `Exporter.files`.
     """
-    found = registry.resolve("format", name, EXPORTERS)
+    found = registry.resolve("format", name, _EXPORTERS)
     if not isinstance(found, type) or not callable(getattr(found, "files", None)):
         raise UsageError(f"{name} is no format: it is not a class with a method `files`.", fix=_FORMATS)
     exporter: Exporter = found()

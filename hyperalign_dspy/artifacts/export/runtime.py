@@ -25,8 +25,7 @@ from hyperalign_dspy.lm.escape import on_one_line, without_labels
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
 from hyperalign_dspy.program.deliberate import heard
 from hyperalign_dspy.program.generate import UNKNOWN_REQUEST, told
-from hyperalign_dspy.program.infer import claims_of, cut
-from hyperalign_dspy.program.topic import claims_topic
+from hyperalign_dspy.program.infer import claims_of, claims_topic, cut
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # One call: the stage, what its template is filled with, and the seed (None: the stage is greedy).
@@ -267,7 +266,7 @@ def as_writer(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, Any
     return write_as(program, ask, read_texts(given.samples) if given.samples else [], given.request, given.seed)
 
 
-def as_counsel(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, Any]:
+def _as_counsel(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, Any]:
     """Run `deliberate` on what the command line was given."""
     known = [": ".join(pair.split("=", 1)) for pair in given.known]
     samples = read_texts(given.samples) if given.samples else []
@@ -297,7 +296,7 @@ def main(program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: 
     sys.stdout.write((json.dumps(made, ensure_ascii=False, indent=2) if given.json else made["text"]) + "\n")
 
 
-def written(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
+def _written(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
     """The messages of the writing stage for a test's variables: request, samples (texts, or text and request), and
     hypotheses (sentences).
     """
@@ -307,7 +306,7 @@ def written(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[s
     return render(program["stages"]["generate.write"], writing(program, known, samples, given["request"]))
 
 
-def answered(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
+def _answered(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
     """The messages of the answering stage for a test's variables: request, attributes ("name: value"), hypotheses and
     deliberation (sentences).
     """

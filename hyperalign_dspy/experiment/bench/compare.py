@@ -19,12 +19,12 @@ from hyperalign_dspy.experiment.bench.tables import ScoreTable
 from hyperalign_dspy.optimize.study import SamplerMaker
 from hyperalign_dspy.registry import unknown
 
-Floats = NDArray[np.float64]
-RESAMPLES = 1000
-POINTS = 24
-RIVAL = "miprov2"
+_Floats = NDArray[np.float64]
+_RESAMPLES = 1000
+_POINTS = 24
+_RIVAL = "miprov2"
 # With fewer, a half of them is nobody to judge by.
-LEAST_USERS = 8
+_LEAST_USERS = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Curve:
+class _Curve:
     """A searcher's mean true gain after so many calls; ``spent`` is what its runs cost on average to their end, ``end``
     the gain there and ``below`` the share of runs that end with a loss on their sealed users.
     """
@@ -50,7 +50,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Against:
+class _Against:
     """A searcher beside MIPROv2.
 
     ``reaches``: the calls from which on its mean gain is MIPROv2's at the end, as a share of MIPROv2's calls (infinite
@@ -74,11 +74,11 @@ class Comparison:
     seeds: int
     users: int
     best: float
-    curves: Mapping[str, Curve]
-    against: Mapping[str, Against]
+    curves: Mapping[str, _Curve]
+    against: Mapping[str, _Against]
 
 
-class Replays:
+class _Replays:
     """All replays on one table, and gains drawn from them."""
 
     def __init__(
@@ -97,34 +97,34 @@ class Replays:
                 tick(name, seed + 1)
         rng = np.random.default_rng(0)
         count = self.worth.shape[1]
-        self._seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds
-        self._user_weights = rng.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
+        self._seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), _RESAMPLES) / seeds
+        self._user_weights = rng.multinomial(count, np.full(count, 1 / count), _RESAMPLES).astype(float)
 
-    def spent(self, name: str) -> Floats:
+    def spent(self, name: str) -> _Floats:
         """What each run cost to its end."""
         return np.array([trace.calls[-1] for trace in self.traces[name]], dtype=float)
 
-    def chosen(self, name: str, calls: Floats) -> list[int]:
+    def chosen(self, name: str, calls: _Floats) -> list[int]:
         """What each run had chosen after so many calls."""
         pairs = zip(self.traces[name], calls, strict=True)
         return [trace.at(spent, self.table.baseline) for trace, spent in pairs]
 
-    def gains(self, chosen: Sequence[int]) -> Floats:
+    def gains(self, chosen: Sequence[int]) -> _Floats:
         """Each run's true gain: the mean over its sealed users."""
         worth = self.worth[list(chosen)]
         return np.asarray((worth * self.sealed).sum(axis=1) / self.sealed.sum(axis=1))
 
-    def resampled(self, chosen: Sequence[int]) -> Floats:
+    def resampled(self, chosen: Sequence[int]) -> _Floats:
         """resamples x runs: each run's true gain over resampled sealed users."""
         worth = self.worth[list(chosen)] * self.sealed
         return np.asarray((self._user_weights @ worth.T) / np.maximum(self._user_weights @ self.sealed.T, 1.0))
 
-    def figure(self, chosen: Sequence[int], of: Callable[[Floats], Floats] = lambda gains: gains) -> Figure:
+    def figure(self, chosen: Sequence[int], of: Callable[[_Floats], _Floats] = lambda gains: gains) -> Figure:
         """The mean over runs, of their gains or of what is asked of these."""
         drawn = (of(self.resampled(chosen)) * self._seed_weights).sum(axis=1)
         return _figure(float(of(self.gains(chosen)).mean()), drawn)
 
-    def means(self, chosen: Sequence[int]) -> Floats:
+    def means(self, chosen: Sequence[int]) -> _Floats:
         """The mean gain in every resample."""
         return np.asarray((self.resampled(chosen) * self._seed_weights).sum(axis=1))
 
@@ -146,15 +146,15 @@ def compare(
     """
     _refuse_small(table)
     searchers = _searchers(names, samplers or {})
-    replays, names = Replays(table, seeds, searchers, tick), list(searchers)
+    replays, names = _Replays(table, seeds, searchers, tick), list(searchers)
     top = max(float(replays.spent(name).max()) for name in names)
-    grid = np.unique(np.round(np.geomspace(top / 60, top, POINTS)))
+    grid = np.unique(np.round(np.geomspace(top / 60, top, _POINTS)))
     return Comparison(
         seeds=seeds,
         users=len(set(table.users)),
         best=float(replays.worth.mean(axis=1).max()),
         curves={name: _curve(replays, name, grid) for name in names},
-        against={name: _against(replays, name) for name in names if RIVAL in names and name != RIVAL},
+        against={name: _against(replays, name) for name in names if _RIVAL in names and name != _RIVAL},
     )
 
 
@@ -167,19 +167,19 @@ def _searchers(names: Sequence[str], samplers: Mapping[str, SamplerMaker]) -> di
 
 def _refuse_small(table: ScoreTable) -> None:
     users, pool = len(set(table.users)), len(table.choices)
-    if users < LEAST_USERS or pool < 2 or pool != math.prod(map(len, table.slots.values())):
+    if users < _LEAST_USERS or pool < 2 or pool != math.prod(map(len, table.slots.values())):
         raise DataError(
-            f"This table has {users} users and {pool} configurations: replays want {LEAST_USERS} users or more, and "
+            f"This table has {users} users and {pool} configurations: replays want {_LEAST_USERS} users or more, and "
             "every combination of two candidates or more.",
             fix="Make a larger one: hyperalign bench tabulate --out FILE",
         )
 
 
-def _curve(replays: Replays, name: str, grid: Floats) -> Curve:
+def _curve(replays: _Replays, name: str, grid: _Floats) -> _Curve:
     spent = replays.spent(name)
     calls = [c for c in grid if c <= spent.mean()] + [spent.mean()]
     end = replays.chosen(name, spent)
-    return Curve(
+    return _Curve(
         calls=tuple(float(c) for c in calls),
         gains=tuple(replays.figure(replays.chosen(name, np.full(len(spent), c))) for c in calls),
         spent=float(spent.mean()),
@@ -188,13 +188,13 @@ def _curve(replays: Replays, name: str, grid: Floats) -> Curve:
     )
 
 
-def _against(replays: Replays, name: str) -> Against:
-    equal, control = replays.spent(RIVAL), name in CONTROLS
-    theirs, mine = replays.chosen(RIVAL, equal), replays.chosen(name, replays.spent(name) if control else equal)
+def _against(replays: _Replays, name: str) -> _Against:
+    equal, control = replays.spent(_RIVAL), name in CONTROLS
+    theirs, mine = replays.chosen(_RIVAL, equal), replays.chosen(name, replays.spent(name) if control else equal)
     rival, own = replays.means(theirs), replays.means(mine)
     goal, reached = float(replays.gains(theirs).mean()), float(replays.gains(mine).mean())
     proven = replays.figure(theirs).low > 0
-    return Against(
+    return _Against(
         reaches=_reaches(replays, name, goal, rival) if proven and not control else None,
         gap=_figure(reached - goal, own - rival),
         ratio=_figure(reached / goal, own / rival) if proven else None,
@@ -203,8 +203,8 @@ def _against(replays: Replays, name: str) -> Against:
     )
 
 
-def _reaches(replays: Replays, name: str, goal: float, rival: Floats) -> Figure:
-    equal = float(replays.spent(RIVAL).mean())
+def _reaches(replays: _Replays, name: str, goal: float, rival: _Floats) -> Figure:
+    equal = float(replays.spent(_RIVAL).mean())
     shares = np.linspace(0.01, 1.5, 150)
     paths = [replays.chosen(name, np.full(replays.seeds, equal * s)) for s in shares]
     means = np.array([replays.gains(path).mean() for path in paths])
@@ -213,17 +213,17 @@ def _reaches(replays: Replays, name: str, goal: float, rival: Floats) -> Figure:
     return _figure(_first(shares, means >= goal), np.array(firsts))
 
 
-def _first(shares: Floats, there: NDArray[np.bool_]) -> float:
+def _first(shares: _Floats, there: NDArray[np.bool_]) -> float:
     """The share from which on it is there to the end."""
     missing = np.flatnonzero(~there)
     start = missing[-1] + 1 if len(missing) else 0
     return float(shares[start]) if start < len(shares) else float("inf")
 
 
-def _below(gains: Floats) -> Floats:
+def _below(gains: _Floats) -> _Floats:
     return np.asarray(gains < 0, dtype=float)
 
 
-def _figure(mean: float, drawn: Floats) -> Figure:
+def _figure(mean: float, drawn: _Floats) -> Figure:
     low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
     return Figure(mean, float(low), float(high))

@@ -20,12 +20,12 @@ from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Watcher
 
 # Our own search, among the names of optimisers.
-SEARCH = "search"
-OPTIMIZERS: tuple[str, ...] = (SEARCH, *DSPY_OPTIMIZERS)
+_SEARCH = "search"
+OPTIMIZERS: tuple[str, ...] = (_SEARCH, *DSPY_OPTIMIZERS)
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """How one optimiser did. ``failed`` says why it has no result; then all figures are None.
 
     ``value`` is the compiled program's on sealed users, ``gap`` and ``wins`` are over the baseline at equal drafts,
@@ -49,7 +49,7 @@ class Entry:
 
 def compete(
     job: Job, model: str, names: Sequence[str], watcher: Watcher, command: Sequence[str] = (), expected: str = ""
-) -> list[Entry]:
+) -> list[_Entry]:
     """Run every optimiser, each under the job's caps, and confirm each on the same sealed users.
 
     Nothing goes on the shelf. An optimiser that cannot run says why, and the others go on. Given again, as ``command``
@@ -60,12 +60,12 @@ def compete(
         HyperalignError: none could run; of the last one.
     """
     for name in names:
-        if name != SEARCH and ":" not in name:
+        if name != _SEARCH and ":" not in name:
             registry.resolve("optimizer", name, DSPY_OPTIMIZERS)
     if expected:
-        own = find_run(expected).plan.get("optimizer", SEARCH)
+        own = find_run(expected).plan.get("optimizer", _SEARCH)
         expect(expected, _compiler(job, model, own, watcher, command).identity)
-    found: list[tuple[Entry, dict[str, tuple[str, float]]]] = []
+    found: list[tuple[_Entry, dict[str, tuple[str, float]]]] = []
     last: HyperalignError | None = None
     for name in names:
         watcher.say(f"== {name}")
@@ -73,19 +73,19 @@ def compete(
             found.append(_entry(_compiler(job, model, name, watcher, command), name))
         except HyperalignError as error:
             watcher.say(error.message)
-            found.append((Entry(name, failed=error.message), {}))
+            found.append((_Entry(name, failed=error.message), {}))
             last = error
     if last and all(entry.failed for entry, _ in found):
         raise last
-    ours = next((values for entry, values in found if entry.name == SEARCH), {})
+    ours = next((values for entry, values in found if entry.name == _SEARCH), {})
     return [replace(entry, beside=_beside(values, ours)) for entry, values in found]
 
 
-def _entry(compiler: Compiler, name: str) -> tuple[Entry, dict[str, tuple[str, float]]]:
+def _entry(compiler: Compiler, name: str) -> tuple[_Entry, dict[str, tuple[str, float]]]:
     """An optimiser's figures, and its compiled program's value on every sealed instance, with the user."""
     compiled = compiler.run()
     row = compiled.confirmation.row(COMPILED)
-    entry = Entry(
+    entry = _Entry(
         name=name,
         run=compiled.run.run_id,
         verdict=compiled.confirmation.verdict,
@@ -102,7 +102,7 @@ def _entry(compiler: Compiler, name: str) -> tuple[Entry, dict[str, tuple[str, f
 
 def _compiler(job: Job, model: str, name: str, watcher: Watcher, command: Sequence[str]) -> Compiler:
     job = replace(job, shelve=False)
-    if name == SEARCH:
+    if name == _SEARCH:
         made = Compiler(job, model, watcher, command)
     else:
         made = ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private), command)

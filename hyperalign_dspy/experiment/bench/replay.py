@@ -49,7 +49,7 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Cell:
+class _Cell:
     """One instance of a table."""
 
     place: int
@@ -71,7 +71,7 @@ class World:
         users = sorted(set(table.users))
         random.Random(f"{seed}:world").shuffle(users)
         self.searched, self.sealed = users[: len(users) // 2], users[len(users) // 2 :]
-        self.cells = [Cell(i, str(user)) for i, user in enumerate(table.users) if user in self.searched]
+        self.cells = [_Cell(i, str(user)) for i, user in enumerate(table.users) if user in self.searched]
         self._copied = {(c, i) for c, i in table.copied}
         self._paid: set[int] = set()
 
@@ -86,7 +86,7 @@ class World:
         return Score(self.table.values[c][i], copied=(c, i) in self._copied)
 
 
-class TableSpace:
+class _TableSpace:
     """A table's pool, as a study wants it."""
 
     def __init__(self, table: ScoreTable) -> None:
@@ -110,7 +110,7 @@ class TableSpace:
 class _Lookup:
     """Answers from the table; see `hyperalign_dspy.optimize.visits.Answering`."""
 
-    def __init__(self, world: World, space: TableSpace) -> None:
+    def __init__(self, world: World, space: _TableSpace) -> None:
         self._world, self._space = world, space
 
     def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> _Looked:
@@ -141,7 +141,7 @@ class Ours:
 
     def __call__(self, world: World) -> Trace:
         """Replay it; what it would have chosen is asked after every visit."""
-        space, cost = TableSpace(world.table), world.table.calls
+        space, cost = _TableSpace(world.table), world.table.calls
         rounds = max(Counter(cell.user_id for cell in world.cells).values())
         blocks = make_blocks(world.cells, self.block_users, world.seed, rounds)
         visits = Visits(_Lookup(world, space), blocks, space.baseline)
@@ -157,21 +157,21 @@ class Ours:
         return Trace(tuple(calls), tuple(chosen))
 
 
-def blind(world: World) -> Trace:
+def _blind(world: World) -> Trace:
     """Any configuration, with no call: what a choice is worth that knows nothing."""
     return Trace((0,), (random.Random(f"{world.seed}:blind").randrange(len(world.table.choices)),))
 
 
-def everything(world: World) -> Trace:
+def _everything(world: World) -> Trace:
     """Our choice once every configuration has met every instance: no search can know more."""
-    space = TableSpace(world.table)
+    space = _TableSpace(world.table)
     visits = Visits(_Lookup(world, space), [world.cells], space.baseline)
     for configuration in space.place:
         visits.visit(configuration)
     return Trace((world.calls,), (space.place[visits.winner()],))
 
 
-def random_full(world: World) -> Trace:
+def _random_full(world: World) -> Trace:
     """Random configurations, each scored on every searched instance; the best mean paired difference is chosen."""
     table = world.table
     order = list(range(len(table.choices)))
@@ -196,7 +196,7 @@ class _Stub(dspy.Module):
         self.only = dspy.Predict("request -> text")
 
 
-def miprov2(world: World) -> Trace:
+def _miprov2(world: World) -> Trace:
     """DSPy's MIPROv2, light, by its own loop (`MIPROv2._optimize_prompt_parameters`) on the table's pool.
 
     Slots of words are its instructions and slots of numbers its demonstration sets, in every combination, so that both
@@ -210,7 +210,7 @@ def miprov2(world: World) -> Trace:
     cells = create_minibatch(world.cells, LARGEST, rng)
     calls, chosen = [], []
 
-    def evaluate(program: Any, devset: Sequence[Cell], callback_metadata: Mapping[str, str]) -> dspy.Prediction:
+    def evaluate(program: Any, devset: Sequence[_Cell], callback_metadata: Mapping[str, str]) -> dspy.Prediction:
         c = _meant(program, words, numbers, table)
         mean = sum(_metric(world.score(c, cell.place)) for cell in devset) / len(devset)
         if len(devset) == len(cells):
@@ -273,10 +273,10 @@ SEARCHERS: Mapping[str, Searcher] = {
     "knowledge": Ours("knowledge"),
     "tpe": Ours("tpe"),
     "random": Ours("random"),
-    "random-full": random_full,
-    "everything": everything,
-    "blind": blind,
-    "miprov2": miprov2,
+    "random-full": _random_full,
+    "everything": _everything,
+    "blind": _blind,
+    "miprov2": _miprov2,
 }
 # What is to be had by knowing all, and by knowing nothing.
 CONTROLS = ("everything", "blind")

@@ -30,9 +30,9 @@ from hyperalign_dspy.tasks.outcomes import Outcome, outcomes_of
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Cost, Watcher
 
-SCHEMA = "hyperalign/table/2"
+_SCHEMA = "hyperalign/table/2"
 TABULATED = "hyperalign/tabulated/1"
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ScoreTable:
         """What an instance of each configuration takes by itself, on average over instances."""
         return [sum(map(len, needs)) / len(needs) for needs in self.needs]
 
-    def gaps(self) -> Floats:
+    def gaps(self) -> _Floats:
         """configurations x instances: the paired difference to the baseline; who copies loses what it would win."""
         values = np.array(self.values)
         found = values - values[self.baseline]
@@ -73,7 +73,7 @@ class ScoreTable:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a file."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": _SCHEMA, **asdict(self)}
 
 
 def read_table(place: Path | str) -> ScoreTable:
@@ -89,8 +89,8 @@ def read_table(place: Path | str) -> ScoreTable:
             raise unknown("score table", place, shipped)
         path = shipped[place]
     plain = read_json(path)
-    if not isinstance(plain, dict) or plain.pop("schema", None) != SCHEMA:
-        raise DataError(f"{path} is no score table ({SCHEMA}).", fix="Make one: hyperalign bench tabulate --out FILE")
+    if not isinstance(plain, dict) or plain.pop("schema", None) != _SCHEMA:
+        raise DataError(f"{path} is no score table ({_SCHEMA}).", fix="Make one: hyperalign bench tabulate --out FILE")
     try:
         table = ScoreTable(**plain)
     except TypeError as error:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hyperalign_dspy import registry
 
-ADAPTERS: Mapping[str, str] = {
+_ADAPTERS: Mapping[str, str] = {
     "turns": "hyperalign_dspy.program.adapters.turns:TurnsAdapter",
     "chat": "hyperalign_dspy.program.adapters.standard:chat",
     "json": "hyperalign_dspy.program.adapters.standard:json",
@@ -21,4 +21,4 @@ def adapter(name: str) -> Any:
     Raises:
         UnknownName: no such adapter.
     """
-    return registry.resolve("adapter", name, ADAPTERS)()
+    return registry.resolve("adapter", name, _ADAPTERS)()

@@ -23,7 +23,7 @@ from hyperalign_dspy.lm.escape import neutral, on_one_line, without_labels
 from hyperalign_dspy.program.adapters.lines import from_json, from_lines
 
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
-SENTENCE = (1, 22)
+_SENTENCE = (1, 22)
 # Held to a schema, a small model says one thing over and over unless repeating costs something.
 FREQUENCY_PENALTY = 0.6
 
@@ -67,7 +67,7 @@ class TurnsAdapter(Adapter):
         return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": True}}
 
     def _field_schema(self, name: str, field: Any) -> dict[str, Any]:
-        low, high = SENTENCE
+        low, high = _SENTENCE
         # A sentence of ordinary words: without this a small model fills strings with names, or with one endless word.
         begin = self.begin.get(name, "[A-Z][a-z]{0,13}")
         pattern = f"^{begin}( [a-z']{{1,12}},?){{{low},{high}}} [a-z']{{3,12}}\\.$"
