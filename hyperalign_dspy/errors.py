@@ -53,25 +53,25 @@ class DataError(UsageError):
     """A file or data set that cannot be read as a corpus."""
 
 
-class TooLittleData(UsageError):
+class NotEnoughData(UsageError):
     """A corpus with fewer users or samples than the task needs; the message has both numbers."""
 
 
-class Missing(HyperalignError):
+class PrerequisiteError(HyperalignError):
     """Something has to be there first; ``fix`` is the command that gets it."""
 
     exit_code = 3
 
 
-class MissingWeights(Missing):
+class MissingWeights(PrerequisiteError):
     """The weights of the embedded model are not on this machine."""
 
 
-class MissingKey(Missing):
+class MissingKey(PrerequisiteError):
     """The provider of a remote model wants a key that is not set."""
 
 
-class MissingFolder(Missing):
+class MissingFolder(PrerequisiteError):
     """A folder that cannot be written, or a disk that is full."""
 
 

@@ -2,14 +2,14 @@
 
 plan.json      what the run is; a run with another plan is another run
 calls.jsonl    the ledger: every call that was paid for
-tried.json     instructions of earlier runs, as they were when this one began to have candidates made
-candidates.json  what was made, by which maker and at what cost
+history.json   instructions of earlier runs, as they were when this one began to have candidates made
+candidates.json  what was made, by which proposer and at what cost
 study.journal  the decisions, for Optuna's tools
 visits.jsonl   every visit with its instances
 outcomes.jsonl what every scored instance came to, by what it was made: a run that goes on need not score it again
-lag.json       how many visits are in flight together, as it was when the search began
-grants.json    what the caps have granted a search that has ended
-looks.json     which configurations the sealed users have judged, by digest
+max_in_flight.json  how many visits are in flight together, as it was when the search began
+budget_log.json  what the caps have granted a search that has ended
+tested.json    which configurations the sealed users have judged, by digest
 outputs.jsonl  every text of the confirmation, with its request and value
 result.json    the confirmation and verdict, once there
 frozen/        the frozen program, once there

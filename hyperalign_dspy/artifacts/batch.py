@@ -22,7 +22,7 @@ from hyperalign_dspy.files import digest, dump, write_text, writing
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.lm.thread_pool import Pool
+from hyperalign_dspy.lm.thread_pool import ThreadPool
 from hyperalign_dspy.runs import folder_for
 from hyperalign_dspy.types import Cost, Hypothesis, Sample, Watcher
 
@@ -76,7 +76,7 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
         done = _go_on(batch, marks)
         left = batch.lines[done:]
         lm = connect(batch.model, ledger=ledger, concurrency=batch.concurrency)
-        with Pool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
+        with ThreadPool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
             ended = _Ended(done, len(batch.lines), ledger, watcher)
             failed = _write(batch, left, marks[done:], _begun(batch, left, pool, ended))
         cost = ledger.cost()
@@ -85,7 +85,7 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
     return Tally(len(batch.lines), failed, cost)
 
 
-def _begun(batch: Batch, lines: Sequence[_Line], pool: Pool, ended: Callable[[], None]) -> list[Future[Any]]:
+def _begun(batch: Batch, lines: Sequence[_Line], pool: ThreadPool, ended: Callable[[], None]) -> list[Future[Any]]:
     """The answers to come. What is believed of users with a profile is looked up, or inferred, first and once."""
     people = list(dict.fromkeys(line.profile for line in lines if line.profile and line.hypotheses is None))
 

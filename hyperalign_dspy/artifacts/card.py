@@ -79,7 +79,7 @@ def _frozen(manifest: Mapping[str, Any]) -> str:
     lines = ["| slot | candidate | searched among |", "|---|---|---|"]
     for slot, value in manifest["configuration"].items():
         among = ", ".join(cell(candidate) for candidate in searched.get(slot, ())) or "not searched"
-        by = f", made by {cell(made[slot]['maker'])}" if "maker" in made.get(slot, {}) else ""
+        by = f", made by {cell(made[slot]['proposer'])}" if "proposer" in made.get(slot, {}) else ""
         lines.append(f"| `{cell(slot)}` | {cell(value)}{by} | {among} |")
     return "\n".join(lines) + _messages(manifest)
 

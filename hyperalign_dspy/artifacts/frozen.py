@@ -35,9 +35,9 @@ NEEDED = (
 @dataclass(frozen=True)
 class Provenance:
     """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
-    texts of the corpus' users, which are not public. ``candidates`` are those that a maker added to the library and
-    that the configuration holds: slot -> id, maker, prompt model and content. ``lineage`` is the frozen program that it
-    was ported from: its manifest's hash, its model and its run.
+    texts of the corpus' users, which are not public. ``candidates`` are those that a proposer added to the library and
+    that the configuration holds: slot -> id, proposer, prompt model and content. ``lineage`` is the frozen program that
+    it was ported from: its manifest's hash, its model and its run.
     """
 
     program: ProgramSpec
@@ -256,7 +256,7 @@ def _fields_in_words(fields: Any) -> str:
 
 
 def _check_candidates(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
-    """The state holds what the makers made, and not just their ids."""
+    """The state holds what the proposers made, and not just their ids."""
     predictors = dict(module.named_predictors())
     for slot, made in manifest.get("candidates", {}).items():
         predictor, _, part = slot.rpartition(".")

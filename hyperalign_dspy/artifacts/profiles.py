@@ -34,7 +34,7 @@ from hyperalign_dspy.errors import DataError, UnknownName, UsageError
 from hyperalign_dspy.files import digest, fresh_folder, read_json, write_json, write_text, writing
 from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.models import public_name
-from hyperalign_dspy.lm.streaming import Tell, listening
+from hyperalign_dspy.lm.streaming import TokenCallback, streaming
 from hyperalign_dspy.program.infer import as_sample
 from hyperalign_dspy.program.locate import user_data
 from hyperalign_dspy.registry import unknown
@@ -209,14 +209,14 @@ class Profile:
         *,
         program: str = "authorship",
         seed: int = 0,
-        tell: Tell | None = None,
+        tell: TokenCallback | None = None,
     ) -> dspy.Prediction:
         """What a program writes as the user, with what is kept of them; see `hypotheses`.
 
-        ``tell`` hears each draft while it is being made; see `hyperalign_dspy.lm.streaming.listening`.
+        ``tell`` hears each draft while it is being made; see `hyperalign_dspy.lm.streaming.streaming`.
         """
         known = self.hypotheses(module, program)
-        with listening(tell) if tell else nullcontext():
+        with streaming(tell) if tell else nullcontext():
             return module(samples=list(self.samples), request=request, hypotheses=known, seed=seed)
 
     def place(self, program: str, model: str) -> Path:
@@ -245,7 +245,7 @@ class Profile:
         return {
             "program": program,
             "model": public_name(model),
-            "infers": digest(_stage(module).basis())[:12],
+            "infers": digest(_stage(module).inference_fingerprint())[:12],
             "samples": digest([[s.text, s.request] for s in self.samples])[:12],
         }
 
@@ -301,7 +301,7 @@ def _write_lines(path: Path, lines: str) -> None:
 
 def _stage(module: Any) -> Any:
     stage = getattr(module, "infer", None)
-    if not hasattr(stage, "basis"):
+    if not hasattr(stage, "inference_fingerprint"):
         raise UsageError(
             f"{type(module).__name__} has no stage of its own that infers, so nothing can be kept for it.",
             fix="Give the samples themselves: --samples PATH",

@@ -108,7 +108,7 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
 @data_options
 @click.option("--optimizers", default="", help="Which, with commas between; our search and all that are known if none.")
 @click.option("--prompt-model", default="", help="The model that writes proposals; it reads users' texts.")
-@click.option("--embed-private", is_flag=True, help="Let programs hold users' texts that are not public.")
+@click.option("--allow-private-demos", is_flag=True, help="Let programs hold users' texts that are not public.")
 @limit_options
 @concurrency_option
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the searches and every text.")
@@ -142,11 +142,11 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
             options,
             given["seed"],
             watcher.say,
-            anyway=True,
+            force=True,
             limits=limits,
             prices=prices,
             prompt_model=given["prompt_model"],
-            embed_private=given["embed_private"],
+            allow_private_demos=given["allow_private_demos"],
             concurrency=given["concurrency"],
         )
         entries = compete(job, model, names, watcher, command_of(click.get_current_context()), given["expect"])

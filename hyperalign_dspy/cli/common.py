@@ -71,7 +71,7 @@ def bounds(pairs: Sequence[str]) -> dict[str, float]:
         try:
             found[name] = float(number)
         except ValueError as error:
-            raise click.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint="--at-most") from error
+            raise click.BadParameter(f"{pair!r} is not NAME=NUMBER", param_hint="--constraint") from error
     return found
 
 

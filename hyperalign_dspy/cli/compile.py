@@ -47,15 +47,23 @@ from hyperalign_dspy.errors import BudgetReached
 )
 @click.option("--optimizer-arg", "optimizer_args", multiple=True, metavar="NAME=VALUE", help="Its arguments, as JSON.")
 @click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
-@click.option("--embed-private", is_flag=True, help="Let the frozen program hold users' texts that are not public.")
-@click.option("--at-most", multiple=True, metavar="NAME=NUMBER", help="Bound longest, refusals, tokens, cost, ...")
+@click.option(
+    "--allow-private-demos", is_flag=True, help="Let the frozen program hold users' texts that are not public."
+)
+@click.option(
+    "--constraint",
+    "constraints",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Bound longest, refusals, tokens, cost, ...",
+)
 @click.option(
     "--objective", "objectives", multiple=True, metavar="NAME", help="Lessen tokens, cost, latency or harm as well."
 )
-@click.option("--anyway", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
+@click.option("--force", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
 @click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
-@click.option("--point", default=0, hidden=True, help="Confirm this point of the run's Pareto set instead.")
+@click.option("--pareto-index", "point", default=0, hidden=True, help="Confirm this point of its Pareto set instead.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
 @display_option
@@ -90,15 +98,15 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
             for name in models:
                 ready(name, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        source, judge, anyway = given["data"] or spec.data, given["judge"], given["anyway"]
-        job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, anyway, limits, prices)
+        source, judge, force = given["data"] or spec.data, given["judge"], given["force"]
+        job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, force, limits, prices)
         job = replace(job, concurrency=given["concurrency"])
         compiler = _compiler(job, model, watcher, given)
         if given["expect"]:
             expect(given["expect"], compiler.identity)
         plan = asdict(compiler.plan())
         # Judges are fitted for what is said of them; nobody who asks for the power alone waits for that.
-        facts = {} if given["power"] else dict(compiler.bench.facts)
+        facts = {} if given["power"] else dict(compiler.task_data.facts)
         watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
         result = {} if free else result_of(_compiled(compiler, given["point"], models))
     if given["power"]:
@@ -116,7 +124,7 @@ def _asked(recipe: Any, given: dict[str, Any]) -> Any:
     return replace(
         recipe,
         visits=given["visits"] or recipe.visits,
-        at_most={**recipe.at_most, **bounds(given["at_most"])},
+        constraints={**recipe.constraints, **bounds(given["constraints"])},
         objectives=given["objectives"] or recipe.objectives,
     )
 
@@ -125,13 +133,13 @@ def _compiled(compiler: Any, point: int, models: list[str]) -> Any:
     """What a run ends with, or one point of its Pareto set, under the caps that `runs confirm` hands on."""
     if not point:
         return compiler.run()
-    from hyperalign_dspy.experiment.pareto import confirm_point
+    from hyperalign_dspy.experiment.pareto import confirm_pareto_point
     from hyperalign_dspy.lm.limits import Limits
 
     caps = click.get_current_context().find_object(Limits) or Limits()
     for name in models if caps.max_cost else ():
         compiler.job.prices.demand(name)
-    return confirm_point(compiler, point, caps)
+    return confirm_pareto_point(compiler, point, caps)
 
 
 def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
@@ -144,17 +152,19 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     if not given["optimizer"]:
         if arguments:
             raise click.UsageError("--optimizer-arg is for an --optimizer.")
-        if not job.recipe.candidates and (given["prompt_model"] or given["embed_private"]):
-            raise click.UsageError("--prompt-model and --embed-private are for an --optimizer, or for [candidates].")
-        job = replace(job, prompt_model=given["prompt_model"], embed_private=given["embed_private"])
+        if not job.recipe.candidates and (given["prompt_model"] or given["allow_private_demos"]):
+            raise click.UsageError(
+                "--prompt-model and --allow-private-demos are for an --optimizer, or for [candidates]."
+            )
+        job = replace(job, prompt_model=given["prompt_model"], allow_private_demos=given["allow_private_demos"])
         return Compiler(job, model, watcher, command)
-    from hyperalign_dspy.experiment.teleprompters import ForeignCompiler
+    from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
     from hyperalign_dspy.optimize.defaults import Optimizer
 
     if given["objectives"]:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")
-    asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["embed_private"])
-    return ForeignCompiler(job, model, watcher, asked, command)
+    asked = Optimizer(given["optimizer"], arguments, given["prompt_model"], given["allow_private_demos"])
+    return TeleprompterCompiler(job, model, watcher, asked, command)
 
 
 def _finished(result: dict[str, Any], program: str, model: str) -> str:

@@ -63,7 +63,7 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         _compare(model, as_json=as_json, **given)
         return
     from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
-    from hyperalign_dspy.experiment.evaluate_frozen import Measured, measure
+    from hyperalign_dspy.experiment.evaluate_frozen import Evaluation, evaluate_frozen
     from hyperalign_dspy.lm.connect import check_name, slug
     from hyperalign_dspy.program.specs import RecipeSpec, load_program
     from hyperalign_dspy.report.table import result_table
@@ -90,8 +90,8 @@ def eval_command(program: str, model: str, as_json: bool, **given: Any) -> None:
         source, judge = given["data"] or spec.data, given["judge"]
         job = Job(spec, recipe, source, options, seed, watcher.say, judge, prices=prices_of())
         job = replace(job, concurrency=given["concurrency"], on=given["on"])
-        measured = Measured(frozen, json_values(given["changes"], "--set"))
-        result = measure(job, model, measured, watcher, command, given["expect"])
+        measured = Evaluation(frozen, json_values(given["changes"], "--set"))
+        result = evaluate_frozen(job, model, measured, watcher, command, given["expect"])
     emit(result, result_table(result), as_json=as_json)
 
 
@@ -112,12 +112,12 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
         if given["judge"]:
             ready(given["judge"], watcher)
             texts = outputs_as_pairs(pairs, corpus)
-            found["opinion"] = _opinion(given["judge"], model, texts, watcher, given["concurrency"])
+            found["llm_judge"] = _opinion(given["judge"], model, texts, watcher, given["concurrency"])
     emit({"schema": "hyperalign/outputs/1", **found}, outputs_words(found), as_json=as_json)
 
 
 def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: int | None) -> dict[str, Any]:
-    from hyperalign_dspy.judges.llm_judge import ModelJudge
+    from hyperalign_dspy.judges.llm_judge import LLMJudge
     from hyperalign_dspy.judges.qualify import judge_folder
     from hyperalign_dspy.lm.ledger import Ledger
 
@@ -126,4 +126,4 @@ def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: 
         def tick(done: int) -> None:
             watcher.step("judge", done, len(pairs), ledger.cost())
 
-        return asdict(ModelJudge(judge, generator, ledger, tick, concurrency).opinion(pairs))
+        return asdict(LLMJudge(judge, generator, ledger, tick, concurrency).compare(pairs))

@@ -72,12 +72,12 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     everybody = replace(quick, confirm_users=10**6, confirm_requests=3)
     options = {"columns": columns, "words": quick.max_tokens * 3 // 4}
     job = Job(program, everybody, source, options, seed, watcher.say, on="validation")
-    bench: Any = AuthorshipTask().prepare(job)
+    task_data: Any = AuthorshipTask().prepare(job)
     baseline = Space(program, everybody).baseline
     with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=quick.max_tokens)
-        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
-            done, total = 0, 3 * len(bench.sealed)
+        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
+            done, total = 0, 3 * len(task_data.sealed)
 
             def tick(name: str) -> None:
                 nonlocal done
@@ -86,8 +86,8 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
 
             evaluator.tick = tick
             shape = (quick.confirm_users, quick.confirm_requests)
-            found, differences = measure_power(bench, write(bench, evaluator, baseline), shape)
-    remember_power(bench.corpus.digest, model, differences)
+            found, differences = measure_power(task_data, write(task_data, evaluator, baseline), shape)
+    remember_power(task_data.corpus.digest, model, differences)
     verifiers = {name: asdict(power) for name, power in found.items()}
     return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": verifiers}
 
@@ -142,14 +142,14 @@ def _qualify(model: str, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.data.pairs import load_pairs
     from hyperalign_dspy.judges.grader import GradingJudge
     from hyperalign_dspy.judges.pairwise import PairwiseJudge
-    from hyperalign_dspy.judges.qualify import How, judge_folder, remember
+    from hyperalign_dspy.judges.qualify import JudgeForm, judge_folder, record_qualification
     from hyperalign_dspy.judges.qualify import qualify as ask
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.report.judge import qualification_words
 
     source = given["data"] or "bundled"
-    how: How = "grades" if given["grades"] else "pairs"
+    how: JudgeForm = "grades" if given["grades"] else "pairs"
     pairs = load_pairs(source, columns_of(given), given["seed"])[: given["most"]]
     if given["grades"] and pairs[0].purpose != "helpfulness":
         raise click.UsageError(f"--grades is for helpfulness; {source} has pairs for {pairs[0].purpose}.")
@@ -164,5 +164,5 @@ def _qualify(model: str, as_json: bool, **given: Any) -> None:
     result = json.loads(
         dump({**result, "how": how, "data": source, "adapter": given["adapter"], "words": given["words"]})
     )
-    remember(result, how)
+    record_qualification(result, how)
     emit(result, qualification_words(result), as_json=as_json)

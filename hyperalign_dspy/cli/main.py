@@ -106,9 +106,9 @@ def _known(error: Exception) -> HyperalignError | None:
         )
     if type(error).__module__.startswith("dspy."):
         # Whoever raised it has imported all this already.
-        from hyperalign_dspy.lm.root_cause import unwrap
+        from hyperalign_dspy.lm.root_cause import root_cause
 
-        cause = unwrap(error)
+        cause = root_cause(error)
         return cause if isinstance(cause, HyperalignError) else ModelError(f"{type(cause).__name__}: {cause}")
     return None
 

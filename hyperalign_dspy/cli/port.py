@@ -37,7 +37,7 @@ from hyperalign_dspy.errors import BudgetReached
 @concurrency_option
 @click.option("--seed", type=int, help="Seeds the split and every text; the program's own where none is given.")
 @click.option("--retune", is_flag=True, help="Search even where the old program holds.")
-@click.option("--anyway", is_flag=True, help="Go on even where the pilot leaves no hope of showing a gain.")
+@click.option("--force", is_flag=True, help="Go on even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done at most; call nothing.")
 @click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
 @shelf_option
@@ -82,13 +82,13 @@ def port_command(program: str, parent: str, model: str, as_json: bool, **given: 
             ready(model, watcher)
         options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
         seed = old.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
-        source, anyway = given["data"] or spec.data, given["anyway"]
-        job = Job(spec, recipe, source, options, seed, watcher.say, "", anyway, limits, prices)
+        source, force = given["data"] or spec.data, given["force"]
+        job = Job(spec, recipe, source, options, seed, watcher.say, "", force, limits, prices)
         job = replace(job, concurrency=given["concurrency"])
         compiler = PortCompiler(job, model, watcher, old, command, given["retune"])
         if given["expect"]:
             expect(given["expect"], compiler.identity)
-        plan, facts = asdict(compiler.plan()), dict(compiler.bench.facts)
+        plan, facts = asdict(compiler.plan()), dict(compiler.task_data.facts)
         watcher.say(plan_words(plan, facts, compiler.limits))
         if not given["retune"]:
             watcher.say("Where the old program holds in the pilot, no visit follows.")

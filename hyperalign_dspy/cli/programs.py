@@ -64,7 +64,9 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
 
 @click.command("freeze")
 @click.argument("run")
-@click.option("--point", type=click.IntRange(1), help="A confirmed point of its Pareto set instead, by its number.")
+@click.option(
+    "--pareto-index", type=click.IntRange(1), help="A confirmed point of its Pareto set instead, by its number."
+)
 @shelf_option
 @json_option
 def freeze_command(run: str, point: int | None, as_json: bool) -> None:
@@ -97,14 +99,14 @@ def freeze_command(run: str, point: int | None, as_json: bool) -> None:
 def _confirmed(run: Any, point: int) -> Any:
     """A point of a run that has been confirmed."""
     from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.experiment.pareto import point_run
+    from hyperalign_dspy.experiment.pareto import pareto_run
 
     names = {p["point"]: p["name"] for p in (run.result or {}).get("pareto", [])}
-    own = point_run(run, names[point]) if point in names else None
+    own = pareto_run(run, names[point]) if point in names else None
     if own is None or own.result is None:
         raise UsageError(
             f"Point {point} of {run.run_id} is not confirmed.",
-            fix=f"hyperalign runs confirm {run.run_id} --point {point}",
+            fix=f"hyperalign runs confirm {run.run_id} --pareto-index {point}",
         )
     return own
 

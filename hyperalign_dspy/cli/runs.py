@@ -73,11 +73,11 @@ def _resume(run: str, as_json: bool) -> None:
 
 @runs_command.command("confirm")
 @click.argument("run")
-@click.option("--point", type=click.IntRange(1), required=True, help="Its number in the Pareto set.")
+@click.option("--pareto-index", type=click.IntRange(1), required=True, help="Its number in the Pareto set.")
 @cap_options
 @json_option
 def _confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
-    """Measure a point of a RUN's Pareto set on the sealed users; `hyperalign freeze RUN --point N` ships it.
+    """Measure a point of a RUN's Pareto set on the sealed users; `hyperalign freeze RUN --pareto-index N` ships it.
 
     The more points the same users judge, the more certainty a verdict asks for. A cap takes the place of the run's own.
     """
@@ -95,7 +95,7 @@ def _confirm(run: str, point: int, as_json: bool, **given: Any) -> None:
             f"{found.run_id} is part of a contest, which confirms one program of each.",
             fix="Give `hyperalign compile` the same options: the points of that run can be confirmed.",
         )
-    _again(found, ["--point", str(point)], as_json=as_json, caps=limits_of(given))
+    _again(found, ["--pareto-index", str(point)], as_json=as_json, caps=limits_of(given))
 
 
 @runs_command.command("remove")
@@ -142,7 +142,7 @@ def _summary(run: Any) -> dict[str, Any]:
 def _so_far(run: Any) -> dict[str, Any]:
     """Calls recorded, those that failed too, and what they cost in dollars."""
     from hyperalign_dspy.lm.limits import total
-    from hyperalign_dspy.lm.records import amount_of, read_rows, slim
+    from hyperalign_dspy.lm.records import read_rows, slim, usage_of
 
     path = run.path("calls.jsonl")
     prices, rows = prices_of(), []
@@ -151,4 +151,4 @@ def _so_far(run: Any) -> dict[str, Any]:
     except DataError:
         # One damaged record must not hide the other runs; going on with this one says what is wrong.
         return {"calls": len(path.read_bytes().splitlines()), "money": None}
-    return {"calls": len(rows), "money": total(amount_of(row, prices) for row in rows).money}
+    return {"calls": len(rows), "money": total(usage_of(row, prices) for row in rows).money}

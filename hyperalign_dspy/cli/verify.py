@@ -29,9 +29,9 @@ def verify_command(target: str, model: str, replay: int, as_json: bool) -> None:
     folder = frozen_folder(target, model)
     checks, frozen = verify(folder)
     if frozen and replay:
-        from hyperalign_dspy.experiment.replay_calls import resend
+        from hyperalign_dspy.experiment.replay_calls import replay_calls
 
-        checks.append(resend(frozen.manifest, model, replay))
+        checks.append(replay_calls(frozen.manifest, model, replay))
     refused = [check for check in checks if check.state == "refused"]
     result = {
         "schema": "hyperalign/verify/1",

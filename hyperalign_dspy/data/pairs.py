@@ -8,7 +8,7 @@ from typing import Any
 
 from hyperalign_dspy.data.load import Columns, load_corpus, read_rows
 from hyperalign_dspy.data.split import Needs, portioned
-from hyperalign_dspy.errors import DataError, TooLittleData
+from hyperalign_dspy.errors import DataError, NotEnoughData
 from hyperalign_dspy.types import Corpus, TextPair, User
 
 _Row = Mapping[str, Any]
@@ -66,7 +66,7 @@ def _authors(corpus: Corpus, seed: int) -> tuple[TextPair, ...]:
     parts = portioned(corpus.users, _NEEDS, seed)
     able = [user for user in corpus.users if user.user_id in parts]
     if len(able) < _NEEDS.users:
-        raise TooLittleData(
+        raise NotEnoughData(
             f"{corpus.name} has {len(able)} users with {_NEEDS.samples} texts or more; {_NEEDS.users} are needed."
         )
     pairs = []

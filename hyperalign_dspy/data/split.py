@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hyperalign_dspy.errors import TooLittleData
+from hyperalign_dspy.errors import NotEnoughData
 from hyperalign_dspy.types import Corpus, Sample, User
 
 SEALED, VALIDATION = 0.5, 0.3
@@ -64,7 +64,7 @@ def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
     able = [user for user in corpus.users if user.user_id in suffice]
     least = max(needs.users, LEAST_SEALED + LEAST_VALIDATION + LEAST_TRAIN)
     if len(able) < least:
-        raise TooLittleData(
+        raise NotEnoughData(
             f"{corpus.name} has {len(able)} users with at least {needs.samples} samples each "
             f"(of {len(corpus.users)} users); {least} are needed.",
             fix="Add texts or users, or try `--data bundled`.",
@@ -96,7 +96,7 @@ def portion(user: User, needs: Needs, seed: int) -> Portions:
             verifier = [sample for group in left for sample in group]
             if len(prompts) == count and len(verifier) >= needs.verifier:
                 return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
-    raise TooLittleData(
+    raise NotEnoughData(
         f"{user.user_id} has {len(user.samples)} samples in {len(_groups(user.user_id, user.samples, seed))} groups "
         "(those that share a source count as one), which cannot be parted into "
         f"{needs.shown + needs.evaluated} for prompts and {needs.verifier} for the judge.",
@@ -108,7 +108,7 @@ def portioned(users: Iterable[User], needs: Needs, seed: int) -> dict[str, Porti
     """The portions of every user whose samples suffice, by user."""
     found = {}
     for user in users:
-        with suppress(TooLittleData):
+        with suppress(NotEnoughData):
             found[user.user_id] = portion(user, needs, seed)
     return found
 

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hyperalign_dspy.errors import BudgetReached, UsageError
-from hyperalign_dspy.experiment.cost_estimate import Forecast, Tokens, forecast
+from hyperalign_dspy.experiment.cost_estimate import CostEstimate, Tokens, estimate_cost
 from hyperalign_dspy.files import read_json, write_json
 from hyperalign_dspy.judges.llm_judge import CALLS
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import Amount, Limits
+from hyperalign_dspy.lm.limits import CallUsage, Limits
 from hyperalign_dspy.lm.prices import Price
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run
-from hyperalign_dspy.tasks.protocol import Arm, Bench, Job
+from hyperalign_dspy.tasks.protocol import Arm, Job, TaskData
 
 # What is to come may cost so much more a call than what was seen: the confirmation's arms are not the search's.
 _MARGIN = 1.25
@@ -38,7 +38,7 @@ class Reserve:
     instances: int
     calls: int
     judge_calls: int
-    forecast: Forecast
+    forecast: CostEstimate
     price: Price | None
     judge_price: Price | None
 
@@ -178,7 +178,7 @@ class Budget:
     def _lacking(self, calls: int) -> _Need | None:
         return next((need for need in self._needs(calls) if not need.met), None)
 
-    def _spent(self) -> tuple[Amount, float]:
+    def _spent(self) -> tuple[CallUsage, float]:
         """What was used, and the seconds that have gone by."""
         return self.ledger.path(), self.ledger.path_seconds()
 
@@ -245,21 +245,21 @@ class Rest(Budget):
             fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that covers all of it.",
         )
 
-    def _spent(self) -> tuple[Amount, float]:
+    def _spent(self) -> tuple[CallUsage, float]:
         return self.ledger.used, self.ledger.seconds()
 
 
 def reserve_of(
-    job: Job, model: str, bench: Bench, arms: Sequence[Arm], calls: int, tried: Sequence[Configuration]
+    job: Job, model: str, task_data: TaskData, arms: Sequence[Arm], calls: int, tried: Sequence[Configuration]
 ) -> Reserve:
     """A confirmation by these arms on all sealed users, of at most so many calls; a search tries such configurations as
     ``tried``.
     """
     return Reserve(
-        instances=len(bench.sealed),
+        instances=len(task_data.sealed),
         calls=calls,
-        judge_calls=len(bench.sealed) * CALLS if job.judge else 0,
-        forecast=forecast(bench, tried, arms, job.recipe.max_tokens, judged=bool(job.judge)),
+        judge_calls=len(task_data.sealed) * CALLS if job.judge else 0,
+        forecast=estimate_cost(task_data, tried, arms, job.recipe.max_tokens, judged=bool(job.judge)),
         price=job.prices.of(model),
         judge_price=job.prices.of(job.judge),
     )
@@ -290,19 +290,19 @@ def _worth(price: Price | None) -> _Worth:
     return price.of if price else lambda given, made: 0.0
 
 
-_GRANTS = "grants.json"
+_BUDGET_LOG = "budget_log.json"
 
 
-def granted(run: Run, limits: Limits) -> list[str] | None:
+def logged_grants(run: Run, limits: Limits) -> list[str] | None:
     """What the search was answered under these caps (see `hyperalign_dspy.experiment.budget.Budget`); None where it has
     not ended under them.
     """
-    path = run.path(_GRANTS)
+    path = run.path(_BUDGET_LOG)
     found = read_json(path) if path.is_file() else {}
     return [str(each) for each in found["answers"]] if found.get("limits") == asdict(limits) else None
 
 
-def grant(run: Run, limits: Limits, answers: Sequence[str]) -> None:
+def log_grants(run: Run, limits: Limits, answers: Sequence[str]) -> None:
     """Set down what a search was answered under these caps; without any there is nothing to say."""
     if limits != Limits():
-        write_json(run.path(_GRANTS), {"limits": asdict(limits), "answers": list(answers)})
+        write_json(run.path(_BUDGET_LOG), {"limits": asdict(limits), "answers": list(answers)})

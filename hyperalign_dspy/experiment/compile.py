@@ -14,27 +14,27 @@ from typing import Any
 from hyperalign_dspy import registry
 from hyperalign_dspy.artifacts.frozen import Provenance, freeze
 from hyperalign_dspy.errors import TooManyFailures
-from hyperalign_dspy.experiment.budget import Budget, Reserve, grant, granted, reserve_of
+from hyperalign_dspy.experiment.budget import Budget, Reserve, log_grants, logged_grants, reserve_of
 from hyperalign_dspy.experiment.confirm import COMPILED, Confirmation, Terms, arms_of, confirm, instances_of
 from hyperalign_dspy.experiment.cost_estimate import seconds_a_call
 from hyperalign_dspy.experiment.identity import identity_of
 from hyperalign_dspy.experiment.outputs import keeper
 from hyperalign_dspy.experiment.pilot import pilot, pilot_blocks
 from hyperalign_dspy.experiment.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
-from hyperalign_dspy.experiment.sealed_counts import judged_before, look, name_of
+from hyperalign_dspy.experiment.sealed_counts import count_judgings, register_test, sealed_key
 from hyperalign_dspy.experiment.verifier_power import recorded_power
 from hyperalign_dspy.files import write_json
-from hyperalign_dspy.judges.llm_judge import ModelJudge
+from hyperalign_dspy.judges.llm_judge import LLMJudge
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe, slug
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.history import tried_before
-from hyperalign_dspy.optimize.loop import Ended, Orders, lag_of, search
+from hyperalign_dspy.optimize.history import past_candidates
+from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, max_in_flight, search
 from hyperalign_dspy.optimize.objectives import check, check_names
 from hyperalign_dspy.optimize.pools import Pools
-from hyperalign_dspy.optimize.proposers import Scene
+from hyperalign_dspy.optimize.proposers import ProposalContext
 from hyperalign_dspy.optimize.samplers import refuse_several
 from hyperalign_dspy.optimize.space import Space
 from hyperalign_dspy.optimize.study import Study
@@ -45,7 +45,7 @@ from hyperalign_dspy.program.locate import writable_frozen
 from hyperalign_dspy.runs import Run, open_run, run_id_of
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import outcomes_of
-from hyperalign_dspy.tasks.protocol import TASKS, Arm, Bench, Job
+from hyperalign_dspy.tasks.protocol import TASKS, Arm, Job, TaskData
 from hyperalign_dspy.types import Watcher
 
 
@@ -75,14 +75,14 @@ class Compiler:
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
         self.pools = Pools(job, self.space.baseline, model)
-        check(job.recipe.at_most)
+        check(job.recipe.constraints)
         self._check_objectives()
-        self.bench: Bench = registry.resolve("task", job.program.task, TASKS)().prepare(job)
-        self.blocks = make_blocks(self.bench.validation, job.recipe.block_users, job.seed, job.recipe.rounds)
+        self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)().prepare(job)
+        self.blocks = make_blocks(self.task_data.validation, job.recipe.block_users, job.seed, job.recipe.rounds)
         # Visited by the pilot already: what the recipe would begin with, else the least that it could change.
         starts = [self.space.configuration(self.space.params(changes)) for changes in job.recipe.start]
         self.first = next((c for c in (*starts, self.space.neighbour()) if c != self.space.baseline), None)
-        self.identity = identity_of(job, self.bench.digest, model)
+        self.identity = identity_of(job, self.task_data.digest, model)
 
     def plan(self) -> Plan:
         """What the run will do and can show.
@@ -91,20 +91,20 @@ class Compiler:
             UsageError: a cap does not even cover the pilot, one visit and the confirmation; or demonstrations are to be
             made of private texts.
         """
-        self.pools.refuse_private(self.bench)
-        recipe, bench = self.job.recipe, self.bench
+        self.pools.refuse_private(self.task_data)
+        recipe, task_data = self.job.recipe, self.task_data
         most, base = self._most(), self._calls(self.space.baseline)
         first, block = self._pilot_size, max(len(block) for block in self.blocks)
-        whole = len(bench.validation)
-        made = self.pools.worst(bench, first)
+        whole = len(task_data.validation)
+        made = self.pools.worst(task_data, first)
         # Of so many visits: the baseline is measured once an instance, and goes before them in the pilot.
         begun = made + (first * most if self.first else 0)
         visits = [begun + min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
         searched = begun - made + whole * (base + recipe.finalists * most) + recipe.visits * block * most
         reserve = self._reserve
         confirmed = reserve.calls + reserve.judge_calls
-        users = len({i.user_id for i in bench.sealed})
-        each = len(bench.sealed) / users
+        users = len({i.user_id for i in task_data.sealed})
+        each = len(task_data.sealed) / users
         total = searched + confirmed + self.pools.calls
         total = min(total, self.limits.max_calls or total)
         budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
@@ -113,8 +113,8 @@ class Compiler:
         return Plan(
             run_id=run_id_of(self.identity),
             users=users,
-            instances=len(bench.sealed),
-            validation_instances=len(bench.validation),
+            instances=len(task_data.sealed),
+            validation_instances=len(task_data.validation),
             visits=recipe.visits,
             configurations=self.pools.configurations(),
             calls=total,
@@ -122,7 +122,7 @@ class Compiler:
             propose_calls=self.pools.calls,
             smallest_win=smallest_win(users, each),
             replayed=self.replayed(users, round(each)),
-            unit=bench.unit,
+            unit=task_data.unit,
             **reserve.estimate(total - confirmed),
             time=None if pace is None else pace * total,
             paid_visits=budget.count(visits),
@@ -130,7 +130,7 @@ class Compiler:
 
     def replayed(self, users: int, requests: int) -> tuple[float, int] | None:
         """What such a confirmation finds by recorded scores: see `recorded_power`."""
-        return recorded_power(self.bench, self.model, users, requests)
+        return recorded_power(self.task_data, self.model, users, requests)
 
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
@@ -159,16 +159,16 @@ class Compiler:
             lm = connect(
                 self.model, ledger=ledger, max_tokens=recipe.max_tokens, concurrency=most, executor=self._executor
             )
-            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
                 evaluator.record = record
-                visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.at_most, recipe.objectives)
-                budget = Budget(ledger, self._reserve, evaluator.concurrency, granted(run, self.limits))
+                visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.constraints, recipe.objectives)
+                budget = Budget(ledger, self._reserve, evaluator.concurrency, logged_grants(run, self.limits))
                 with budget.kept():
                     self._pilot(visits, evaluator)
                     with budget.ending(evaluator.drop, self.watcher.say):
                         self._propose(run, visits, evaluator, lm, budget)
                         self._search(run, visits, evaluator, budget)
-                grant(run, self.limits, budget.answers)
+                log_grants(run, self.limits, budget.answers)
                 yield _Searched(run, visits, evaluator, bool(budget.refused))
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
@@ -176,13 +176,13 @@ class Compiler:
         # Read off the plan only where it says less: it looks through what was recorded.
         planned = self.job.recipe.visits if self.limits == Limits() else self.plan().paid_visits
         try:
-            pilot(self.bench, visits, self.first, self.job.anyway, self.watcher.say, planned)
+            pilot(self.task_data, visits, self.first, self.job.force, self.watcher.say, planned)
         except TooManyFailures as error:
             # Where the baseline fails too, it is not for the other one's sake.
             visits.on_block(0)
             if not self.first:
                 raise
-            visits.bar(self.first)
+            visits.exclude(self.first)
             self.failed_first(error)
 
     def failed_first(self, error: TooManyFailures) -> None:
@@ -196,23 +196,23 @@ class Compiler:
     def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any, budget: Budget) -> None:
         """Have the candidates made that the recipe asks for; from here on program and space hold them."""
         pools, job = self.pools, self.job
-        if not pools.wishes:
+        if not pools.proposals:
             return
-        self.watch(evaluator, "propose", pools.calls + (len(self.bench.validation) if pools.whole else 0))
+        self.watch(evaluator, "propose", pools.calls + (len(self.task_data.validation) if pools.whole else 0))
         own = job.prompt_model in ("", self.model)
-        scene = Scene(
+        context = ProposalContext(
             program=job.program,
             baseline=self.space.baseline,
-            bench=self.bench,
+            task_data=self.task_data,
             evaluator=evaluator,
             first=visits.on_block(0),
-            tried=tried_before(run, job.program),
+            history=past_candidates(run, job.program),
             lm=lm,
             prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger, concurrency=job.concurrency),
             seed=job.seed,
         )
-        pools.make(run, scene, budget.affords, self.watcher.say)
-        self.bench.extend(pools.program())
+        pools.make(run, context, budget.affords, self.watcher.say)
+        self.task_data.extend(pools.program())
         self.space = Space(pools.program(), pools.recipe())
 
     def _search(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
@@ -223,7 +223,7 @@ class Compiler:
             budget.renew()
             self.watch(evaluator, phase, sum(visits.ahead(configuration, blocks)))
 
-        def ended(visit: Ended) -> None:
+        def ended(visit: VisitResult) -> None:
             changes = visit.configuration.differs(self.space.baseline)
             rises = dict(zip(recipe.objectives, visit.rises, strict=True))
             row = {"visit": visit.number, "configuration": changes, "gap": visit.gap}
@@ -232,12 +232,14 @@ class Compiler:
             line = f"visit {visit.place:2d}  {visit.gap:+.2f}{told}  {describe_changes(changes)}"
             self.watcher.say(line + visits.excess(visit.configuration))
 
-        orders = Orders(
+        config = SearchConfig(
             visits=recipe.visits,
             finalists=recipe.finalists,
             start=recipe.start,
             known=[self.first] if self.first else [],
-            lag=run.once("lag", lag_of(evaluator.concurrency, len(self.blocks[0]), recipe.visits)),
+            max_in_flight=run.once(
+                "max_in_flight", max_in_flight(evaluator.concurrency, len(self.blocks[0]), recipe.visits)
+            ),
             counted=self.limits != Limits(),
             affords=lambda configuration, blocks: budget.affords(self._worst(visits, configuration, blocks)),
             begins=begins,
@@ -249,39 +251,41 @@ class Compiler:
         study = Study(
             run.path("study.journal"), self.space, recipe.strategy, self.job.seed, self._calls, recipe.objectives
         )
-        reason = search(study, visits, orders)
+        reason = search(study, visits, config)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 
-    def judge(self, ledger: Ledger) -> ModelJudge | None:
+    def judge(self, ledger: Ledger) -> LLMJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
 
         def tick(done: int) -> None:
-            self.watcher.step("judge", done, len(self.bench.sealed), ledger.cost())
+            self.watcher.step("judge", done, len(self.task_data.sealed), ledger.cost())
 
-        return ModelJudge(self.job.judge, self.model, ledger, tick, self.job.concurrency) if self.job.judge else None
+        return LLMJudge(self.job.judge, self.model, ledger, tick, self.job.concurrency) if self.job.judge else None
 
     def confirm(
         self,
         run: Run,
         evaluator: Evaluator,
         chosen: Configuration,
-        judge: ModelJudge | None = None,
+        judge: LLMJudge | None = None,
         outputs: Run | None = None,
     ) -> Confirmation:
         """Measure a configuration and its controls on the sealed users; its texts go to ``outputs``, if not the run."""
         arms = self.arms(chosen)
-        total = sum(len(instances_of(self.bench, arm, arms)) for arm in arms)
+        total = sum(len(instances_of(self.task_data, arm, arms)) for arm in arms)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms, {total} instances in all.")
         self.watch(evaluator, "confirm", total)
-        name = name_of(chosen, evaluator.given.get(chosen))
-        judged = judged_before(run, self.bench.facts["corpus_digest"], [i.user_id for i in self.bench.sealed], name)
-        terms = Terms(self.job.recipe.at_most, look(run, name), judged)
-        return confirm(self.bench, evaluator, arms, judge, terms, keeper(outputs or run, self.bench))
+        name = sealed_key(chosen, evaluator.given.get(chosen))
+        judged = count_judgings(
+            run, self.task_data.facts["corpus_digest"], [i.user_id for i in self.task_data.sealed], name
+        )
+        terms = Terms(self.job.recipe.constraints, register_test(run, name), judged)
+        return confirm(self.task_data, evaluator, arms, judge, terms, keeper(outputs or run, self.task_data))
 
     def arms(self, chosen: Configuration) -> list[Arm]:
         """What the confirmation measures."""
-        return arms_of(self.bench, self.space.baseline, chosen)
+        return arms_of(self.task_data, self.space.baseline, chosen)
 
     def finish(self, run: Run, plan: Plan, ending: Ending) -> Compiled:
         """Freeze what a run came to, and write its result."""
@@ -292,7 +296,7 @@ class Compiler:
             chosen=ending.chosen,
             changes=dict(ending.chosen.differs(self.space.baseline)),
             confirmation=ending.confirmation,
-            facts=dict(self.bench.facts),
+            facts=dict(self.task_data.facts),
             cost=ending.spent.cost,
             seconds=ending.spent.seconds,
             frozen=frozen,
@@ -322,15 +326,15 @@ class Compiler:
             model_facts=describe(self.model),
             configuration=kept.as_dict(),
             identity=self.identity,
-            facts=dict(self.bench.facts),
+            facts=dict(self.task_data.facts),
             confirmation=ending.confirmation.as_dict(),
             cost=asdict(ending.spent.cost),
             frozen_is=COMPILED if gained else "baseline",
-            private=(ending.private and gained) or self.pools.private(kept, self.bench.facts),
+            private=(ending.private and gained) or self.pools.private(kept, self.task_data.facts),
             candidates=self.pools.held(kept),
             lineage=self.lineage,
         )
-        held = ending.module if gained and ending.module is not None else self.bench.module(kept)
+        held = ending.module if gained and ending.module is not None else self.task_data.module(kept)
         own, shelf = run.path("frozen"), writable_frozen(self.job.program.name, slug(self.model))
         places = [own, shelf] if self.job.shelve and not ending.asked else [own]
         for place in places:
@@ -360,8 +364,8 @@ class Compiler:
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
         arms = self.arms(costliest)
         # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
-        calls = sum(len(instances_of(self.bench, arm, arms)) for arm in arms) * self._most()
-        return reserve_of(self.job, self.model, self.bench, arms, calls, tried)
+        calls = sum(len(instances_of(self.task_data, arm, arms)) for arm in arms) * self._most()
+        return reserve_of(self.job, self.model, self.task_data, arms, calls, tried)
 
     def _most(self) -> int:
         """The most calls that an instance can cost."""
@@ -371,7 +375,7 @@ class Compiler:
         """Refuse objectives that mean nothing, cannot be known, or are too many for the sampler."""
         recipe = self.job.recipe
         check_names("objective", recipe.objectives)
-        if "cost" in (*recipe.objectives, *recipe.at_most):
+        if "cost" in (*recipe.objectives, *recipe.constraints):
             self.job.prices.demand(self.model)
         if recipe.objectives:
             refuse_several(recipe.strategy)
@@ -385,4 +389,4 @@ class Compiler:
             self.space.params(changes)
 
     def _calls(self, configuration: Configuration) -> int:
-        return self.bench.calls(configuration)
+        return self.task_data.calls(configuration)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from hyperalign_dspy.judges.llm_judge import Judge, Opinion, gated
+from hyperalign_dspy.judges.llm_judge import Judge, JudgeResult, apply_judge_gate
 from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.optimize.objectives import exceeded
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
-from hyperalign_dspy.tasks.evaluate import Evaluator, Flight
+from hyperalign_dspy.tasks.evaluate import Evaluator, PendingBatch
 from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Arm, Bench, HasUser, Score, difference, win
+from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, TaskData, difference, win
 from hyperalign_dspy.types import Cost
 
 BASELINE, EQUAL, COMPILED = "baseline", "baseline, equal drafts", "compiled"
@@ -50,29 +50,29 @@ class Row:
     cost: Cost
 
 
-def level_of(looks: int) -> float:
-    """The level of the intervals that the ``looks``-th configuration on the same users is judged by; see `Terms`."""
-    return LEVEL if looks == 1 else 1 - (1 - LEVEL) / (looks * (looks - 1))
+def level_of(test_count: int) -> float:
+    """The level of the intervals that judge the ``test_count``-th configuration on the same users: see `Terms`."""
+    return LEVEL if test_count == 1 else 1 - (1 - LEVEL) / (test_count * (test_count - 1))
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.optimize.objectives`), and certainty
-    for the ``looks``-th configuration that the same users judge in one run. ``judged``: how often each of the users was
+    """What a verdict asks for beside a gain: bounds (see `hyperalign_dspy.optimize.objectives`), and certainty for the
+    ``test_count``-th configuration that the same users judge in one run. ``judged``: how often each of the users was
     judged before in this project, for a reader to know.
 
     The first is judged by intervals at 95%, the k-th by intervals at 1 - 0.05 / (k (k - 1)): all that come after the
     first are wrong together in at most 5%, however many they are, since the shares sum to that.
     """
 
-    at_most: Mapping[str, float] = field(default_factory=dict)
-    looks: int = 1
+    constraints: Mapping[str, float] = field(default_factory=dict)
+    test_count: int = 1
     judged: Sequence[int] = ()
 
     @property
     def level(self) -> float:
         """The intervals' level."""
-        return level_of(self.looks)
+        return level_of(self.test_count)
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ class Confirmation:
     over each control: the paired difference, the win rate, and the win rate where the control's text is no refusal.
 
     ``agreement`` says how other judges see the compiled program's texts beside the baseline's at equal drafts, and
-    ``opinion`` what a model thinks of them, where one was asked. ``exceeded`` are the constraints that the compiled
-    texts do not meet, each with what was measured. ``looks`` is how many configurations these sealed users have judged
-    in this run, this one included: the more, the more certainty a verdict asks for. ``judged``: see `Terms`.
+    ``llm_judge`` what a model thinks of them, where one was asked. ``exceeded`` are the constraints that the compiled
+    texts do not meet, each with what was measured. ``test_count`` is how many configurations these sealed users have
+    judged in this run, this one included: the more, the more certainty a verdict asks for. ``judged``: see `Terms`.
     """
 
     rows: tuple[Row, ...]
     verdict: str
     margins: dict[str, tuple[Estimate, Estimate, Estimate]]
     agreement: dict[str, Agreement]
-    opinion: Opinion | None = None
+    llm_judge: JudgeResult | None = None
     exceeded: Mapping[str, float] = field(default_factory=dict)
-    looks: int = 1
+    test_count: int = 1
     judged: Sequence[int] = ()
 
     def row(self, name: str) -> Row:
@@ -104,29 +104,29 @@ class Confirmation:
         return asdict(self)
 
 
-def arms_of(bench: Bench, baseline: Configuration, compiled: Configuration) -> list[Arm]:
+def arms_of(task_data: TaskData, baseline: Configuration, compiled: Configuration) -> list[Arm]:
     """What is measured: controls, the baseline, the baseline at the compiled drafts and temperature, the compiled.
 
     Where an optimiser made the compiled program its settings are the baseline's, and so are those of the controls; but
     for the wrong user, whom the compiled program itself is given.
     """
-    controls = bench.controls(compiled)
+    controls = task_data.controls(compiled)
     if OPTIMIZER in compiled.as_dict():
         controls = [
-            replace(a, configuration=compiled) if a.knows == "stranger" else a for a in bench.controls(baseline)
+            replace(a, configuration=compiled) if a.context == "other" else a for a in task_data.controls(baseline)
         ]
     return [*(replace(arm, control=True) for arm in controls), *verdict_arms(baseline, compiled)]
 
 
-def instances_of(bench: Bench, arm: Arm, arms: Sequence[Arm]) -> Sequence[HasUser]:
+def instances_of(task_data: TaskData, arm: Arm, arms: Sequence[Arm]) -> Sequence[HasUser]:
     """The sealed instances that one of the arms answers.
 
     All of them for what is no control, and for a control that is the same as such an arm, since that costs nothing;
     other controls answer as many as their line needs.
     """
     whole = [other for other in arms if not other.control]
-    same = any((other.configuration, other.knows) == (arm.configuration, arm.knows) for other in whole)
-    return bench.sealed if same else bench.control_instances
+    same = any((other.configuration, other.context) == (arm.configuration, arm.context) for other in whole)
+    return task_data.sealed if same else task_data.control_instances
 
 
 def verdict_arms(baseline: Configuration, compiled: Configuration) -> list[Arm]:
@@ -145,7 +145,7 @@ def equal_to(other: Configuration, baseline: Configuration) -> Configuration:
 
 
 def confirm(
-    bench: Bench,
+    task_data: TaskData,
     evaluator: Evaluator,
     arms: Sequence[Arm],
     judge: Judge | None = None,
@@ -157,7 +157,7 @@ def confirm(
     A judge that has qualified has to see a gain too, and texts that do not meet the terms are none.
     """
     terms = terms or Terms()
-    measured = _measured(bench, evaluator, arms)
+    measured = _measured(task_data, evaluator, arms)
     keep({arm.name: measured[arm.name][0] for arm in arms})
     rival = measured[EQUAL][0]
     rows = tuple(row_of(arm, *measured[arm.name], measured[arm.against or EQUAL][0]) for arm in arms)
@@ -173,31 +173,33 @@ def confirm(
     )
     if same:
         return Confirmation(rows, "no gain", margins, {}, judged=terms.judged)
-    opinion = _opinion(bench, judge, compiled, rival) if judge else None
+    llm_judge = _opinion(task_data, judge, compiled, rival) if judge else None
     level = terms.level
-    words = gated(verdict(_gap(compiled, rival, level), _harm_rise(compiled, rival, level), level), opinion)
-    over = exceeded(compiled, terms.at_most)
+    words = apply_judge_gate(
+        verdict(_gap(compiled, rival, level), _harm_rise(compiled, rival, level), level), llm_judge
+    )
+    over = exceeded(compiled, terms.constraints)
     if over and words == "gain":
         words = "constraint not met"
     agreed = _agreement(compiled, rival)
-    return Confirmation(rows, words, margins, agreed, opinion, over, terms.looks, terms.judged)
+    return Confirmation(rows, words, margins, agreed, llm_judge, over, terms.test_count, terms.judged)
 
 
-def _measured(bench: Bench, evaluator: Evaluator, arms: Sequence[Arm]) -> dict[str, tuple[list[Outcome], Cost]]:
+def _measured(task_data: TaskData, evaluator: Evaluator, arms: Sequence[Arm]) -> dict[str, tuple[list[Outcome], Cost]]:
     """Each arm's outcomes, and what they cost. All are in the air together: none waits for another's slowest answers.
 
     Only an arm with fewer drafts of the same configuration comes after those with more: its texts are on record then,
     and an engine that makes drafts together reads no prompt twice.
     """
 
-    def start(arm: Arm) -> Flight:
-        return evaluator.start(arm, instances_of(bench, arm, arms), sealed=True, phase=_phase(arm))
+    def start(arm: Arm) -> PendingBatch:
+        return evaluator.start(arm, instances_of(task_data, arm, arms), sealed=True, phase=_phase(arm))
 
     ordered = sorted(arms, key=_drafts, reverse=True)
-    flights = {arm.name: start(arm) for arm in ordered if not any(_holds(other, arm) for other in arms)}
+    batches = {arm.name: start(arm) for arm in ordered if not any(_holds(other, arm) for other in arms)}
     measured = {}
     for arm in ordered:
-        found = (flights.get(arm.name) or start(arm)).land()
+        found = (batches.get(arm.name) or start(arm)).result()
         measured[arm.name] = (found, evaluator.ledger.cost(_phase(arm)))
     return measured
 
@@ -212,11 +214,13 @@ def _phase(arm: Arm) -> str:
     return f"confirm:{arm.name}"
 
 
-def _opinion(bench: Bench, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Opinion | None:
+def _opinion(
+    task_data: TaskData, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]
+) -> JudgeResult | None:
     both = [(m, r) for m, r in zip(mine, rival, strict=True) if m.score and r.score]
-    pairs = [bench.pair(m.instance, m.text, r.text) for m, r in both]
+    pairs = [task_data.pair(m.instance, m.text, r.text) for m, r in both]
     asked = [pair for pair in pairs if pair]
-    return judge.opinion(asked) if asked else None
+    return judge.compare(asked) if asked else None
 
 
 def _drafts(arm: Arm) -> int:

@@ -12,16 +12,16 @@ from dspy.lm15 import Request, Response
 from hyperalign_dspy.errors import DataError, TooManyFailures
 from hyperalign_dspy.experiment.confirm import instances_of
 from hyperalign_dspy.judges.pairwise import PairwiseJudge
-from hyperalign_dspy.judges.qualify import decide
+from hyperalign_dspy.judges.qualify import judge_pairs
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import Bound, bound_of
+from hyperalign_dspy.lm.limits import MaxUsage, max_usage_of
 from hyperalign_dspy.lm.messages import config_of, messages_of
 from hyperalign_dspy.lm.records import Sessions, read_rows
 from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
-from hyperalign_dspy.lm.thread_pool import together
+from hyperalign_dspy.lm.thread_pool import run_in_threads
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import all_runs
-from hyperalign_dspy.tasks.protocol import Arm, Bench
+from hyperalign_dspy.tasks.protocol import Arm, TaskData
 
 # Bytes of prompt to a token, to estimate by: English has 4 to 5, other languages down to 2 or 3.
 _BYTES = 3
@@ -37,11 +37,11 @@ class Tokens:
 
     input: float = 0.0
     output: float = 0.0
-    most: Bound = field(default_factory=lambda: Bound(0, 0))
+    most: MaxUsage = field(default_factory=lambda: MaxUsage(0, 0))
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostEstimate:
     """``call``: a call of the program on average, where that is the most. ``instance``: all of the confirmation's calls
     for one instance, of controls the share that falls to it, a judge's left out. ``judgement``: a call of the judge.
     """
@@ -51,42 +51,45 @@ class Forecast:
     judgement: Tokens
 
 
-def forecast(
-    bench: Bench, configurations: Sequence[Configuration], arms: Sequence[Arm], max_tokens: int, *, judged: bool
-) -> Forecast:
+def estimate_cost(
+    task_data: TaskData, configurations: Sequence[Configuration], arms: Sequence[Arm], max_tokens: int, *, judged: bool
+) -> CostEstimate:
     """Make the prompts of some configurations, and of the confirmation's arms, for a few instances that a search may
     see.
     """
-    few = bench.validation[:_TRIED]
+    few = task_data.validation[:_TRIED]
 
     def asked(some: Sequence[Arm]) -> list[Request]:
         def use(lm: dspy.LM) -> None:
-            for arm in sorted(some, key=lambda arm: bench.calls(arm.configuration), reverse=True):
-                answer = partial(bench.answer, bench.module(arm.configuration), knows=arm.knows)
-                together(answer, few, lm, 1, lambda: None)
+            for arm in sorted(some, key=lambda arm: task_data.calls(arm.configuration), reverse=True):
+                answer = partial(task_data.answer, task_data.module(arm.configuration), context=arm.context)
+                run_in_threads(answer, few, lm, 1, lambda: None)
 
         return _heard(use, max_tokens)
 
     calls = [_tokens(found, len(found)) for found in (asked([Arm(c.digest, c)]) for c in configurations)]
-    whole = [arm for arm in arms if len(instances_of(bench, arm, arms)) == len(bench.sealed)]
-    parts = [(whole, 1.0), ([a for a in arms if a not in whole], len(bench.control_instances) / len(bench.sealed))]
-    return Forecast(
+    whole = [arm for arm in arms if len(instances_of(task_data, arm, arms)) == len(task_data.sealed)]
+    parts = [
+        (whole, 1.0),
+        ([a for a in arms if a not in whole], len(task_data.control_instances) / len(task_data.sealed)),
+    ]
+    return CostEstimate(
         call=max(calls, key=lambda each: each.input + each.output),
         instance=_added([_tokens(asked(some), len(few), share) for some, share in parts]),
-        judgement=_judgements(bench, max_tokens) if judged else Tokens(),
+        judgement=_judgements(task_data, max_tokens) if judged else Tokens(),
     )
 
 
-def _judgements(bench: Bench, max_tokens: int) -> Tokens:
+def _judgements(task_data: TaskData, max_tokens: int) -> Tokens:
     """A judge's call on texts as long as they may be."""
     text = "word " * max_tokens
-    pairs = [pair for instance in bench.validation if (pair := bench.pair(instance, text, text))][:_TRIED]
+    pairs = [pair for instance in task_data.validation if (pair := task_data.pair(instance, text, text))][:_TRIED]
     if not pairs:
         return Tokens()
 
     def judge(lm: dspy.LM) -> None:
         try:
-            decide(PairwiseJudge(pairs[0].purpose), pairs, lm, lambda done: None)
+            judge_pairs(PairwiseJudge(pairs[0].purpose), pairs, lm, lambda done: None)
         except TooManyFailures:
             # Scripted words are no verdict; what counts is what was asked.
             return
@@ -134,10 +137,10 @@ def _heard(use: Callable[[dspy.LM], object], max_tokens: int) -> list[Request]:
 
 def _tokens(requests: Sequence[Request], parts: int, share: float = 1.0) -> Tokens:
     """Of one of so many parts, times a share."""
-    bounds = [bound_of(messages_of(request), config_of(request)) for request in requests]
+    bounds = [max_usage_of(messages_of(request), config_of(request)) for request in requests]
     if not bounds:
         return Tokens()
-    most = Bound(max(bound.input for bound in bounds), max(bound.output for bound in bounds))
+    most = MaxUsage(max(bound.input for bound in bounds), max(bound.output for bound in bounds))
     given, made = (
         sum(each) * share / parts for each in zip(*((b.input / _BYTES, b.output) for b in bounds), strict=True)
     )
@@ -145,5 +148,5 @@ def _tokens(requests: Sequence[Request], parts: int, share: float = 1.0) -> Toke
 
 
 def _added(some: Sequence[Tokens]) -> Tokens:
-    most = Bound(max(each.most.input for each in some), max(each.most.output for each in some))
+    most = MaxUsage(max(each.most.input for each in some), max(each.most.output for each in some))
     return Tokens(sum(each.input for each in some), sum(each.output for each in some), most)

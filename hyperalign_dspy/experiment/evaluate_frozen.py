@@ -12,7 +12,7 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import Terms, arms_of, confirm, instances_of
 from hyperalign_dspy.experiment.outputs import keeper
-from hyperalign_dspy.experiment.sealed_counts import judged_before
+from hyperalign_dspy.experiment.sealed_counts import count_judgings
 from hyperalign_dspy.files import write_json
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
@@ -21,20 +21,20 @@ from hyperalign_dspy.program.specs import Value
 from hyperalign_dspy.runs import Run, expect, open_run
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import outcomes_of
-from hyperalign_dspy.tasks.protocol import Bench, Job
+from hyperalign_dspy.tasks.protocol import Job, TaskData
 from hyperalign_dspy.types import Watcher
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluation:
     """What is measured: a frozen program, with ``changes`` to its slots, which no sealed user may judge."""
 
     frozen: Frozen
     changes: Mapping[str, Value] = field(default_factory=dict)
 
 
-def measure(
-    job: Job, model: str, measured: Measured, watcher: Watcher, command: Sequence[str], expected: str = ""
+def evaluate_frozen(
+    job: Job, model: str, measured: Evaluation, watcher: Watcher, command: Sequence[str], expected: str = ""
 ) -> dict[str, Any]:
     """The confirmation's table for a frozen program as it was loaded, as plain data of the form of result.json.
 
@@ -48,18 +48,18 @@ def measure(
     """
     start, frozen = time.monotonic(), measured.frozen
     compiler = Compiler(job, model, watcher)
-    bench, baseline = compiler.bench, compiler.space.baseline
-    check_sealed(frozen, bench.facts)
-    configuration = _laid_out(job, bench, measured)
-    arms = arms_of(bench, baseline, configuration)
+    task_data, baseline = compiler.task_data, compiler.space.baseline
+    check_sealed(frozen, task_data.facts)
+    configuration = _laid_out(job, task_data, measured)
+    arms = arms_of(task_data, baseline, configuration)
     identity = {**compiler.identity, "recipe": "eval", "frozen": frozen.manifest["manifest_sha256"]}
     if job.on == "validation":
         identity |= {"on": job.on, "changes": dict(measured.changes)}
     if expected:
         expect(expected, identity)
     run = open_run(identity, command)
-    parts = {arm.name: len(instances_of(bench, arm, arms)) for arm in arms}
-    most = sum(parts[arm.name] * bench.calls(arm.configuration) for arm in arms)
+    parts = {arm.name: len(instances_of(task_data, arm, arms)) for arm in arms}
+    most = sum(parts[arm.name] * task_data.calls(arm.configuration) for arm in arms)
     total = sum(parts.values())
     watcher.say(f"Run {run.run_id}: {len(arms)} arms, {total} instances in all, at most {most} calls.")
     with (
@@ -67,23 +67,23 @@ def measure(
         outcomes_of(run, job.program) as record,
     ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
-        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.record = record
             if not measured.changes:
                 evaluator.given[configuration] = frozen.module
             compiler.watch(evaluator, "confirm", total)
-            judge, keep = compiler.judge(ledger), keeper(run, bench)
-            terms = Terms(job.recipe.at_most, judged=_judged(job, run, bench, frozen))
-            confirmation = confirm(bench, evaluator, arms, judge, terms, keep)
+            judge, keep = compiler.judge(ledger), keeper(run, task_data)
+            terms = Terms(job.recipe.constraints, judged=_judged(job, run, task_data, frozen))
+            confirmation = confirm(task_data, evaluator, arms, judge, terms, keep)
         cost = ledger.cost()
     result = {
         "schema": "hyperalign/result/1",
         "run": run.run_id,
         "on": job.on,
-        "plan": {"unit": bench.unit},
+        "plan": {"unit": task_data.unit},
         "changes": dict(configuration.differs(baseline)),
         "confirmation": confirmation.as_dict(),
-        "facts": dict(bench.facts),
+        "facts": dict(task_data.facts),
         "cost": asdict(cost),
         "seconds": time.monotonic() - start,
     }
@@ -91,25 +91,25 @@ def measure(
     return result
 
 
-def _laid_out(job: Job, bench: Bench, measured: Measured) -> Configuration:
+def _laid_out(job: Job, task_data: TaskData, measured: Evaluation) -> Configuration:
     """What is measured, tried before anything is paid; the bench knows the candidates that were made for it."""
     manifest = measured.frozen.manifest
     made = manifest.get("candidates", {})
     # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
-    bench.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
+    task_data.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
     configuration = Configuration.of(manifest["configuration"]).changed(**measured.changes)
     if measured.changes:
         _refuse_sealed(job)
-        bench.module(configuration)
+        task_data.module(configuration)
     return configuration
 
 
-def _judged(job: Job, run: Run, bench: Bench, frozen: Frozen) -> list[int]:
+def _judged(job: Job, run: Run, task_data: TaskData, frozen: Frozen) -> list[int]:
     """How often each sealed user was judged before; nobody is where none is touched."""
     if job.on == "validation":
         return []
-    users = [instance.user_id for instance in bench.sealed]
-    return judged_before(run, bench.facts["corpus_digest"], users, frozen.manifest["manifest_sha256"])
+    users = [instance.user_id for instance in task_data.sealed]
+    return count_judgings(run, task_data.facts["corpus_digest"], users, frozen.manifest["manifest_sha256"])
 
 
 def _refuse_sealed(job: Job) -> None:

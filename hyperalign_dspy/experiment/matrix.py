@@ -15,7 +15,7 @@ from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures, UsageError
 from hyperalign_dspy.experiment.confirm import BASELINE, Row, equal_to, row_of
 from hyperalign_dspy.experiment.evaluate_frozen import check_sealed
-from hyperalign_dspy.experiment.sealed_counts import judged_before
+from hyperalign_dspy.experiment.sealed_counts import count_judgings
 from hyperalign_dspy.files import digest, read_json, write_json
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
@@ -24,9 +24,9 @@ from hyperalign_dspy.optimize.space import Space
 from hyperalign_dspy.program.code_hash import own_code
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run, expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator, Flight
+from hyperalign_dspy.tasks.evaluate import Evaluator, PendingBatch
 from hyperalign_dspy.tasks.outcomes import Outcome, OutcomeRecord, outcomes_of
-from hyperalign_dspy.tasks.protocol import TASKS, Arm, Bench, Job
+from hyperalign_dspy.tasks.protocol import TASKS, Arm, Job, TaskData
 from hyperalign_dspy.types import Cost, Watcher
 
 SCHEMA = "hyperalign/matrix/1"
@@ -69,10 +69,10 @@ class Matrix:
 
     def __init__(self, job: Job, programs: Mapping[str, Frozen], watcher: Watcher, command: Sequence[str]) -> None:
         self.job, self.programs, self.watcher, self.command = job, programs, watcher, list(command)
-        self.bench: Bench = registry.resolve("task", job.program.task, TASKS)().prepare(job)
-        _refuse_several_splits(programs, self.bench.facts)
+        self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)().prepare(job)
+        _refuse_several_splits(programs, self.task_data.facts)
         for frozen in programs.values():
-            check_sealed(frozen, self.bench.facts)
+            check_sealed(frozen, self.task_data.facts)
         baseline = Space(job.program, replace(job.recipe, slots={})).baseline
         self.baseline = _Line(BASELINE, baseline)
         self.lines = [
@@ -87,7 +87,7 @@ class Matrix:
             "program_digest": digest(job.program),
             "recipe": "matrix",
             "recipe_digest": digest([recipe.confirm_users, recipe.confirm_requests, recipe.max_tokens]),
-            "data_digest": self.bench.digest,
+            "data_digest": self.task_data.digest,
             "source": job.source,
             "model": "several",
             "seed": job.seed,
@@ -107,16 +107,20 @@ class Matrix:
             expect(expected, self.identity)
         start, run = time.monotonic(), open_run(self.identity, self.command)
         every = [self.baseline, *self.rivals, *self.lines]
-        most = len(models) * len(self.bench.sealed) * sum(self.bench.calls(line.configuration) for line in every)
+        most = (
+            len(models) * len(self.task_data.sealed) * sum(self.task_data.calls(line.configuration) for line in every)
+        )
         shape = f"{len(self.lines)} programs and the baseline on {len(models)} models"
-        self.watcher.say(f"Run {run.run_id}: {shape}, {len(self.bench.sealed)} instances each, at most {most} calls.")
+        self.watcher.say(
+            f"Run {run.run_id}: {shape}, {len(self.task_data.sealed)} instances each, at most {most} calls."
+        )
         cells: list[_Cell] = []
         capped = False
         with (
             Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger,
             outcomes_of(run, self.job.program) as record,
         ):
-            progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.bench.sealed))
+            progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.task_data.sealed))
             for model in models:
                 _same_as_before(run, model)
                 found = self._column(model, ledger, record, progress)
@@ -137,17 +141,17 @@ class Matrix:
         found: dict[str, list[Outcome] | str] = {}
         tokens, most = self.job.recipe.max_tokens, self.job.concurrency
         lm = connect(model, ledger=ledger, max_tokens=tokens, concurrency=most)
-        with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+        with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.record, evaluator.tick = record, progress.tick
-            flights: list[tuple[_Line, Flight]] = []
+            batches: list[tuple[_Line, PendingBatch]] = []
             # Most drafts first: a line with fewer of the same then finds its texts in the record.
             for line in sorted([self.baseline, *self.rivals, *self.lines], key=_drafts, reverse=True):
                 evaluator.given = {line.configuration: line.module} if line.module else {}
                 phase = _phase(line.name, model)
-                flights.append((line, evaluator.start(line.arm, self.bench.sealed, sealed=True, phase=phase)))
-            for line, flight in flights:
+                batches.append((line, evaluator.start(line.arm, self.task_data.sealed, sealed=True, phase=phase)))
+            for line, batch in batches:
                 try:
-                    found[line.name] = flight.land()
+                    found[line.name] = batch.result()
                 except TooManyFailures as error:
                     found[line.name] = error.message
                 except BudgetReached as error:
@@ -157,9 +161,9 @@ class Matrix:
 
     def _set_down(self, run: Run, model: str) -> None:
         """That every program was judged on this model by these users: they wear out."""
-        users = [instance.user_id for instance in self.bench.sealed]
+        users = [instance.user_id for instance in self.task_data.sealed]
         for line in self.lines:
-            judged_before(run, self.bench.facts["corpus_digest"], users, f"{public_name(line.name)} on {model}")
+            count_judgings(run, self.task_data.facts["corpus_digest"], users, f"{public_name(line.name)} on {model}")
 
     def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[_Cell]:
         """The cells of one model: the baseline's, then each program's."""
@@ -175,12 +179,12 @@ class Matrix:
         return cells
 
     def _result(self, run: Run, models: Sequence[str], cells: Sequence[_Cell], cost: Cost) -> dict[str, Any]:
-        facts = dict(self.bench.facts)
+        facts = dict(self.task_data.facts)
         return {
             "schema": SCHEMA,
             "run": run.run_id,
             "program": self.job.program.name,
-            "unit": self.bench.unit,
+            "unit": self.task_data.unit,
             "models": [public_name(model) for model in models],
             "programs": [
                 {
@@ -194,8 +198,8 @@ class Matrix:
                 for name, frozen in self.programs.items()
             ],
             "cells": [asdict(cell) for cell in cells],
-            "users": len({i.user_id for i in self.bench.sealed}),
-            "instances": len(self.bench.sealed),
+            "users": len({i.user_id for i in self.task_data.sealed}),
+            "instances": len(self.task_data.sealed),
             "facts": facts,
             "cost": asdict(cost),
         }

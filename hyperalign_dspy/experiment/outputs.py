@@ -10,12 +10,12 @@ from typing import Any
 from hyperalign_dspy.files import write_text
 from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Bench
+from hyperalign_dspy.tasks.protocol import TaskData
 
 OUTPUTS = "outputs.jsonl"
 
 
-def keeper(run: Run, bench: Bench) -> Callable[[Mapping[str, Sequence[Outcome]]], None]:
+def keeper(run: Run, task_data: TaskData) -> Callable[[Mapping[str, Sequence[Outcome]]], None]:
     """What writes the outcomes of every arm into a run's folder, in place of those of an earlier confirmation.
 
     Raises, when it is called:
@@ -23,7 +23,7 @@ def keeper(run: Run, bench: Bench) -> Callable[[Mapping[str, Sequence[Outcome]]]
     """
 
     def keep(outcomes: Mapping[str, Sequence[Outcome]]) -> None:
-        rows = [_output_row(bench, arm, outcome) for arm, found in outcomes.items() for outcome in found]
+        rows = [_output_row(task_data, arm, outcome) for arm, found in outcomes.items() for outcome in found]
         lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
         # A model may be cut in the middle of a character, and half a character is no text that a file could hold.
         write_text(run.path(OUTPUTS), lines.encode("utf-8", "replace").decode("utf-8"), private=True)
@@ -31,9 +31,9 @@ def keeper(run: Run, bench: Bench) -> Callable[[Mapping[str, Sequence[Outcome]]]
     return keep
 
 
-def _output_row(bench: Bench, arm: str, outcome: Outcome) -> dict[str, Any]:
+def _output_row(task_data: TaskData, arm: str, outcome: Outcome) -> dict[str, Any]:
     """One text as plain data; without an answer the text is empty and all that is said of it null."""
-    asked, score = bench.asked(outcome.instance), outcome.score
+    asked, score = task_data.asked(outcome.instance), outcome.score
     return {
         "arm": arm,
         "instance": outcome.instance.instance_id,

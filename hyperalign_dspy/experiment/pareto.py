@@ -18,7 +18,7 @@ from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.evaluate import Evaluator
 
 
-def point_run(run: Run, name: str) -> Run:
+def pareto_run(run: Run, name: str) -> Run:
     """The folder of one point of a run, laid out as a run's own: outputs, result and frozen program.
 
     Its name is that of the configuration: a run that goes on numbers its points anew.
@@ -26,7 +26,7 @@ def point_run(run: Run, name: str) -> Run:
     return Run(run.path("points") / name)
 
 
-def confirm_point(compiler: Compiler, number: int, caps: Limits | None = None) -> Compiled:
+def confirm_pareto_point(compiler: Compiler, number: int, caps: Limits | None = None) -> Compiled:
     """Measure the number-th point of the Pareto set, from 1, on the sealed users, and freeze it into its folder.
 
     The search is walked again from the record, at no cost. Sealed users that are looked at more than once judge more
@@ -40,7 +40,7 @@ def confirm_point(compiler: Compiler, number: int, caps: Limits | None = None) -
     start, plan = time.monotonic(), compiler.plan()
     with compiler.searched() as found:
         chosen = _point(found.visits, number)
-        own, ledger = point_run(found.run, chosen.digest), found.evaluator.ledger
+        own, ledger = pareto_run(found.run, chosen.digest), found.evaluator.ledger
         with ledger.within(_instead(compiler.limits, caps or Limits())):
             _demand(compiler, found.evaluator, chosen, own)
             own.folder.mkdir(parents=True, exist_ok=True)
@@ -59,12 +59,12 @@ def _demand(compiler: Compiler, evaluator: Evaluator, chosen: Configuration, own
     Raises:
         UsageError: with the least that the cap has to be.
     """
-    bench, job, arms = compiler.bench, compiler.job, compiler.arms(chosen)
-    each = [bench.calls(arm.configuration) for arm in arms]
-    parts = [instances_of(bench, arm, arms) for arm in arms]
+    task_data, job, arms = compiler.task_data, compiler.job, compiler.arms(chosen)
+    each = [task_data.calls(arm.configuration) for arm in arms]
+    parts = [instances_of(task_data, arm, arms) for arm in arms]
     missing = [evaluator.lacking(arm, part, f"confirm:{arm.name}") for arm, part in zip(arms, parts, strict=True)]
     calls = sum(map(math.prod, zip(each, missing, strict=True)))
-    whole = reserve_of(job, compiler.model, bench, arms, calls, [compiler.space.baseline, chosen])
+    whole = reserve_of(job, compiler.model, task_data, arms, calls, [compiler.space.baseline, chosen])
     share = calls / sum(map(math.prod, zip(each, map(len, parts), strict=True)))
     rest = replace(
         whole,

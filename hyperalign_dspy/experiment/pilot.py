@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from hyperalign_dspy.errors import GateFailed
-from hyperalign_dspy.experiment.power import headroom
+from hyperalign_dspy.experiment.power import pilot_power
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.evaluate import answered_share
 from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Bench, HasUser
+from hyperalign_dspy.tasks.protocol import HasUser, TaskData
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
 _ANSWERED = 0.95
@@ -32,10 +32,10 @@ def pilot_blocks(blocks: _Blocks) -> _Blocks:
 
 
 def pilot(
-    bench: Bench,
+    task_data: TaskData,
     visits: Visits,
     first: Configuration | None,
-    anyway: bool,
+    force: bool,
     say: Callable[[str], None],
     planned: int,
 ) -> None:
@@ -44,7 +44,7 @@ def pilot(
     Its visits count: the search begins with what they told. ``planned`` is how many visits are paid for after them.
 
     Raises:
-        GateFailed: the baseline does not answer; or no gain could be shown, and nobody said to go on ``anyway``.
+        GateFailed: the baseline does not answer; or no gain could be shown, and nobody said to go on ``force``.
     """
     blocks = pilot_blocks(visits.blocks)
     share = answered_share([outcome for place in range(len(blocks)) for outcome in visits.on_block(place)])
@@ -59,24 +59,27 @@ def pilot(
         visits.end(begun)
     instances = [instance for block in blocks for instance in block]
     outcomes = [outcome for place in range(len(blocks)) for outcome in visits.on_block(place)]
-    found = headroom(visits.gaps(first), (planned, len(blocks)), _shape(bench, instances), _room(bench, outcomes))
-    say(found.words(bench.unit))
-    if found.hopeless and not anyway:
+    found = pilot_power(
+        visits.gaps(first), (planned, len(blocks)), _shape(task_data, instances), _room(task_data, outcomes)
+    )
+    say(found.words(task_data.unit))
+    if found.hopeless and not force:
         raise GateFailed(
-            f"Even by the most hopeful reading of the pilot the confirmation could show no gain below {found.sure:.2f} "
-            f"{bench.unit}, and the baseline lies only {found.room:.2f} below the best that can be hoped for.",
-            fix="Take more users or requests (see `--power`), or search all the same with --anyway.",
+            "Even by the most hopeful reading of the pilot the confirmation could show no gain below "
+            f"{found.mde_lower:.2f} {task_data.unit}, and the baseline lies only {found.headroom:.2f} below the "
+            "best that can be hoped for.",
+            fix="Take more users or requests (see `--power`), or search all the same with --force.",
         )
 
 
-def _shape(bench: Bench, instances: Sequence[HasUser]) -> tuple[int, float]:
+def _shape(task_data: TaskData, instances: Sequence[HasUser]) -> tuple[int, float]:
     """Sealed users, and how many requests each has for one of the pilot's."""
-    sealed, met = ([i.user_id for i in part] for part in (bench.sealed, instances))
+    sealed, met = ([i.user_id for i in part] for part in (task_data.sealed, instances))
     each = [len(ids) / len(set(ids)) for ids in (sealed, met)]
     return len(set(sealed)), each[0] / each[1]
 
 
-def _room(bench: Bench, outcomes: Sequence[Outcome]) -> float | None:
+def _room(task_data: TaskData, outcomes: Sequence[Outcome]) -> float | None:
     """How far the baseline lies below the best that can be hoped for."""
     values = [o.score.value for o in outcomes if o.score and not o.score.harm]
-    return bench.ceiling - fmean(values) if bench.ceiling is not None and values else None
+    return task_data.ceiling - fmean(values) if task_data.ceiling is not None and values else None

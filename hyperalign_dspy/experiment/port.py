@@ -20,9 +20,15 @@ from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL, Confirmation, equal_to, verdict_arms
 from hyperalign_dspy.experiment.evaluate_frozen import check_sealed
 from hyperalign_dspy.experiment.result import Compiled, Ending, result_of
-from hyperalign_dspy.experiment.warm_start import Luggage, carried, ranked, run_of, widened
+from hyperalign_dspy.experiment.warm_start import (
+    CandidateLibrary,
+    ranked_changes,
+    source_run,
+    translate_configuration,
+    with_starts,
+)
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.judges.llm_judge import ModelJudge
+from hyperalign_dspy.judges.llm_judge import LLMJudge
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
@@ -76,17 +82,17 @@ class PortCompiler(Compiler):
         command: Sequence[str] = (),
         retune: bool = False,
     ) -> None:
-        self.parent, self.origin, self.retune = parent, run_of(parent), retune
-        luggage = Luggage(job.program)
-        old = carried(luggage, parent)
+        self.parent, self.origin, self.retune = parent, source_run(parent), retune
+        library = CandidateLibrary(job.program)
+        old = translate_configuration(library, parent)
         length = old.pop("max_tokens", job.recipe.max_tokens)
         changes = {slot: value for slot, value in old.items() if job.program.baseline.get(slot) != value}
-        first = [changes, *(ranked(luggage, self.origin) if self.origin else ())]
+        first = [changes, *(ranked_changes(library, self.origin) if self.origin else ())]
         starts = [each for place, each in enumerate(first) if each and each not in first[:place]]
-        recipe = widened(job.recipe, job.program.baseline, starts)
-        super().__init__(replace(job, program=luggage.whole(), recipe=recipe), model, watcher, command)
-        check_sealed(parent, self.bench.facts)
-        self.pools.carried = luggage.made
+        recipe = with_starts(job.recipe, job.program.baseline, starts)
+        super().__init__(replace(job, program=library.whole(), recipe=recipe), model, watcher, command)
+        check_sealed(parent, self.task_data.facts)
+        self.pools.carried = library.made
         self.old = self.space.baseline.changed(**old, max_tokens=length)
         self.lineage = {
             "manifest_sha256": parent.manifest["manifest_sha256"],
@@ -136,7 +142,7 @@ class PortCompiler(Compiler):
         run: Run,
         evaluator: Evaluator,
         chosen: Configuration,
-        judge: ModelJudge | None = None,
+        judge: LLMJudge | None = None,
         outputs: Run | None = None,
     ) -> Confirmation:
         """As of every compile; what it cost is counted apart."""

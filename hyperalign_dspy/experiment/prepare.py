@@ -15,7 +15,7 @@ from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Cost
 
 # What a caller may say of a job beside its recipe.
-_JOB = ("seed", "judge", "anyway", "limits", "prices", "prompt_model", "embed_private", "concurrency")
+_JOB = ("seed", "judge", "force", "limits", "prices", "prompt_model", "allow_private_demos", "concurrency")
 
 
 def prepare(
@@ -34,8 +34,8 @@ def prepare(
     `hyperalign compile`. ``say`` hears one line an event, such as ``print``. ``executor`` makes the model's calls, if
     not this process's threads: it is given `hyperalign_dspy.lm.connect.answer` with what can be pickled. ``changes``
     are parts of the recipe by the names that they have in its file (``visits=3``, ``slots={"samples": (0, 3)}``), and
-    of the job: ``seed``, ``anyway``, ``judge``, ``limits`` (a `Limits`: caps of the run), ``prices``, ``prompt_model``,
-    ``embed_private``, ``concurrency`` (calls in flight at once).
+    of the job: ``seed``, ``force``, ``judge``, ``limits`` (a `Limits`: caps of the run), ``prices``, ``prompt_model``,
+    ``allow_private_demos``, ``concurrency`` (calls in flight at once).
 
     Runs lie in ``.hyperalign/`` of the current folder, and the same call again goes on with one that was cut off. What
     is frozen goes to the current folder's ``programs/`` where there is one, else to the user's data folder.

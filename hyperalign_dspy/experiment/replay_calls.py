@@ -21,7 +21,7 @@ from hyperalign_dspy.runs import Run, all_runs
 _NAME = "recorded calls"
 
 
-def resend(manifest: Mapping[str, Any], model: str, count: int, seed: int = 0) -> Check:
+def replay_calls(manifest: Mapping[str, Any], model: str, count: int, seed: int = 0) -> Check:
     """Send ``count`` recorded calls of the run that made a frozen program again, drawn by ``seed``.
 
     Skipped, with the reason, where the run's calls are not here, or where the model need not answer alike: a

@@ -91,13 +91,13 @@ class Compiled:
     capped: bool
 
 
-def summary(standing: Any, baseline: Configuration) -> dict[str, Any]:
+def summary(summary: Any, baseline: Configuration) -> dict[str, Any]:
     """One configuration's place in the ranking as plain data."""
     return {
-        "changes": standing.configuration.differs(baseline),
-        "estimate": asdict(standing.estimate),
-        "shrunk": standing.shrunk,
-        "blocks": standing.blocks,
+        "changes": summary.configuration.differs(baseline),
+        "estimate": asdict(summary.estimate),
+        "shrunk": summary.shrunk,
+        "blocks": summary.blocks,
     }
 
 

@@ -15,24 +15,24 @@ from hyperalign_dspy.files import digest, read_json, write_json
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
 from hyperalign_dspy.runs import Run, folder_for
 
-_LOOKS = "looks.json"
+_TESTED = "tested.json"
 # Every judging of sealed users by a run of this project, also of runs that were removed since.
 _JUDGED = "judged.jsonl"
 
 
-def name_of(configuration: Configuration, module: Any = None) -> str:
+def sealed_key(configuration: Configuration, module: Any = None) -> str:
     """What is judged, by a digest; ``module`` tells two programs of an optimiser apart, whose settings are the same."""
     made = OPTIMIZER in configuration.as_dict()
     return digest([configuration.digest, module.dump_state()])[:12] if made else configuration.digest
 
 
-def look(run: Run, name: str) -> int:
-    """Which look at the sealed users this is in a run, from 1; set down before it is taken. ``name``: see `name_of`.
+def register_test(run: Run, name: str) -> int:
+    """Which look at the sealed users this is in a run, from 1; set down before it is taken. ``name``: see `sealed_key`.
 
     A run that is given again, and confirms what it has confirmed before, takes no new look. One that went on under a
     higher cap and chose anew does, and so does a point of the Pareto set that is confirmed beside what the run chose.
     """
-    path = run.path(_LOOKS)
+    path = run.path(_TESTED)
     looked = list(read_json(path)) if path.is_file() else []
     if name not in looked:
         looked.append(name)
@@ -40,7 +40,7 @@ def look(run: Run, name: str) -> int:
     return looked.index(name) + 1
 
 
-def judged_before(run: Run, corpus: str, users: Iterable[str], what: str) -> list[int]:
+def count_judgings(run: Run, corpus: str, users: Iterable[str], what: str) -> list[int]:
     """How often each of these sealed users of a corpus, by its digest, had been judged in this project before.
 
     That they are now, in this run for ``what`` (a configuration's digest, say), is set down first. The same again in

@@ -23,11 +23,11 @@ from hyperalign_dspy.files import digest, write_json
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import GGUF, LOCAL, public_name
-from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
+from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.optimize.callbacks import Evaluations, Listener, plain_state
-from hyperalign_dspy.optimize.defaults import Kit, Optimizer, arguments, class_of, demonstrates, known
+from hyperalign_dspy.optimize.defaults import CompileInputs, Optimizer, arguments, class_of, defaults_for, demonstrates
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.code_hash import own_code
@@ -65,7 +65,7 @@ class _Made:
     private: bool
 
 
-class ForeignCompiler(Compiler):
+class TeleprompterCompiler(Compiler):
     """One compile by an optimiser of DSPy's kind. The recipe says how much is measured; its slots are not used.
 
     Raises:
@@ -98,7 +98,7 @@ class ForeignCompiler(Compiler):
             raise UsageError(
                 f"{asked.name} puts demonstrations made from users' texts into the program, and this corpus is not "
                 "public.",
-                fix="Say --embed-private if the program may hold them; gepa and copro write instructions only.",
+                fix="Say --allow-private-demos if the program may hold them; gepa and copro write instructions only.",
             )
 
     def plan(self) -> _ForeignPlan:
@@ -107,26 +107,26 @@ class ForeignCompiler(Compiler):
         Raises:
             UsageError: the call cap does not even cover the pilot and the confirmation.
         """
-        bench, reserve = self.bench, self._reserve
+        task_data, reserve = self.task_data, self._reserve
         confirmed = reserve.calls + reserve.judge_calls
         budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
         piloted = self._pilot_size * self._calls(self.space.baseline)
         budget.demand(piloted + 1)
         left, pace = budget.left().max_calls, seconds_a_call(self.model)
-        users = len({i.user_id for i in bench.sealed})
+        users = len({i.user_id for i in task_data.sealed})
         return _ForeignPlan(
             run_id=run_id_of(self.identity),
             users=users,
-            instances=len(bench.sealed),
-            validation_instances=len(bench.validation),
+            instances=len(task_data.sealed),
+            validation_instances=len(task_data.validation),
             visits=0,
             configurations=0,
             calls=self.limits.max_calls or 0,
             confirm_calls=confirmed,
             propose_calls=0,
-            smallest_win=smallest_win(users, len(bench.sealed) / users),
-            replayed=self.replayed(users, round(len(bench.sealed) / users)),
-            unit=bench.unit,
+            smallest_win=smallest_win(users, len(task_data.sealed) / users),
+            replayed=self.replayed(users, round(len(task_data.sealed) / users)),
+            unit=task_data.unit,
             **reserve.estimate(0),
             time=None if pace is None else pace * confirmed,
             paid_visits=0,
@@ -145,7 +145,7 @@ class ForeignCompiler(Compiler):
         ):
             most = self.job.concurrency
             lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, concurrency=most)
-            with Evaluator(self.bench, lm, ledger, concurrency_of(lm)) as evaluator:
+            with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
                 evaluator.record = record
                 self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
                 budget = Budget(ledger, self._reserve, evaluator.concurrency)
@@ -165,19 +165,19 @@ class ForeignCompiler(Compiler):
         Raises:
             BudgetReached: it had evaluated none.
         """
-        end = End()
-        kit = self._kit(lm, ledger, end)
-        student = self.bench.module(self.space.baseline)
+        end = StopSignal()
+        inputs = self._kit(lm, ledger, end)
+        student = self.task_data.module(self.space.baseline)
         listener = Listener(type(student), end, lambda n: self.watcher.step("optimizer", n, 0, ledger.cost()))
         evaluations = Evaluations(student, end)
         self._say_who_proposes()
         with (
             ledger.within(budget.left()),
             _quietly(run.path("optimizer.log")),
-            self._speaking(kit, [listener, evaluations]),
+            self._speaking(inputs, [listener, evaluations]),
         ):
             try:
-                found = self._compile(student, kit, end, listener)
+                found = self._compile(student, inputs, end, listener)
             except BudgetReached as error:
                 # What is still under way would take its next call out of the confirmation's share.
                 end.settle()
@@ -206,16 +206,16 @@ class ForeignCompiler(Compiler):
             f"{reached.cap} ends {name}: programs evaluated on {best.examples} examples each: {evaluations.count}; "
             f"the best scores {best.score:.1f}%. The rest is for the confirmation."
         )
-        module = self.bench.module(self.space.baseline)
+        module = self.task_data.module(self.space.baseline)
         for predictor, state in zip(module.predictors(), best.states, strict=True):
             predictor.load_state(state)
         return module
 
-    def _compile(self, student: Any, kit: Kit, end: End, listener: Listener) -> Any:
-        constructor, compiling = arguments(self.kind, self.asked, kit)
+    def _compile(self, student: Any, inputs: CompileInputs, end: StopSignal, listener: Listener) -> Any:
+        constructor, compiling = arguments(self.kind, self.asked, inputs)
         try:
             found = self.kind(**constructor).compile(student, **compiling)
-        except Ended as error:
+        except Stopped as error:
             raise error.reason from None
         except HyperalignError:
             raise
@@ -234,15 +234,15 @@ class ForeignCompiler(Compiler):
             raise reason
         return found
 
-    def _kit(self, lm: Any, ledger: Ledger, end: End) -> Kit:
+    def _kit(self, lm: Any, ledger: Ledger, end: StopSignal) -> CompileInputs:
         room = max(_PROPOSAL_TOKENS, self.job.recipe.max_tokens)
         other = self.asked.prompt_model
         most = self.job.concurrency
         proposer = connect(other, ledger=ledger, max_tokens=room, concurrency=most) if other else lm
-        instances = self.bench.validation
-        return Kit(
-            metric=_guarded(self.bench.metric, end),
-            examples=[self.bench.example(instance) for instance in instances],
+        instances = self.task_data.validation
+        return CompileInputs(
+            metric=_guarded(self.task_data.metric, end),
+            examples=[self.task_data.example(instance) for instance in instances],
             users=[instance.user_id for instance in instances],
             seed=self.job.seed,
             concurrency=concurrency_of(lm),
@@ -251,14 +251,14 @@ class ForeignCompiler(Compiler):
             labelled=self._labelled(),
         )
 
-    def _speaking(self, kit: Kit, callbacks: list[Any]) -> Any:
+    def _speaking(self, inputs: CompileInputs, callbacks: list[Any]) -> Any:
         # Proposals have several fields: JSON is what models of every size can be held to.
         return dspy.context(
-            lm=kit.lm,
+            lm=inputs.lm,
             adapter=adapter("json"),
             callbacks=callbacks,
             disable_history=True,
-            num_threads=kit.concurrency,
+            num_threads=inputs.concurrency,
             max_errors=_MOST_ERRORS,
         )
 
@@ -269,7 +269,7 @@ class ForeignCompiler(Compiler):
             UsageError: another program came back. GateFailed: it holds texts of users, and nobody said that it may.
         """
         baseline = self.space.baseline
-        own, module = self.bench.module(baseline), self.bench.module(baseline)
+        own, module = self.task_data.module(baseline), self.task_data.module(baseline)
         if not isinstance(found, dspy.Module) or signature_fields(found) != signature_fields(module):
             raise UsageError(
                 f"{self.asked.name} gave back a program with other predictors.",
@@ -284,9 +284,9 @@ class ForeignCompiler(Compiler):
         if private and not self._may_embed():
             raise GateFailed(
                 f"What {self.asked.name} made holds texts of users, and this corpus is not public.",
-                fix="Say --embed-private if the program may hold them: the same run then goes on.",
+                fix="Say --allow-private-demos if the program may hold them: the same run then goes on.",
             )
-        public = bool(self.bench.facts["public"])
+        public = bool(self.task_data.facts["public"])
         return _Made(module, baseline.changed(**{OPTIMIZER: self.asked.short}), private and not public)
 
     def _holds_texts(self, module: Any, own: Any) -> bool:
@@ -295,22 +295,24 @@ class ForeignCompiler(Compiler):
         if any(mine.demos and mine.demos != its.demos for mine, its in pairs):
             return True
         changed = [m.signature.instructions for m, o in pairs if m.signature.instructions != o.signature.instructions]
-        texts = [text for i in self.bench.validation for text in _strings(self.bench.example(i).inputs().toDict())]
+        texts = [
+            text for i in self.task_data.validation for text in _strings(self.task_data.example(i).inputs().toDict())
+        ]
         return any(longest_run_among(instruction, texts) >= RUN for instruction in changed)
 
     def _labelled(self) -> bool:
-        labels = set(self.bench.example(self.bench.validation[0]).labels().keys())
-        predictors = self.bench.module(self.space.baseline).predictors()
+        labels = set(self.task_data.example(self.task_data.validation[0]).labels().keys())
+        predictors = self.task_data.module(self.space.baseline).predictors()
         return any(labels & set(predictor.signature.output_fields) for predictor in predictors)
 
     def _may_embed(self) -> bool:
-        return self.asked.embed_private or bool(self.bench.facts["public"])
+        return self.asked.allow_private_demos or bool(self.task_data.facts["public"])
 
     def _say_who_proposes(self) -> None:
         other = self.asked.prompt_model
         # Whoever names a file as the prompt model has chosen it.
         weak = (other or self.model) == LOCAL or (not other and self.model.startswith(GGUF))
-        if known(self.asked).reflects and weak:
+        if defaults_for(self.asked).reflects and weak:
             self.watcher.say(
                 f"{self.asked.name} is as good as the model that writes its proposals, and small ones, such as the "
                 "embedded one, write hardly any that make sense: give a stronger one with --prompt-model."
@@ -346,7 +348,7 @@ def _quietly(log: Path) -> Iterator[None]:
                 logger.handlers = handlers
 
 
-def _guarded(metric: Callable[..., Any], end: End) -> Callable[..., Any]:
+def _guarded(metric: Callable[..., Any], end: StopSignal) -> Callable[..., Any]:
     """The metric; where it fails the run ends, since DSPy's evaluation would take the failure for a score of 0."""
 
     @functools.wraps(metric)
@@ -356,7 +358,7 @@ def _guarded(metric: Callable[..., Any], end: End) -> Callable[..., Any]:
         except Exception as error:
             end.note(UsageError(f"The metric failed: {type(error).__name__}: {error}"))
             assert end.reason
-            raise Ended(end.reason) from error
+            raise Stopped(end.reason) from error
 
     return scored
 

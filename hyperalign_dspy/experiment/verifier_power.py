@@ -24,9 +24,9 @@ from hyperalign_dspy.metrics.style import StyleVerifier
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.runs import home
-from hyperalign_dspy.tasks.authorship import AuthorshipBench
+from hyperalign_dspy.tasks.authorship import AuthorshipData
 from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.protocol import Arm, Bench
+from hyperalign_dspy.tasks.protocol import Arm, TaskData
 
 # So many samples are shown, where any are.
 _SAMPLES = 4
@@ -65,16 +65,16 @@ class _Written:
     wrong: str
 
 
-def write(bench: Bench, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
+def write(task_data: TaskData, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
     """Let the model write for all sealed instances of a bench, by the baseline without hypotheses and with one draft.
 
-    Raises: see `hyperalign_dspy.tasks.evaluate.Flight.land`.
+    Raises: see `hyperalign_dspy.tasks.evaluate.PendingBatch.land`.
     """
-    plain = baseline.changed(told="none", drafts=1)
+    plain = baseline.changed(shown_hypotheses="none", drafts=1)
     shown = plain.changed(samples=_SAMPLES)
-    arms = [Arm(RIGHT, shown), Arm(NONE, plain.changed(samples=0), "nobody"), Arm(WRONG, shown, "stranger")]
-    flights = [evaluator.start(arm, bench.sealed, sealed=True, phase=f"power:{arm.name}") for arm in arms]
-    rows = zip(*(flight.land() for flight in flights), strict=True)
+    arms = [Arm(RIGHT, shown), Arm(NONE, plain.changed(samples=0), "none"), Arm(WRONG, shown, "other")]
+    batches = [evaluator.start(arm, task_data.sealed, sealed=True, phase=f"power:{arm.name}") for arm in arms]
+    rows = zip(*(batch.result() for batch in batches), strict=True)
     answered = [row for row in rows if all(outcome.score for outcome in row)]
     return [_Written(row[0].instance.user_id, *_of_equal_length([o.text for o in row])) for row in answered]
 
@@ -89,7 +89,7 @@ def differences(verifier: StyleVerifier, written: Sequence[_Written]) -> tuple[l
 
 
 def measure_power(
-    bench: AuthorshipBench, written: Sequence[_Written], confirmed: tuple[int, int]
+    task_data: AuthorshipData, written: Sequence[_Written], confirmed: tuple[int, int]
 ) -> tuple[dict[str, _Power], dict[str, list[float]]]:
     """What every verifier of the panel sees in the same texts; ``confirmed``: users and requests of each in the
     confirmations that are replayed. Also each user's differences by the primary verifier.
@@ -98,7 +98,7 @@ def measure_power(
     users = [each.user_id for each in written]
     for name in CLASSIFIERS:
         started = time.perf_counter()
-        verifier = bench.verifier(name)
+        verifier = task_data.verifier(name)
         fitted = time.perf_counter()
         gaps, others = differences(verifier, written)
         judged = time.perf_counter()
@@ -149,7 +149,7 @@ def remember_power(corpus_digest: str, model: str, differences: Mapping[str, Seq
         file.write(json.dumps(row, sort_keys=True) + "\n")
 
 
-def recorded_power(bench: Bench, model: str, users: int, requests: int) -> tuple[float, int] | None:
+def recorded_power(task_data: TaskData, model: str, users: int, requests: int) -> tuple[float, int] | None:
     """What a confirmation of so many users and requests would find, by recorded differences, and of how many users
     these are; None where nobody has measured it here.
     """
@@ -158,7 +158,7 @@ def recorded_power(bench: Bench, model: str, users: int, requests: int) -> tuple
         return None
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     # Only now: the facts of a bench take its verifiers.
-    key = _key(bench.facts["corpus_digest"], model)
+    key = _key(task_data.facts["corpus_digest"], model)
     own = [row["differences"] for row in rows if row.items() >= key.items()]
     if not own:
         return None

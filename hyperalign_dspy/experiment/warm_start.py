@@ -15,7 +15,7 @@ from hyperalign_dspy.artifacts.frozen import Frozen, content_of
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.files import digest, read_json
 from hyperalign_dspy.optimize.history import MADE
-from hyperalign_dspy.optimize.pools import Made
+from hyperalign_dspy.optimize.pools import Candidate
 from hyperalign_dspy.program.configuration import DEMOS, INSTRUCTION, OPTIMIZER, SEED, new_module, with_candidates
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec, Value
 from hyperalign_dspy.runs import Run, all_runs
@@ -24,11 +24,11 @@ _Changes = Mapping[str, Value]
 
 
 @dataclass
-class Luggage:
+class CandidateLibrary:
     """A program's library, and the candidates of other runs that are added to it."""
 
     program: ProgramSpec
-    made: dict[str, list[Made]] = field(default_factory=dict)
+    made: dict[str, list[Candidate]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._seeds = _contents(new_module(self.program.module))
@@ -40,7 +40,7 @@ class Luggage:
         own = {SEED: self._seeds[slot], **library.get(predictor, {})}
         return {**own, **{m.id: m.content for m in self.made.get(slot, ())}}
 
-    def take(self, slot: str, made: Made) -> str:
+    def take(self, slot: str, made: Candidate) -> str:
         """The name under which a candidate goes here; it is added where nothing says the same."""
         known = self.known(slot)
         same = [name for name, content in known.items() if content == made.content]
@@ -67,61 +67,59 @@ def _contents(module: Any) -> dict[str, Any]:
     }
 
 
-def run_of(frozen: Frozen) -> Run | None:
+def source_run(frozen: Frozen) -> Run | None:
     """The finished run that a frozen program comes from, where it is here."""
     identity = frozen.manifest["identity"]
     alike = (run for run in all_runs() if all(run.plan.get(key) == value for key, value in identity.items()))
     return next((run for run in alike if run.result), None)
 
 
-def carried(luggage: Luggage, frozen: Frozen) -> dict[str, Value]:
+def translate_configuration(library: CandidateLibrary, frozen: Frozen) -> dict[str, Value]:
     """A frozen program's configuration under names that mean the same here.
 
     Raises:
         UsageError: the program has another module by now.
     """
     manifest = frozen.manifest
-    if manifest["module"] != luggage.program.module:
+    if manifest["module"] != library.program.module:
         raise UsageError(
-            f"{frozen.folder} was made with {manifest['module']}; the program now names {luggage.program.module}.",
+            f"{frozen.folder} was made with {manifest['module']}; the program now names {library.program.module}.",
             fix="Compile for the new model, or take the program.toml that it was made with.",
         )
     values, made = dict(manifest["configuration"]), manifest.get("candidates", {})
-    maker = values.pop(OPTIMIZER, "")
+    proposer = values.pop(OPTIMIZER, "")
     for slot, content in _contents(frozen.module).items():
-        if slot not in values and content == luggage.known(slot)[SEED]:
+        if slot not in values and content == library.known(slot)[SEED]:
             continue
         told = made.get(slot, {})
-        name = str(maker or values.get(slot, SEED))
-        found = Made(name, told.get("maker", maker or "carried"), told.get("model", ""), content)
-        values[slot] = luggage.take(slot, found)
+        name = str(proposer or values.get(slot, SEED))
+        found = Candidate(name, told.get("proposer", proposer or "carried"), told.get("model", ""), content)
+        values[slot] = library.take(slot, found)
     return values
 
 
-def ranked(luggage: Luggage, run: Run) -> Iterator[_Changes]:
+def ranked_changes(library: CandidateLibrary, run: Run) -> Iterator[_Changes]:
     """The best configurations of a run as changes to the baseline, as far as it is known what they held."""
-    if run.plan["program_digest"] != digest(luggage.program):
+    if run.plan["program_digest"] != digest(library.program):
         return
     path = run.path(MADE)
     made = read_json(path)["candidates"] if path.is_file() else {}
-    for standing in (run.result or {}).get("top", ()):
-        changes = {
-            slot: _named(luggage, slot, value, made.get(slot, {})) for slot, value in standing["changes"].items()
-        }
+    for summary in (run.result or {}).get("top", ()):
+        changes = {slot: _named(library, slot, value, made.get(slot, {})) for slot, value in summary["changes"].items()}
         if None not in changes.values():
             yield changes
 
 
-def _named(luggage: Luggage, slot: str, value: Value, made: Mapping[str, Any]) -> Any:
+def _named(library: CandidateLibrary, slot: str, value: Value, made: Mapping[str, Any]) -> Any:
     """What a candidate of a run is called here; None where nobody knows any more what it was."""
     if not slot.endswith((f".{INSTRUCTION}", f".{DEMOS}")):
         return value
     if value in made:
-        return luggage.take(slot, Made(**made[str(value)]))
-    return value if value in luggage.known(slot) else None
+        return library.take(slot, Candidate(**made[str(value)]))
+    return value if value in library.known(slot) else None
 
 
-def widened(recipe: RecipeSpec, baseline: _Changes, starts: Sequence[_Changes]) -> RecipeSpec:
+def with_starts(recipe: RecipeSpec, baseline: _Changes, starts: Sequence[_Changes]) -> RecipeSpec:
     """A recipe that visits ``starts`` first: its slots hold all that these hold."""
     slots = dict(recipe.slots)
     for changes in starts:

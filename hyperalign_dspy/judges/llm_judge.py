@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 from hyperalign_dspy.judges.grader import Grader
 from hyperalign_dspy.judges.pairwise import PairwiseJudge
-from hyperalign_dspy.judges.qualify import GATING_FORM, How, decide, last_trial
+from hyperalign_dspy.judges.qualify import GATING_FORM, JudgeForm, judge_pairs, last_qualification
 from hyperalign_dspy.judges.tally import Tally, tally
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.thread_pool import together
+from hyperalign_dspy.lm.thread_pool import run_in_threads
 from hyperalign_dspy.metrics.stats import Estimate, Verdict, paired
 from hyperalign_dspy.types import Purpose, TextPair
 
@@ -21,7 +21,7 @@ CALLS = 4
 
 
 @dataclass(frozen=True)
-class Opinion:
+class JudgeResult:
     """A model judge's verdicts on pairs (compiled, baseline at equal drafts).
 
     ``agreement`` is with people, on the pairs that it was tried on for this purpose; None where it never was.
@@ -44,11 +44,11 @@ class Opinion:
 class Judge(Protocol):
     """Whoever gives an opinion on pairs."""
 
-    def opinion(self, pairs: Sequence[TextPair]) -> Opinion:
+    def compare(self, pairs: Sequence[TextPair]) -> JudgeResult:
         """Compare the first of every pair with the second."""
 
 
-class ModelJudge:
+class LLMJudge:
     """A model as judge, its calls in the run's own ledger; ``concurrency``: see `connect`."""
 
     def __init__(
@@ -58,7 +58,7 @@ class ModelJudge:
         self.ledger = ledger
         self.lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0, concurrency=concurrency)
 
-    def opinion(self, pairs: Sequence[TextPair]) -> Opinion:
+    def compare(self, pairs: Sequence[TextPair]) -> JudgeResult:
         """Two calls a pair, and two more where answers are graded.
 
         Raises:
@@ -66,11 +66,11 @@ class ModelJudge:
         """
         purpose = pairs[0].purpose
         with self.ledger.phase("judge"):
-            verdicts = decide(PairwiseJudge(purpose, *GATING_FORM), pairs, self.lm, self.tick)
+            verdicts = judge_pairs(PairwiseJudge(purpose, *GATING_FORM), pairs, self.lm, self.tick)
             grades = self._grades(pairs) if purpose == "helpfulness" else []
         users = [user for *_, user in grades]
         agreement, qualified = self._trial(purpose, "pairs")
-        return Opinion(
+        return JudgeResult(
             model=self.model,
             purpose=purpose,
             qualified=qualified,
@@ -90,21 +90,21 @@ class ModelJudge:
             first, second = (grader(request=pair.request, answer=text).grade for text in (pair.first, pair.second))
             return first, second
 
-        found = together(one, pairs, self.lm, concurrency_of(self.lm), lambda: None)
+        found = run_in_threads(one, pairs, self.lm, concurrency_of(self.lm), lambda: None)
         graded = [(g, pair.user_id) for g, pair in zip(found, pairs, strict=True) if isinstance(g, tuple)]
         return [(a, b, user) for (a, b), user in graded if a is not None and b is not None]
 
-    def _trial(self, purpose: Purpose, how: How) -> tuple[Estimate | None, bool]:
-        trial: dict[str, Any] | None = last_trial(self.model, purpose, how)
+    def _trial(self, purpose: Purpose, how: JudgeForm) -> tuple[Estimate | None, bool]:
+        trial: dict[str, Any] | None = last_qualification(self.model, purpose, how)
         return (Estimate(**trial["agreement"]), bool(trial["qualified"])) if trial else (None, False)
 
 
-def gated(verdict: Verdict, opinion: Opinion | None) -> Verdict:
+def apply_judge_gate(verdict: Verdict, llm_judge: JudgeResult | None) -> Verdict:
     """The verdict once a judge was heard: what a qualified one does not see as a gain is none.
 
     A judge that has not qualified changes nothing.
     """
-    if verdict == "gain" and opinion and opinion.qualified and not opinion.tally.length_controlled.low > 0.5:
+    if verdict == "gain" and llm_judge and llm_judge.qualified and not llm_judge.tally.length_controlled.low > 0.5:
         return "no gain"
     return verdict
 

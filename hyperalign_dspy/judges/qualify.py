@@ -10,9 +10,9 @@ from typing import Any, Literal, Protocol
 
 from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.files import digest, writing
-from hyperalign_dspy.judges.tally import Judged, Tally, tally
+from hyperalign_dspy.judges.tally import JudgedPair, Tally, tally
 from hyperalign_dspy.lm.connect import concurrency_of, describe
-from hyperalign_dspy.lm.thread_pool import MOST_MISSING, together
+from hyperalign_dspy.lm.thread_pool import MOST_MISSING, run_in_threads
 from hyperalign_dspy.metrics.stats import Estimate, proportion, widened
 from hyperalign_dspy.runs import home
 from hyperalign_dspy.types import Purpose, TextPair
@@ -56,7 +56,7 @@ def qualify(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[
     Raises:
         TooManyFailures: more than a fifth of the pairs got no answer.
     """
-    verdicts = decide(judge, pairs, lm, tick)
+    verdicts = judge_pairs(judge, pairs, lm, tick)
     known = [(pair, verdict) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict]
     right = [verdict.win if pair.first_is_right else 1 - verdict.win for pair, verdict in known]
     users = [pair.user_id for pair, _ in known]
@@ -70,7 +70,9 @@ def qualify(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[
     )
 
 
-def decide(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]) -> list[Judged | None]:
+def judge_pairs(
+    judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[int], None]
+) -> list[JudgedPair | None]:
     """A verdict for each pair, in their order; None where the model failed."""
     done: list[None] = []
 
@@ -78,12 +80,12 @@ def decide(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[
         done.append(None)
         tick(len(done))
 
-    def one(pair: TextPair) -> Judged:
+    def one(pair: TextPair) -> JudgedPair:
         said = judge(first=pair.first, second=pair.second, request=pair.request, samples=pair.samples)
-        return Judged(pair.user_id, said.winner, said.votes, len(pair.first.split()) - len(pair.second.split()))
+        return JudgedPair(pair.user_id, said.winner, said.votes, len(pair.first.split()) - len(pair.second.split()))
 
-    found = together(one, pairs, lm, concurrency_of(lm), heard)
-    verdicts = [verdict if isinstance(verdict, Judged) else None for verdict in found]
+    found = run_in_threads(one, pairs, lm, concurrency_of(lm), heard)
+    verdicts = [verdict if isinstance(verdict, JudgedPair) else None for verdict in found]
     missing = sum(verdict is None for verdict in verdicts)
     if missing > MOST_MISSING * len(pairs):
         raise TooManyFailures(
@@ -93,7 +95,7 @@ def decide(judge: _Decider, pairs: Sequence[TextPair], lm: Any, tick: Callable[[
     return verdicts
 
 
-How = Literal["pairs", "grades"]
+JudgeForm = Literal["pairs", "grades"]
 # The adapter and the words to which texts are cut, as a judge is asked for its opinion: a trial in another form tells
 # nothing of this one.
 GATING_FORM = ("turns", 150)
@@ -108,14 +110,14 @@ def judge_folder() -> Path:
     return place
 
 
-def remember(found: Mapping[str, Any], how: How) -> None:
+def record_qualification(found: Mapping[str, Any], how: JudgeForm) -> None:
     """Add one trial, a result of `hyperalign judge qualify`, to the record."""
     row = {**found, "how": how, "model_digest": _model_digest(str(found["judge"]))}
     with (judge_folder() / "qualifications.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
 
 
-def last_trial(judge: str, purpose: Purpose, how: How = "pairs") -> dict[str, Any] | None:
+def last_qualification(judge: str, purpose: Purpose, how: JudgeForm = "pairs") -> dict[str, Any] | None:
     """The latest trial of a judge for a purpose, None where it was never tried with these weights or this server."""
     path = home().parent / "judge" / "qualifications.jsonl"
     if not path.is_file():

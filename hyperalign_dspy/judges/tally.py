@@ -16,7 +16,7 @@ _RIDGE = 0.01
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPair:
     """One verdict of both orders on (first, second). ``length`` is the first's words minus the second's."""
 
     user_id: str
@@ -47,7 +47,7 @@ class Tally:
     longer: Estimate
 
 
-def tally(judged: Sequence[Judged]) -> Tally:
+def tally(judged: Sequence[JudgedPair]) -> Tally:
     """All figures over some verdicts."""
     users = [j.user_id for j in judged]
     both = [j for j in judged if "abstain" not in j.votes]

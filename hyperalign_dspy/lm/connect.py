@@ -20,9 +20,9 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.messages import key_of
 from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
-from hyperalign_dspy.lm.rate_limit import Patience
+from hyperalign_dspy.lm.rate_limit import RateLimit
 from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
-from hyperalign_dspy.lm.streaming import Tell, listener
+from hyperalign_dspy.lm.streaming import TokenCallback, token_callback
 from hyperalign_dspy.registry import unknown
 
 # Calls in flight where the engine does not say how many it takes well.
@@ -48,18 +48,18 @@ class _RemoteEngine:
 
     concurrency = 0
 
-    def __init__(self, model: str, patience: Patience | None = None) -> None:
-        self._model, self._patience = model, patience or Patience(_provider_of(model))
+    def __init__(self, model: str, patience: RateLimit | None = None) -> None:
+        self._model, self._patience = model, patience or RateLimit(_provider_of(model))
         self._lm = dspy.LM(model, cache=False, num_retries=0)
         self.supports_response_schema = self._lm.supports_response_schema
         self.supported_params = frozenset(self._lm.supported_params)
 
     def complete(self, request: Request) -> Response:
-        """The provider's answer, told to whoever listens. Raises: see `Patience.through`."""
+        """The provider's answer, told to whoever listens. Raises: see `RateLimit.through`."""
 
         def send() -> Response:
             with dspy.context(disable_history=True):
-                tell = listener()
+                tell = token_callback()
                 return _told(self._lm, request, tell) if tell else self._lm(request)
 
         return self._patience.through(send, key_of(self._model, request))
@@ -212,7 +212,7 @@ def _engine_of(model: str, ledger: Ledger) -> Any:
     return _RemoteEngine(model, ledger.patience(_provider_of(model)))
 
 
-def _told(lm: Any, request: Request, tell: Tell) -> Response:
+def _told(lm: Any, request: Request, tell: TokenCallback) -> Response:
     """An answer whose pieces are told as they come.
 
     Raises:

@@ -27,14 +27,14 @@ _BREAK = r"[\n\r\v\f\x85\u2028\u2029]"
 _SPACE = r"[^\S\n\r\v\f\x85\u2028\u2029]"
 
 
-def neutral(text: str) -> str:
+def escape_control_tokens(text: str) -> str:
     """The text with a space in every control word. What is neutral stays as it is."""
     for word in CONTROL:
         text = text.replace(word, f"{word[0]} {word[1:]}")
     return text
 
 
-def without_labels(text: str, labels: Iterable[str]) -> str:
+def escape_labels(text: str, labels: Iterable[str]) -> str:
     """The text with one space before the colon of every line that begins like a field: ``Request:`` and the like,
     in whatever case, and whatever ends the line before.
     """

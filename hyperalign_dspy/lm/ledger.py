@@ -18,15 +18,14 @@ from dspy.lm15 import Request, Response
 from filelock import FileLock, Timeout
 
 from hyperalign_dspy.errors import BudgetReached, MissingFolder, NotSent, UsageError
-from hyperalign_dspy.lm.limits import Amount, Bound, Limits, Purse, total
+from hyperalign_dspy.lm.limits import BudgetMeter, CallUsage, Limits, MaxUsage, total
 from hyperalign_dspy.lm.messages import honoured, key_of
-from hyperalign_dspy.lm.n_completions import kin_of
+from hyperalign_dspy.lm.n_completions import batched_keys
 from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.lm.rate_limit import Patience
+from hyperalign_dspy.lm.rate_limit import RateLimit
 from hyperalign_dspy.lm.records import (
     Row,
     Sessions,
-    amount_of,
     cost_of,
     drop_torn_line,
     money_of,
@@ -36,6 +35,7 @@ from hyperalign_dspy.lm.records import (
     row_of,
     slim,
     uncollected,
+    usage_of,
 )
 from hyperalign_dspy.types import Cost
 
@@ -62,10 +62,10 @@ class Ledger:
     ) -> None:
         self.prices = prices or Prices()
         self.failures = 0
-        self._purse = Purse(limits or Limits())
+        self._purse = BudgetMeter(limits or Limits())
         self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
         self._longest = 0.0
-        self._failed: defaultdict[str, Amount] = defaultdict(Amount)
+        self._failed: defaultdict[str, CallUsage] = defaultdict(CallUsage)
         # Those of the failed ones that this session asked for.
         self._wanted: set[str] = set()
         # Kept as it grows: whoever follows a run asks for it at every answer.
@@ -74,7 +74,7 @@ class Ledger:
         self._phases: dict[str, Counter[str]] = {}
         self._served: Counter[str] = Counter()
         self._flying: dict[str, threading.Event] = {}
-        self._patience: dict[str, Patience] = {}
+        self._patience: dict[str, RateLimit] = {}
         self._lock = threading.RLock()
         self._file: IO[str] | None = None
         self._guard = FileLock(f"{path}.lock") if path else None
@@ -91,7 +91,7 @@ class Ledger:
         self._purse.limits = limits
 
     @property
-    def used(self) -> Amount:
+    def used(self) -> CallUsage:
         """What all calls of all sessions have used, failed ones too: what the caps go by."""
         return self._purse.used
 
@@ -131,7 +131,7 @@ class Ledger:
         """How many calls the path so far has cost; see `path`."""
         return self.path().calls
 
-    def path(self) -> Amount:
+    def path(self) -> CallUsage:
         """What the path so far has cost: the distinct calls that this session asked for, and their failures.
 
         A run that goes on, or is given again, walks the same path and so counts the same: what it can afford does not
@@ -139,13 +139,13 @@ class Ledger:
         """
         with self._lock:
             lost = [self._failed[key] for key in sorted(self._wanted)]
-            return total([*(amount_of(row, self.prices) for row in self._walked()), *lost])
+            return total([*(usage_of(row, self.prices) for row in self._walked()), *lost])
 
-    def largest(self) -> Bound:
+    def largest(self) -> MaxUsage:
         """The most that any one call on the path could have used; zeros before the first."""
         with self._lock:
             found = [row["bound"] for row in self._walked()]
-        return Bound(max((b.input for b in found), default=0), max((b.output for b in found), default=0))
+        return MaxUsage(max((b.input for b in found), default=0), max((b.output for b in found), default=0))
 
     def seconds(self) -> float:
         """Wall time of all sessions; of the earlier ones up to their last recorded call."""
@@ -162,10 +162,10 @@ class Ledger:
         """Seconds that the cap on time leaves; infinite without one."""
         return math.inf if self.limits.max_seconds is None else self.limits.max_seconds - self.seconds()
 
-    def patience(self, provider: str) -> Patience:
+    def patience(self, provider: str) -> RateLimit:
         """What all calls to a provider share while this ledger is open."""
         with self._lock:
-            return self._patience.setdefault(provider, Patience(provider, self.left, self._clock))
+            return self._patience.setdefault(provider, RateLimit(provider, self.left, self._clock))
 
     def call_seconds(self) -> tuple[float, float]:
         """How long an answered call on the path has taken: on average, and the longest; zeros before the first."""
@@ -262,7 +262,7 @@ class Ledger:
         kin = [key]
         # What an earlier sibling's request has made already was set aside with that one.
         if key not in self._purse:
-            kin += [k for k in kin_of(engine, model, request) if k not in self._records and k not in self._purse]
+            kin += [k for k in batched_keys(engine, model, request) if k not in self._records and k not in self._purse]
             worst = request_bound(request).amount(price)
             self._purse.reserve(dict.fromkeys(kin, worst), self.seconds(), self._longest)
         self._flying[key] = threading.Event()
@@ -296,7 +296,7 @@ class Ledger:
     def _fail(self, model: str, request: Request, kin: list[str], error: Exception) -> None:
         bound = request_bound(request)
         with self._lock:
-            lost = self._purse.forfeit(kin)
+            lost = self._purse.charge_failed(kin)
             self.failures += lost.calls
             self._failed[kin[0]] += lost
             self._wanted.add(kin[0])
@@ -315,7 +315,7 @@ class Ledger:
     def _keep(self, row: Row, when: float) -> None:
         """Take a row into account, whether it was just written or read, and when in all sessions that was."""
         if "failed" in row:
-            lost = amount_of(row, self.prices)
+            lost = usage_of(row, self.prices)
             self.failures += lost.calls
             self._failed[row["key"]] += lost
             self._purse.settle(row["key"], lost)
@@ -324,7 +324,7 @@ class Ledger:
         self._records[row["key"]] = row
         self._cost += cost_of([row], self.prices)
         self._longest = max(self._longest, float(row["seconds"]))
-        self._purse.settle(row["key"], amount_of(row, self.prices))
+        self._purse.settle(row["key"], usage_of(row, self.prices))
 
     def _walked(self) -> list[Row]:
         # In one order always: a sum of money depends on it in its last digit.
@@ -369,7 +369,7 @@ class Ledger:
         for row in rows:
             sessions.heard(row)
             self._keep(row, sessions.seconds)
-            if self.limits.max_cost is not None and amount_of(slim(row), self.prices).money is None:
+            if self.limits.max_cost is not None and usage_of(slim(row), self.prices).money is None:
                 self.prices.demand(row.get("model", ""))
         self._earlier, self._session = sessions.seconds, sessions.following
 

@@ -32,61 +32,61 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Amount:
+class CallUsage:
     """What calls used or can use: tokens in and out together, money in dollars or None where it is unknown."""
 
     calls: int = 0
     tokens: int = 0
     money: float | None = 0.0
 
-    def __add__(self, other: Amount) -> Amount:
+    def __add__(self, other: CallUsage) -> CallUsage:
         unknown = self.money is None or other.money is None
         money = None if unknown else (self.money or 0.0) + (other.money or 0.0)
-        return Amount(self.calls + other.calls, self.tokens + other.tokens, money)
+        return CallUsage(self.calls + other.calls, self.tokens + other.tokens, money)
 
 
-def total(amounts: Iterable[Amount]) -> Amount:
+def total(amounts: Iterable[CallUsage]) -> CallUsage:
     """The sum of any number."""
-    found = Amount()
+    found = CallUsage()
     for amount in amounts:
         found += amount
     return found
 
 
 @dataclass(frozen=True)
-class Bound:
+class MaxUsage:
     """The most tokens that one request can take in and give out."""
 
     input: int
     output: int
 
-    def amount(self, price: Price | None) -> Amount:
+    def amount(self, price: Price | None) -> CallUsage:
         """As one call at a price."""
-        return Amount(1, self.input + self.output, price.of(self.input, self.output) if price else None)
+        return CallUsage(1, self.input + self.output, price.of(self.input, self.output) if price else None)
 
 
-def bound_of(messages: Sequence[Mapping[str, str]], config: Mapping[str, Any]) -> Bound:
+def max_usage_of(messages: Sequence[Mapping[str, str]], config: Mapping[str, Any]) -> MaxUsage:
     """The bound of a request, as `hyperalign_dspy.lm.messages` gives it."""
     texts = [message["content"] for message in messages]
     if config.get("response_format"):
         # Providers show a schema to the model.
         texts.append(json.dumps(config["response_format"], ensure_ascii=False))
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-    return Bound(size + _AROUND_MESSAGE * len(texts) + _AROUND_CALL, int(config.get("max_tokens") or _UNBOUNDED))
+    return MaxUsage(size + _AROUND_MESSAGE * len(texts) + _AROUND_CALL, int(config.get("max_tokens") or _UNBOUNDED))
 
 
-class Purse:
+class BudgetMeter:
     """What was used and what is set aside, against the caps. Whoever shares one between threads holds a lock."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.used = Amount()
-        self._aside: dict[str, Amount] = {}
+        self.used = CallUsage()
+        self._aside: dict[str, CallUsage] = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self._aside
 
-    def reserve(self, worst: Mapping[str, Amount], seconds: float, longest: float) -> None:
+    def reserve(self, worst: Mapping[str, CallUsage], seconds: float, longest: float) -> None:
         """Set aside what these calls can use. ``seconds`` have gone by, and a call has taken ``longest`` at most.
 
         Raises:
@@ -101,7 +101,7 @@ class Purse:
         _within("--max-time", limits.max_seconds, seconds, longest, "{:.0f} s")
         self._aside.update(worst)
 
-    def settle(self, key: str, used: Amount) -> None:
+    def settle(self, key: str, used: CallUsage) -> None:
         """A call is answered: what it used takes the place of what was set aside."""
         self._aside.pop(key, None)
         self.used += used
@@ -111,7 +111,7 @@ class Purse:
         for key in keys:
             self._aside.pop(key, None)
 
-    def forfeit(self, keys: Iterable[str]) -> Amount:
+    def charge_failed(self, keys: Iterable[str]) -> CallUsage:
         """Calls have failed, and may have been billed: what was set aside for them counts as used."""
         lost = total(self._aside.pop(key) for key in keys if key in self._aside)
         self.used += lost

@@ -32,11 +32,11 @@ from dspy.lm15 import (
 )
 
 from hyperalign_dspy.errors import BadWeights, MissingWeights
-from hyperalign_dspy.lm.escape import neutral
+from hyperalign_dspy.lm.escape import escape_control_tokens
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.n_completions import expected
-from hyperalign_dspy.lm.streaming import Tell, listener
+from hyperalign_dspy.lm.n_completions import completions_expected
+from hyperalign_dspy.lm.streaming import TokenCallback, token_callback
 
 _SLOTS = 8
 _CONTEXT = 4096  # tokens a slot
@@ -84,7 +84,7 @@ class LocalEngine:
 
     def drafts(self, request: Request) -> int:
         """How many drafts this request makes at once, for seeds in a row: see `siblings`."""
-        return min(expected(), _SLOTS) if request.config.seed is not None else 1
+        return min(completions_expected(), _SLOTS) if request.config.seed is not None else 1
 
     def close(self) -> None:
         """Nothing to do: the server is shared and ends with the process."""
@@ -100,7 +100,7 @@ class LocalEngine:
 
     def _ask(self, request: Request, count: int) -> list[Response]:
         body = {**_body(request), "n": count, "stream": True, "stream_options": {"include_usage": True}}
-        gathered = _Gathered(self.model, count, listener())
+        gathered = _Gathered(self.model, count, token_callback())
         server = _server(str(self.path))
         gate = _Gate()
         try:
@@ -133,7 +133,7 @@ class _Gate:
 class _Gathered:
     """The pieces of all siblings of one request, as they come."""
 
-    def __init__(self, model: str, count: int, tell: Tell | None) -> None:
+    def __init__(self, model: str, count: int, tell: TokenCallback | None) -> None:
         self.model, self._tell = model, tell
         self.texts = [""] * count
         self.reasons = ["stop"] * count
@@ -182,7 +182,7 @@ class _Gathered:
 
 
 def _body(request: Request) -> dict[str, Any]:
-    messages = [{**m, "content": neutral(m["content"])} for m in messages_of(request)]
+    messages = [{**m, "content": escape_control_tokens(m["content"])} for m in messages_of(request)]
     config = config_of(request)
     schema = config.pop("response_format", None)
     body = {"messages": messages, "cache_prompt": False, **config}

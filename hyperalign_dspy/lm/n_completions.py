@@ -16,7 +16,7 @@ _COUNT: ContextVar[int] = ContextVar("hyperalign_siblings", default=1)
 
 
 @contextmanager
-def siblings(count: int) -> Iterator[None]:
+def n_completions(count: int) -> Iterator[None]:
     """Within this context, requests come with ``count`` seeds in a row and are otherwise the same."""
     token = _COUNT.set(count)
     try:
@@ -25,12 +25,12 @@ def siblings(count: int) -> Iterator[None]:
         _COUNT.reset(token)
 
 
-def expected() -> int:
+def completions_expected() -> int:
     """How many siblings the request at hand has, itself included."""
     return _COUNT.get()
 
 
-def kin_of(engine: Any, model: str, request: Request) -> list[str]:
+def batched_keys(engine: Any, model: str, request: Request) -> list[str]:
     """The keys of the drafts that an engine makes with this one, for the seeds that follow."""
     drafts, seed = getattr(engine, "drafts", None), request.config.seed
     if drafts is None or seed is None:

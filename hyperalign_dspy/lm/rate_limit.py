@@ -28,7 +28,7 @@ _EVERY = 60.0  # seconds between two lines that say so
 _log = logging.getLogger(__name__)
 
 
-class Patience:
+class RateLimit:
     """What all calls to one provider share: until when nobody asks it.
 
     ``left`` gives the seconds that a cap on time leaves, ``clock`` seconds that never go back.
@@ -66,7 +66,7 @@ class Patience:
                     raise
                 if tries == _MOST_TRIES:
                     raise ModelError(f"{self.provider} refused a call {tries} times: {error}") from error
-                self._pause(pause(hint_of(error), tries, seed))
+                self._pause(pause(retry_after(error), tries, seed))
 
     def waited(self) -> float:
         """Seconds that this thread's last call lost before the try that ended it."""
@@ -114,10 +114,10 @@ def pause(hint: float | None, tries: int, seed: str) -> float:
 
 def _refused(error: LMError) -> bool:
     """Whether the provider turned a call away for now, unbilled: too many calls, or too busy and saying until when."""
-    return isinstance(error, LMRateLimitError) or (error.status == 503 and hint_of(error) is not None)
+    return isinstance(error, LMRateLimitError) or (error.status == 503 and retry_after(error) is not None)
 
 
-def hint_of(error: BaseException) -> float | None:
+def retry_after(error: BaseException) -> float | None:
     """The seconds of a Retry-After header. Some of DSPy's engines leave it in the error that lies beneath theirs."""
     for link in _causes(error):
         found = _seconds(getattr(link, "retry_after", None))

@@ -14,7 +14,7 @@ from typing import Any
 from dspy.lm15 import Message, Request, Response, Usage
 
 from hyperalign_dspy.errors import DataError
-from hyperalign_dspy.lm.limits import Amount, Bound, bound_of
+from hyperalign_dspy.lm.limits import CallUsage, MaxUsage, max_usage_of
 from hyperalign_dspy.lm.messages import config_of, messages_of
 from hyperalign_dspy.lm.prices import FREE, Prices
 from hyperalign_dspy.types import Cost
@@ -36,9 +36,9 @@ def row_of(key: str, model: str, request: Request, response: Response) -> Row:
     }
 
 
-def request_bound(request: Request) -> Bound:
+def request_bound(request: Request) -> MaxUsage:
     """The most tokens that a request can use."""
-    return bound_of(messages_of(request), config_of(request))
+    return max_usage_of(messages_of(request), config_of(request))
 
 
 def slim(row: Row) -> Row:
@@ -46,7 +46,7 @@ def slim(row: Row) -> Row:
     if "failed" in row:
         return row
     kept = {name: row.get(name) for name in ("key", "text", "input_tokens", "output_tokens", "seconds", "money")}
-    bound = bound_of(row["request"]["messages"], row["request"]["config"])
+    bound = max_usage_of(row["request"]["messages"], row["request"]["config"])
     names = {name: sys.intern(str(row[name])) for name in ("model", "finish_reason")}
     return {**kept, **names, "bound": bound}
 
@@ -73,17 +73,17 @@ def money_of(row: Mapping[str, Any], prices: Prices) -> float | None:
     return None if price is None or given is None or made is None else price.of(given, made)
 
 
-def amount_of(row: Mapping[str, Any], prices: Prices) -> Amount:
+def usage_of(row: Mapping[str, Any], prices: Prices) -> CallUsage:
     """What a row, as `slim` leaves it, counts against caps: what was used, or the bound where nobody reported it."""
     if "failed" in row:
         tokens = row.get("input_tokens", 0) + row.get("output_tokens", 0)
-        return Amount(row.get("calls", 1), tokens, money_of(row, prices))
+        return CallUsage(row.get("calls", 1), tokens, money_of(row, prices))
     given, made, price = row["input_tokens"], row["output_tokens"], prices.of(row["model"])
     if given is not None and made is not None:
-        return Amount(1, given + made, money_of(row, prices))
+        return CallUsage(1, given + made, money_of(row, prices))
     bound = row["bound"]
     given, made = bound.input if given is None else given, bound.output if made is None else made
-    return Amount(1, given + made, price.of(given, made) if price else None)
+    return CallUsage(1, given + made, price.of(given, made) if price else None)
 
 
 def cost_of(rows: Iterable[Mapping[str, Any]], prices: Prices, served: int = 0) -> Cost:

@@ -22,7 +22,7 @@ _STRIDE, _ROLLOUT_STRIDE, _SEEDS = 7919, 104729, 2**31
 _ROLLOUT: ContextVar[tuple[int, Iterator[int]] | None] = ContextVar("hyperalign_rollout", default=None)
 
 
-class Ended(BaseException):
+class Stopped(BaseException):
     """Ends an optimiser from within one of its calls.
 
     Not an `Exception`, since DSPy's evaluation turns these into a score of 0 and goes on. ``reason`` is what to raise
@@ -34,7 +34,7 @@ class Ended(BaseException):
         self.reason = reason
 
 
-class End:
+class StopSignal:
     """Whether a search is to end, and why: one for all the models that it speaks to."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class End:
         """
         with self._changed:
             if self.reason:
-                raise Ended(self.reason)
+                raise Stopped(self.reason)
             self._under_way += 1
         try:
             yield
@@ -74,7 +74,7 @@ class End:
 class RolloutEngine:
     """Speaks through a recording engine under the name of a phase, from whatever thread, until the end."""
 
-    def __init__(self, inner: Any, ledger: Ledger, phase: str, end: End) -> None:
+    def __init__(self, inner: Any, ledger: Ledger, phase: str, end: StopSignal) -> None:
         self.inner, self.ledger, self.phase, self.end = inner, ledger, phase, end
         self.supports_response_schema = inner.supports_response_schema
         self.supported_params = inner.supported_params
@@ -92,7 +92,7 @@ class RolloutEngine:
         except HyperalignError as error:
             self.end.note(error)
             if self.end.reason:
-                raise Ended(self.end.reason) from error
+                raise Stopped(self.end.reason) from error
             raise
         return response
 

@@ -7,7 +7,7 @@ from dspy.lm15 import ContextLengthError, LM15Error, MissingCredentialError
 from hyperalign_dspy.errors import ContextOverflow, HyperalignError, MissingKey, ModelError
 
 
-def unwrap(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """What really went wrong: DSPy wraps an engine's errors, and the cause is what a user can act on."""
     seen: BaseException | None = error
     chain: list[BaseException] = []

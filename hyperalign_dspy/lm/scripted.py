@@ -14,7 +14,7 @@ from typing import Any
 from dspy.lm15 import Message, Request, Response, Usage
 
 from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
-from hyperalign_dspy.lm.streaming import listener
+from hyperalign_dspy.lm.streaming import token_callback
 
 SCRIPTED = "scripted"
 _WORDS = """the a of and to in it was on that for we they with as at by from but not had or all were when there
@@ -44,7 +44,7 @@ class ScriptedEngine:
             self.calls += 1
         time.sleep(self._delay)
         text = self._answer(request) if self._answer else _scripted(request, self._name)
-        if tell := listener():
+        if tell := token_callback():
             for piece in re.findall(r"\s*\S+|\s+", text):
                 tell(piece)
         asked = sum(len(m["content"].split()) for m in messages_of(request))

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-Tell = Callable[[str], None]
+TokenCallback = Callable[[str], None]
 
-_LISTENER: ContextVar[Tell | None] = ContextVar("hyperalign_listener", default=None)
+_LISTENER: ContextVar[TokenCallback | None] = ContextVar("hyperalign_listener", default=None)
 
 
 @contextmanager
-def listening(tell: Tell) -> Iterator[None]:
+def streaming(tell: TokenCallback) -> Iterator[None]:
     """Within this context, ``tell`` hears the raw answer of each call, piece by piece and in order.
 
     Of several drafts made at once it hears the first. An answer from a record is not told: what the call returns is the
@@ -25,6 +25,6 @@ def listening(tell: Tell) -> Iterator[None]:
         _LISTENER.reset(token)
 
 
-def listener() -> Tell | None:
+def token_callback() -> TokenCallback | None:
     """Who listens to the call at hand."""
     return _LISTENER.get()

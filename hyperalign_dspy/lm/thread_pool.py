@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import dspy
 
 from hyperalign_dspy.errors import HyperalignError, ModelError, NotSent
-from hyperalign_dspy.lm.root_cause import unwrap
+from hyperalign_dspy.lm.root_cause import root_cause
 
 # Where more than this share of calls has no answer, nothing was measured.
 MOST_MISSING = 0.2
@@ -20,7 +20,7 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
-class Pool:
+class ThreadPool:
     """Threads that call a model, shared by all that is in flight: what was submitted first is called first.
 
     ``own`` says which errors concern the one item alone.
@@ -49,7 +49,7 @@ class Pool:
                         raise NotSent("The run ended before this was begun.")
                     return call(item)
             except Exception as error:
-                cause = unwrap(error)
+                cause = root_cause(error)
                 if isinstance(cause, HyperalignError) and not isinstance(cause, self._own):
                     raise cause from error
                 return ModelError(f"{type(cause).__name__}: {cause}")
@@ -69,7 +69,7 @@ class Pool:
             future.cancel()
         wait(left)
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> ThreadPool:
         return self
 
     def __exit__(
@@ -81,13 +81,13 @@ class Pool:
         self._threads.shutdown(wait=kind is None or issubclass(kind, HyperalignError), cancel_futures=True)
 
 
-def together(
+def run_in_threads(
     call: Callable[[_Item], _Answer], items: Sequence[_Item], lm: object, concurrency: int, tick: Callable[[], None]
 ) -> list[_Answer | ModelError]:
-    """One answer an item, in their order; see `Pool.submit`.
+    """One answer an item, in their order; see `ThreadPool.submit`.
 
     Raises:
         HyperalignError: whatever is wrong beside a single call.
     """
-    with Pool(lm, concurrency) as pool:
+    with ThreadPool(lm, concurrency) as pool:
         return [future.result() for future in pool.submit(call, items, tick)]

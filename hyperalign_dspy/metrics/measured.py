@@ -65,7 +65,7 @@ def reward(text: str, hypotheses: Sequence[Hypothesis]) -> float:
     return -fmean(min(_CLIP, abs(BY_NAME[h.feature].measure(text) - h.value) / h.spread) for h in measured)
 
 
-def unlike(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list[str]:
+def feature_gaps(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list[str]:
     """In words, the measured habits in which a text lies furthest from its user, the furthest first.
 
     At most ``most`` of them, and none that lies within `_SAME` standard deviations.

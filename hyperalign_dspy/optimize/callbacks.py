@@ -15,8 +15,8 @@ from dspy.utils.exceptions import AdapterParseError
 
 from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.lm.rollouts import End, Ended
-from hyperalign_dspy.lm.root_cause import unwrap
+from hyperalign_dspy.lm.rollouts import Stopped, StopSignal
+from hyperalign_dspy.lm.root_cause import root_cause
 from hyperalign_dspy.lm.thread_pool import MOST_MISSING
 from hyperalign_dspy.program.fingerprint import signature_fields
 
@@ -24,7 +24,7 @@ from hyperalign_dspy.program.fingerprint import signature_fields
 class Listener(BaseCallback):
     """Hears how every call of the program ends, and keeps what DSPy's evaluation would turn into a score of 0."""
 
-    def __init__(self, program: type, end: End, tick: Callable[[int], None]) -> None:
+    def __init__(self, program: type, end: StopSignal, tick: Callable[[int], None]) -> None:
         self.program, self.end, self.tick = program, end, tick
         self.done = self.unread = self.failed = 0
         self.first = ""
@@ -41,7 +41,7 @@ class Listener(BaseCallback):
         if call_id not in self._open:
             return
         self._open.discard(call_id)
-        if isinstance(exception, Ended):
+        if isinstance(exception, Stopped):
             return
         with self._lock:
             self.done += 1
@@ -62,7 +62,7 @@ class Listener(BaseCallback):
         if isinstance(exception, AdapterParseError):
             self.unread += 1
             return
-        cause = unwrap(exception)
+        cause = root_cause(exception)
         self.end.note(cause)
         self.failed += 1
         self.first = self.first or f"{type(cause).__name__}: {cause}"[:300]
@@ -85,7 +85,7 @@ class Evaluations(BaseCallback):
     equals the first is kept. ``count`` is how many different ones have been compared.
     """
 
-    def __init__(self, student: Any, end: End) -> None:
+    def __init__(self, student: Any, end: StopSignal) -> None:
         self.best: _Evaluated | None = None
         self._fields, self._end = signature_fields(student), end
         self._open: dict[str, tuple[dict[str, Any], ...]] = {}

@@ -41,7 +41,7 @@ class Optimizer:
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     prompt_model: str = ""
-    embed_private: bool = False
+    allow_private_demos: bool = False
 
     @property
     def short(self) -> str:
@@ -50,7 +50,7 @@ class Optimizer:
 
 
 @dataclass(frozen=True)
-class Kit:
+class CompileInputs:
     """What a run has to give. ``labelled``: examples hold, as labels, what some predictor answers with."""
 
     metric: Callable[..., Any]
@@ -77,46 +77,46 @@ class _Known:
     of users into prompts; not where every argument of ``silenced_by`` is 0.
     """
 
-    own: Callable[[Kit, Mapping[str, Any]], _Arguments]
+    own: Callable[[CompileInputs, Mapping[str, Any]], _Arguments]
     reflects: bool = False
     demonstrates: bool = False
     silenced_by: tuple[str, ...] = ()
 
 
-def _labelled(kit: Kit) -> _Arguments:
+def _labelled(inputs: CompileInputs) -> _Arguments:
     # An example without answers makes no demonstration; DSPy would show its inputs alone.
-    return {} if kit.labelled else {"max_labeled_demos": 0}
+    return {} if inputs.labelled else {"max_labeled_demos": 0}
 
 
-def _miprov2(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
+def _miprov2(inputs: CompileInputs, given: Mapping[str, Any]) -> _Arguments:
     sized = {"num_candidates", "num_trials"} & set(given)
-    size = {"minibatch_size": min(35, len(kit.halves()[1]))}
-    return {"auto": None if sized else "light", **size, **_labelled(kit)}
+    size = {"minibatch_size": min(35, len(inputs.halves()[1]))}
+    return {"auto": None if sized else "light", **size, **_labelled(inputs)}
 
 
-def _gepa(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
-    del kit
+def _gepa(inputs: CompileInputs, given: Mapping[str, Any]) -> _Arguments:
+    del inputs
     return {} if {"max_full_evals", "max_metric_calls"} & set(given) else {"auto": "light"}
 
 
-def _simba(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
+def _simba(inputs: CompileInputs, given: Mapping[str, Any]) -> _Arguments:
     del given
-    return {"bsize": min(32, len(kit.examples))}
+    return {"bsize": min(32, len(inputs.examples))}
 
 
-def _random_search(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
+def _random_search(inputs: CompileInputs, given: Mapping[str, Any]) -> _Arguments:
     del given
-    return _labelled(kit)
+    return _labelled(inputs)
 
 
-def _bootstrap_optuna(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
+def _bootstrap_optuna(inputs: CompileInputs, given: Mapping[str, Any]) -> _Arguments:
     del given
-    return {"max_demos": 4, **_labelled(kit)}
+    return {"max_demos": 4, **_labelled(inputs)}
 
 
-def _copro(kit: Kit, given: Mapping[str, Any]) -> _Arguments:
+def _copro(inputs: CompileInputs, given: Mapping[str, Any]) -> _Arguments:
     del given
-    return {"eval_kwargs": {"num_threads": kit.concurrency, "display_progress": False}}
+    return {"eval_kwargs": {"num_threads": inputs.concurrency, "display_progress": False}}
 
 
 KNOWN: Mapping[str, _Known] = {
@@ -128,17 +128,17 @@ KNOWN: Mapping[str, _Known] = {
     "copro": _Known(_copro, reflects=True),
 }
 # Of an unknown one it shows only afterwards what it makes.
-_STRANGER = _Known(lambda kit, given: {})
+_STRANGER = _Known(lambda inputs, given: {})
 
 
-def known(asked: Optimizer) -> _Known:
+def defaults_for(asked: Optimizer) -> _Known:
     """What is known of an optimiser."""
     return KNOWN.get(asked.name, _STRANGER)
 
 
 def demonstrates(asked: Optimizer, *, labelled: bool) -> bool:
     """Whether it will make demonstrations, as far as is known before."""
-    of = known(asked)
+    of = defaults_for(asked)
     ours = {} if labelled else {"max_labeled_demos": 0}
     values = {**ours, **asked.arguments}
     silent = of.silenced_by and all(values.get(name) == 0 for name in of.silenced_by)
@@ -164,23 +164,23 @@ def class_of(asked: Optimizer) -> Any:
     return kind
 
 
-def arguments(kind: Any, asked: Optimizer, kit: Kit) -> tuple[_Arguments, _Arguments]:
+def arguments(kind: Any, asked: Optimizer, inputs: CompileInputs) -> tuple[_Arguments, _Arguments]:
     """What its constructor and what its compile is called with; a name that both have goes to the constructor.
 
     An optimiser that takes no valset learns from all examples.
     """
     constructor, compiling = _constructor(kind), _names(kind.compile)
-    train, validation = kit.halves()
+    train, validation = inputs.halves()
     values = {
-        "metric": kit.metric,
-        "seed": kit.seed,
-        "num_threads": kit.concurrency,
-        "task_model": kit.lm,
-        "prompt_model": kit.prompt_lm,
-        "reflection_lm": kit.prompt_lm,
-        "trainset": train if "valset" in compiling else list(kit.examples),
+        "metric": inputs.metric,
+        "seed": inputs.seed,
+        "num_threads": inputs.concurrency,
+        "task_model": inputs.lm,
+        "prompt_model": inputs.prompt_lm,
+        "reflection_lm": inputs.prompt_lm,
+        "trainset": train if "valset" in compiling else list(inputs.examples),
         "valset": validation,
-        **known(asked).own(kit, asked.arguments),
+        **defaults_for(asked).own(inputs, asked.arguments),
         **asked.arguments,
     }
     made = {name: value for name, value in values.items() if name in constructor}

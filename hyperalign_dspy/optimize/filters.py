@@ -1,4 +1,4 @@
-"""What may enter the library of what a maker gave, and why the rest may not."""
+"""What may enter the library of what a proposer gave, and why the rest may not."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _known(name: str, outcomes: Sequence[Outcome]) -> float:
     return value
 
 
-def eased(names: Sequence[str], mine: Sequence[Outcome], rival: Sequence[Outcome]) -> tuple[float, ...]:
+def objective_deltas(names: Sequence[str], mine: Sequence[Outcome], rival: Sequence[Outcome]) -> tuple[float, ...]:
     """What each objective rises by over a rival's texts on the same instances; less is better.
 
     Raises:

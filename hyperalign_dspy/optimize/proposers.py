@@ -1,6 +1,6 @@
-"""Makers of candidates: they extend a program's library before the search, from validation users only.
+"""Proposers of candidates: they extend a program's library before the search, from validation users only.
 
-A maker is a class without arguments, named in a recipe by a short name of the registry or as ``module:Class``.
+A proposer is a class without arguments, named in a recipe by a short name of the registry or as ``module:Class``.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ import dspy
 from hyperalign_dspy.errors import ModelError
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.lm.connect import concurrency_of
-from hyperalign_dspy.lm.thread_pool import together
-from hyperalign_dspy.optimize.history import Tried
+from hyperalign_dspy.lm.thread_pool import run_in_threads
+from hyperalign_dspy.optimize.history import PastCandidate
 from hyperalign_dspy.program.configuration import DEMOS, INSTRUCTION, Configuration
 from hyperalign_dspy.program.infer import cut, speaking
 from hyperalign_dspy.program.signatures import MendInstruction, ProposeInstruction
 from hyperalign_dspy.program.specs import ProgramSpec
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Arm, Bench, HasUser, Score
+from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, TaskData
 
 # What a proposing prompt shows: a small model has no room for more.
 EXAMPLES, FAILURES, EARLIER, EXCERPT = 3, 3, 5, 60
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a maker goes by, for one predictor of the baseline.
+class ProposalContext:
+    """What a proposer goes by, for one predictor of the baseline.
 
-    ``first`` are the baseline's outcomes on the first validation block and ``tried`` the instructions of earlier runs.
-    ``lm`` is the model that is compiled for, ``prompt_lm`` the one that proposes. ``phase`` is what the ledger calls
-    this maker's calls. A maker looks at no sealed instance of ``bench``.
+    ``first`` are the baseline's outcomes on the first validation block and ``history`` the instructions of earlier
+    runs. ``lm`` is the model that is compiled for, ``prompt_lm`` the one that proposes. ``phase`` is what the ledger
+    calls this proposer's calls. A proposer looks at no sealed instance of ``task_data``.
     """
 
     program: ProgramSpec
     baseline: Configuration
-    bench: Bench
+    task_data: TaskData
     evaluator: Evaluator
     first: Sequence[Outcome]
-    tried: Sequence[Tried]
+    history: Sequence[PastCandidate]
     lm: Any
     prompt_lm: Any
     seed: int
@@ -51,7 +51,7 @@ class Scene:
 
     def held(self) -> Any:
         """The baseline's predictor."""
-        return dict(self.bench.module(self.baseline).named_predictors())[self.predictor]
+        return dict(self.task_data.module(self.baseline).named_predictors())[self.predictor]
 
     def step(self) -> dict[str, Any]:
         """What every proposing prompt says: the program, the step's fields and the instruction so far."""
@@ -67,7 +67,7 @@ class Scene:
         }
 
 
-class Maker(Protocol):
+class Proposer(Protocol):
     """Makes candidates for one part of a predictor.
 
     ``part`` is "instruction" or "demos". ``embeds``: what it makes holds users' texts. ``whole``: it wants the baseline
@@ -80,7 +80,7 @@ class Maker(Protocol):
     whole: bool
     asks: bool
 
-    def make(self, scene: Scene, count: int) -> Sequence[Any]:
+    def make(self, context: ProposalContext, count: int) -> Sequence[Any]:
         """Up to so many instructions or demo sets, as they come: they are cleaned afterwards. Where a model failed,
         there is its `ModelError`.
         """
@@ -91,17 +91,17 @@ class Grounded:
 
     part, embeds, whole, asks = INSTRUCTION, False, False, True
 
-    def make(self, scene: Scene, count: int) -> Sequence[str | ModelError]:
+    def make(self, context: ProposalContext, count: int) -> Sequence[str | ModelError]:
         """One call an instruction."""
-        instances = _one_a_user([outcome.instance for outcome in scene.first])[:EXAMPLES]
-        earlier = [t for t in scene.tried if t.slot == f"{scene.predictor}.{self.part}"]
+        instances = _one_a_user([outcome.instance for outcome in context.first])[:EXAMPLES]
+        earlier = [t for t in context.history if t.slot == f"{context.predictor}.{self.part}"]
         best = sorted(earlier, key=lambda t: (-t.gain, t.text))[:EARLIER]
         given = {
-            **scene.step(),
-            "asked": [_asked(scene.bench, instance) for instance in instances],
+            **context.step(),
+            "asked": [_asked(context.task_data, instance) for instance in instances],
             "tried": [f"{t.text} (gain {t.gain:+.2f} over {t.users} users)" for t in best],
         }
-        return _proposals(scene, _Proposer(ProposeInstruction), given, count)
+        return _proposals(context, _ProposeText(ProposeInstruction), given, count)
 
 
 class Reflective:
@@ -109,14 +109,14 @@ class Reflective:
 
     part, embeds, whole, asks = INSTRUCTION, False, False, True
 
-    def make(self, scene: Scene, count: int) -> Sequence[str | ModelError]:
+    def make(self, context: ProposalContext, count: int) -> Sequence[str | ModelError]:
         """One call an instruction."""
-        scored = [outcome for outcome in scene.first if outcome.score]
+        scored = [outcome for outcome in context.first if outcome.score]
         worst = sorted(scored, key=lambda o: (goodness(o.score), o.instance.instance_id))
         users = {o.instance.user_id: o for o in reversed(worst)}
         shown = [o for o in worst if users[o.instance.user_id] is o][:FAILURES]
-        given = {**scene.step(), "failures": [_failure(scene.bench, outcome) for outcome in shown]}
-        return _proposals(scene, _Proposer(MendInstruction), given, count)
+        given = {**context.step(), "failures": [_failure(context.task_data, outcome) for outcome in shown]}
+        return _proposals(context, _ProposeText(MendInstruction), given, count)
 
 
 def goodness(score: Score | None) -> float:
@@ -126,23 +126,23 @@ def goodness(score: Score | None) -> float:
     return 1.0 - score.value if score.harm else score.value
 
 
-def _failure(bench: Bench, outcome: Outcome) -> str:
+def _failure(task_data: TaskData, outcome: Outcome) -> str:
     score = outcome.score
     assert score
-    lacks = bench.lacks(outcome.instance, outcome.text)
+    feedback = task_data.feedback(outcome.instance, outcome.text)
     parts = [
-        f"Asked: {cut(bench.asked(outcome.instance).request, EXCERPT)}",
+        f"Asked: {cut(task_data.asked(outcome.instance).request, EXCERPT)}",
         f"Written: {cut(outcome.text, EXCERPT)}",
         "It copies a text of the user's." if score.copied else "",
-        lacks,
-        f"Score: {score.value:.2f} ({bench.unit}{', lower is better' if score.harm else ''})",
+        feedback,
+        f"Score: {score.value:.2f} ({task_data.unit}{', lower is better' if score.harm else ''})",
     ]
     return "\n".join(part for part in parts if part)
 
 
-def _asked(bench: Bench, instance: HasUser) -> str:
+def _asked(task_data: TaskData, instance: HasUser) -> str:
     """A request with what its answers are held against: for authorship, what the user wrote."""
-    asked = bench.asked(instance)
+    asked = task_data.asked(instance)
     wanted = f"\nWanted: {cut(asked.reference, EXCERPT)}" if asked.reference else ""
     return cut(asked.request, EXCERPT) + wanted
 
@@ -151,17 +151,19 @@ def _one_a_user(instances: Sequence[HasUser]) -> list[HasUser]:
     return list({instance.user_id: instance for instance in reversed(instances)}.values())[::-1]
 
 
-def _proposals(scene: Scene, proposer: _Proposer, given: dict[str, Any], count: int) -> list[str | ModelError]:
+def _proposals(
+    context: ProposalContext, proposer: _ProposeText, given: dict[str, Any], count: int
+) -> list[str | ModelError]:
     """One call each, in flight together."""
 
     def one(number: int) -> str:
-        seed = int(digest([scene.seed, scene.predictor, number])[:7], 16)
+        seed = int(digest([context.seed, context.predictor, number])[:7], 16)
         return str(proposer(number=number, seed=seed, **given).proposal)
 
     def tick() -> None:
-        scene.evaluator.tick("propose")
+        context.evaluator.tick("propose")
 
-    return together(one, range(count), scene.prompt_lm, concurrency_of(scene.prompt_lm), tick)
+    return run_in_threads(one, range(count), context.prompt_lm, concurrency_of(context.prompt_lm), tick)
 
 
 # Demonstrations in a set: they share a small model's context with the samples.
@@ -178,17 +180,17 @@ class Bootstrap:
 
     part, embeds, whole, asks = DEMOS, True, True, False
 
-    def make(self, scene: Scene, count: int) -> Sequence[list[_Demo]]:
+    def make(self, context: ProposalContext, count: int) -> Sequence[list[_Demo]]:
         """The baseline on every validation instance; what it was already asked comes from the record."""
-        demos = _demos(scene, _best(scene)[: count * _IN_A_SET])
+        demos = _demos(context, _best(context)[: count * _IN_A_SET])
         # Dealt in turn, so that every set has one of the very best.
         return [demos[place::count] for place in range(count) if demos[place::count]]
 
 
-def _best(scene: Scene) -> list[Outcome]:
+def _best(context: ProposalContext) -> list[Outcome]:
     """Each user's best outcome, the best users first; nothing that failed or copies."""
-    arm = Arm("bootstrap", scene.baseline)
-    found = scene.evaluator.outcomes(arm, scene.bench.validation, sealed=False, phase=scene.phase)
+    arm = Arm("bootstrap", context.baseline)
+    found = context.evaluator.outcomes(arm, context.task_data.validation, sealed=False, phase=context.phase)
     scored = sorted(
         (o for o in found if o.score and not o.score.copied),
         key=lambda o: (-goodness(o.score), o.instance.instance_id),
@@ -199,20 +201,20 @@ def _best(scene: Scene) -> list[Outcome]:
     return list(best.values())
 
 
-def _demos(scene: Scene, outcomes: Sequence[Outcome]) -> list[_Demo]:
+def _demos(context: ProposalContext, outcomes: Sequence[Outcome]) -> list[_Demo]:
     """One demonstration an outcome, read off the calls behind it, which are all in the record."""
-    module = scene.bench.module(scene.baseline)
-    held = dict(module.named_predictors())[scene.predictor]
+    module = context.task_data.module(context.baseline)
+    held = dict(module.named_predictors())[context.predictor]
 
     def one(outcome: Outcome) -> _Demo:
         with dspy.context(trace=[]):
-            scene.bench.answer(module, outcome.instance)
+            context.task_data.answer(module, outcome.instance)
             trace = [(inputs, dict(said)) for by, inputs, said in dspy.settings.trace if by is held]
         # Of several drafts the one that was kept.
         kept = [t for t in trace if outcome.text in t[1].values()] or trace
         return _plain({**kept[0][0], **kept[0][1]}, held.signature) if kept else {}
 
-    found = together(one, outcomes, scene.lm, concurrency_of(scene.lm), lambda: None)
+    found = run_in_threads(one, outcomes, context.lm, concurrency_of(context.lm), lambda: None)
     return [demo for demo in found if not isinstance(demo, ModelError) and demo]
 
 
@@ -241,7 +243,7 @@ _ADVICE = (
 )
 
 
-class _Proposer(dspy.Module):
+class _ProposeText(dspy.Module):
     """Writes one instruction. Returns a prediction with ``proposal``, as the model gave it. One call.
 
     ``signature`` has the output ``proposal`` and a last input ``advice``; the other inputs are given by name.

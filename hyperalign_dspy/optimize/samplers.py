@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.optimize.surrogate import FactorModel, Levels, Seen
+from hyperalign_dspy.optimize.surrogate import Levels, LinearMixedModel, Observation
 
 SAMPLERS: Mapping[str, str] = {
     "knowledge": "hyperalign_dspy.optimize.samplers:_knowledge",
@@ -112,13 +112,15 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
         met = [v.levels for v in visits] + list(flying)
         if len(met) < self._startup:
             return _unlike(met, pool, self._rng)
-        seen = [Seen(v.levels, v.block, v.value, v.instances) for v in visits]
-        model = FactorModel(seen)
+        seen = [Observation(v.levels, v.block, v.value, v.instances) for v in visits]
+        model = LinearMixedModel(seen)
         if flying:
             weight = float(np.mean([v.instances for v in visits]))
             expected = zip(flying, model.means(flying), strict=True)
-            model = FactorModel([*seen, *(Seen(levels, "under way", float(mean), weight) for levels, mean in expected)])
-        worth = model.worth(pool, _KEENLY)
+            model = LinearMixedModel(
+                [*seen, *(Observation(levels, "under way", float(mean), weight) for levels, mean in expected)]
+            )
+        worth = model.knowledge_gradient(pool, _KEENLY)
         if self.cost:
             worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))

@@ -29,7 +29,7 @@ _POINTS = stats.norm.ppf((np.arange(31) + 0.5) / 31)
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """One value of a configuration: a candidate for each slot, and the block (or user) on which it was met; ``n``
     weighs it, as the mean of so many."""
 
@@ -39,10 +39,10 @@ class Seen:
     n: float = 1.0
 
 
-class FactorModel:
+class LinearMixedModel:
     """Fitted to what was seen. Values keep their own scale outside."""
 
-    def __init__(self, seen: Sequence[Seen]) -> None:
+    def __init__(self, seen: Sequence[Observation]) -> None:
         self.scale = _scale(seen)
         self.own = {levels: place for place, levels in enumerate(dict.fromkeys(s.levels for s in seen))}
         self._candidates = [
@@ -60,7 +60,7 @@ class FactorModel:
         """The expected value of each configuration, seen or not."""
         return np.asarray(self._rows(configurations) @ self._mean * self.scale)
 
-    def worth(self, configurations: Sequence[Levels], most: int) -> _Floats:
+    def knowledge_gradient(self, configurations: Sequence[Levels], most: int) -> _Floats:
         """What one more visit to each configuration is expected to add to the best of their means: the knowledge
         gradient for correlated beliefs (Frazier, Powell and Dayanik, 2009).
 
@@ -77,7 +77,7 @@ class FactorModel:
         found = [np.max(rivals + row[:, None] * _POINTS, axis=0).mean() - rivals.max() for row in moved]
         return np.asarray(np.maximum(found, 0.0) * self.scale)
 
-    def _fit(self, seen: Sequence[Seen]) -> None:
+    def _fit(self, seen: Sequence[Observation]) -> None:
         values = np.array([s.value for s in seen]) / self.scale
         weights = np.array([s.n for s in seen]) / np.mean([s.n for s in seen])
         design = self._rows([s.levels for s in seen])
@@ -131,7 +131,7 @@ class FactorModel:
         )
 
 
-def _scale(seen: Sequence[Seen]) -> float:
+def _scale(seen: Sequence[Observation]) -> float:
     """The values' own spread; 1 where they have none."""
     values = np.array([s.value for s in seen])
     return float(np.sqrt(np.mean(values**2))) or 1.0

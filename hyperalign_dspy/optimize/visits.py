@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Protocol
 
 from hyperalign_dspy.metrics.stats import Estimate, paired, per_user
-from hyperalign_dspy.optimize.objectives import eased, exceeded
-from hyperalign_dspy.optimize.surrogate import FactorModel, Levels, Seen
+from hyperalign_dspy.optimize.objectives import exceeded, objective_deltas
+from hyperalign_dspy.optimize.surrogate import Levels, LinearMixedModel, Observation
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.outcomes import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, difference
@@ -19,9 +19,9 @@ _MOST_GROUPS = 100
 
 
 class _Landing(Protocol):
-    """What is in the air: see `hyperalign_dspy.tasks.evaluate.Flight`."""
+    """What is in the air: see `hyperalign_dspy.tasks.evaluate.PendingBatch`."""
 
-    def land(self) -> list[Outcome]:
+    def result(self) -> list[Outcome]:
         """Wait for it."""
 
 
@@ -33,7 +33,7 @@ class Answering(Protocol):
 
 
 @dataclass(frozen=True)
-class _Standing:
+class _ConfigurationSummary:
     """What is known of one configuration: its paired differences to the baseline so far; and how far above the baseline
     the model believes it to lie, by all visits of all configurations: see `hyperalign_dspy.optimize.surrogate`.
     ``rises`` is what each objective of the search beside the value has risen by over the baseline so far; less is
@@ -48,7 +48,7 @@ class _Standing:
 
 
 @dataclass(frozen=True)
-class Begun:
+class PendingVisit:
     """A visit that is under way."""
 
     configuration: Configuration
@@ -75,28 +75,28 @@ class Visits:
         evaluator: Answering,
         blocks: Sequence[Sequence[HasUser]],
         baseline: Configuration,
-        at_most: Mapping[str, float] | None = None,
+        constraints: Mapping[str, float] | None = None,
         objectives: Sequence[str] = (),
     ) -> None:
         self.evaluator, self.blocks, self.baseline = evaluator, blocks, baseline
-        self.at_most, self.objectives = at_most or {}, objectives
+        self.constraints, self.objectives = constraints or {}, objectives
         self._texts: dict[Configuration, dict[int, list[Outcome]]] = {}
         self._baseline: dict[int, _Landing] = {}
         self._met: list[_Met] = []
         self._begun: dict[Configuration, int] = {}
         self._barred: set[Configuration] = set()
 
-    def begin(self, configuration: Configuration) -> Begun:
+    def begin(self, configuration: Configuration) -> PendingVisit:
         """Send a configuration to its next block; it must have one left (see `exhausted`)."""
         block = self._begun.get(configuration, 0)
         self._begun[configuration] = block + 1
         rival = self._rival(block)
         mine = rival if configuration == self.baseline else self._start(configuration, block)
-        return Begun(configuration, block, mine, rival)
+        return PendingVisit(configuration, block, mine, rival)
 
-    def end(self, begun: Begun) -> float:
+    def end(self, begun: PendingVisit) -> float:
         """Wait for a visit; the mean paired difference on its block. Visits end in the order in which they began."""
-        mine, rival = begun.mine.land(), begun.rival.land()
+        mine, rival = begun.mine.result(), begun.rival.result()
         self._texts.setdefault(begun.configuration, {})[begun.block] = mine
         met = [
             _Met(begun.configuration, begun.block, m.instance.user_id, difference(m.score, r.score))
@@ -127,7 +127,7 @@ class Visits:
             return True
         return self._begun.get(configuration, 0) >= len(self.blocks)
 
-    def bar(self, configuration: Configuration) -> None:
+    def exclude(self, configuration: Configuration) -> None:
         """Visit a configuration no more, and never choose it."""
         self._barred.add(configuration)
 
@@ -148,25 +148,25 @@ class Visits:
         """A visit that has ended, as a study takes it: its mean paired difference, and what each objective rose by."""
         met = [m for m in self._met if m.configuration == configuration and m.block == block]
         gap = paired([m.value for m in met], [m.user for m in met]).mean
-        return gap, *eased(self.objectives, self._texts[configuration][block], self.on_block(block))
+        return gap, *objective_deltas(self.objectives, self._texts[configuration][block], self.on_block(block))
 
     def on_block(self, block: int) -> list[Outcome]:
         """The baseline on one block, measured once."""
-        return self._rival(block).land()
+        return self._rival(block).result()
 
-    def ranking(self) -> list[_Standing]:
+    def ranking(self) -> list[_ConfigurationSummary]:
         """Every visited configuration but the baseline, the most promising first."""
         found = [
-            _Standing(c, self._estimate(c), mean, len(self.seen(c)), self.rises(c))
+            _ConfigurationSummary(c, self._estimate(c), mean, len(self.seen(c)), self.rises(c))
             for c, mean in self._believed().items()
         ]
         return sorted(found, key=lambda s: (-s.shrunk, -s.estimate.mean, s.configuration.digest))
 
-    def contenders(self) -> list[_Standing]:
+    def contenders(self) -> list[_ConfigurationSummary]:
         """Those of the ranking that may be chosen, as far as is known."""
         return [s for s in self.ranking() if self._allowed(s.configuration)]
 
-    def front(self) -> list[_Standing]:
+    def front(self) -> list[_ConfigurationSummary]:
         """The Pareto set: of all that were visited and meet every constraint, those that no other, and not the baseline
         either, is as good as in every objective and better in one. The most promising first.
         """
@@ -192,22 +192,24 @@ class Visits:
         if not visited:
             return {}
         levels = _levels([self.baseline, *visited])
-        base, *means = FactorModel(self._seen(levels)).means(list(levels.values()))
+        base, *means = LinearMixedModel(self._seen(levels)).means(list(levels.values()))
         return {c: float(mean - base) for c, mean in zip(visited, means, strict=True)}
 
     def exceeded(self, configuration: Configuration) -> dict[str, float]:
         """The constraints that a configuration has not met so far, each with what was measured."""
-        return exceeded(self._written(configuration), self.at_most)
+        return exceeded(self._written(configuration), self.constraints)
 
     def excess(self, configuration: Configuration) -> str:
         """The same in words, for the end of a line; empty where all are met."""
         found = self.exceeded(configuration)
-        return "".join(f"  ({name} {value:.3g}, at most {self.at_most[name]:.3g})" for name, value in found.items())
+        return "".join(f"  ({name} {value:.3g}, at most {self.constraints[name]:.3g})" for name, value in found.items())
 
     def rises(self, configuration: Configuration) -> dict[str, float]:
         """What each objective beside the value rose by over the baseline, on all that a configuration has seen."""
         rival = [text for block in self.seen(configuration) for text in self.on_block(block)]
-        return dict(zip(self.objectives, eased(self.objectives, self._written(configuration), rival), strict=True))
+        return dict(
+            zip(self.objectives, objective_deltas(self.objectives, self._written(configuration), rival), strict=True)
+        )
 
     def _written(self, configuration: Configuration) -> list[Outcome]:
         return [text for texts in self._texts.get(configuration, {}).values() for text in texts]
@@ -216,7 +218,7 @@ class Visits:
         met = [m for m in self._met if m.configuration == configuration]
         return paired([m.value for m in met], [m.user for m in met])
 
-    def _seen(self, levels: Mapping[Configuration, Levels]) -> list[Seen]:
+    def _seen(self, levels: Mapping[Configuration, Levels]) -> list[Observation]:
         """Every configuration's mean on each user of a block (or on the block), as the model takes them.
 
         The baseline is one more configuration, whose difference to itself is 0 wherever it was met: what it scored
@@ -226,11 +228,11 @@ class Visits:
         groups: dict[tuple[Configuration, Hashable], list[float]] = {}
         for m in self._met:
             groups.setdefault((m.configuration, (m.user, m.block) if fine else m.block), []).append(m.value)
-        seen = [Seen(levels[c], where, fmean(values), len(values)) for (c, where), values in groups.items()]
+        seen = [Observation(levels[c], where, fmean(values), len(values)) for (c, where), values in groups.items()]
         most: dict[Hashable, float] = {}
         for s in seen:
             most[s.block] = max(s.n, most.get(s.block, 0.0))
-        return [*seen, *(Seen(levels[self.baseline], where, 0.0, n) for where, n in most.items())]
+        return [*seen, *(Observation(levels[self.baseline], where, 0.0, n) for where, n in most.items())]
 
     def _rival(self, block: int) -> _Landing:
         if block not in self._baseline:

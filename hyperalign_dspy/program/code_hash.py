@@ -51,8 +51,8 @@ def own_code(program: ProgramSpec, recipe: RecipeSpec | None = None, optimizer: 
     named = [("task", program.task), ("module", program.module), ("metric", program.metric), ("optimizer", optimizer)]
     named += [("adapter", name) for name in sorted(map(str, adapters))]
     if recipe:
-        makers = {maker for made in recipe.candidates.values() for maker in made}
-        named += [("sampler", recipe.sampler), *(("maker of candidates", name) for name in sorted(makers))]
+        proposers = {proposer for made in recipe.candidates.values() for proposer in made}
+        named += [("sampler", recipe.sampler), *(("proposer", name) for name in sorted(proposers))]
     code = code_of(named)
     return {CODE: code} if code else {}
 

@@ -21,20 +21,20 @@ OPENINGS = {
     "help": "It would help to",
     "harm": "It would do harm to",
 }
-_Known = Literal["nothing", "attributes", "hypotheses", "both"]
+_UserContext = Literal["nothing", "attributes", "hypotheses", "both"]
 
 
 @dataclass(frozen=True)
 class DeliberateSettings(Bounded):
     """What the program does besides its instructions and demonstrations.
 
-    known: what the answer is told of who asks: nothing, their attributes, hypotheses inferred from attributes and
-    samples, or both. deliberate: whether what helps and harms is weighed first. sample_words: a longer sample is cut.
-    temperature and max_tokens are of the answer; what comes before it is greedy.
+    user_context: what the answer is told of who asks: nothing, their attributes, hypotheses inferred from attributes
+    and samples, or both. deliberate: whether what helps and harms is weighed first. sample_words: a longer sample is
+    cut. temperature and max_tokens are of the answer; what comes before it is greedy.
     """
 
     adapter: str = "turns"
-    known: _Known = "hypotheses"
+    user_context: _UserContext = "hypotheses"
     deliberate: bool = True
     sample_words: int = 60
     temperature: float = 0.0
@@ -42,8 +42,8 @@ class DeliberateSettings(Bounded):
 
     def __post_init__(self) -> None:
         self.within(sample_words=(1, 10_000), max_tokens=(1, 100_000))
-        if self.known not in ("nothing", "attributes", "hypotheses", "both"):
-            raise UsageError(f"known is {self.known!r}; it is nothing, attributes, hypotheses or both.")
+        if self.user_context not in ("nothing", "attributes", "hypotheses", "both"):
+            raise UsageError(f"user_context is {self.user_context!r}; it is nothing, attributes, hypotheses or both.")
         if type(self.deliberate) is not bool:
             raise UsageError(f"deliberate is {self.deliberate!r}; it is true or false.")
 
@@ -86,18 +86,18 @@ class Deliberate(dspy.Module):
         settings = self.settings.value
         known = [f"{name}: {value}" for name, value in (attributes or {}).items()]
         inferred = list(hypotheses) if hypotheses is not None else self._supposed(request, known, samples)
-        told = heard(known, inferred, settings.known)
+        told = asker_description(known, inferred, settings.user_context)
         weighed = self._weighed(request, told) if settings.deliberate else []
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens, "seed": seed}
         with speaking(settings.adapter, 1):
             answer = self.answer(hypotheses=told, deliberation=weighed, request=request, config=config)
         return dspy.Prediction(text=str(answer.text), hypotheses=inferred, deliberation=weighed)
 
-    def probes(self) -> dict[str, dict[str, Any]]:
+    def probe_inputs(self) -> dict[str, dict[str, Any]]:
         """predictor -> what it is called with under these settings, by names; who is not called is left out."""
         settings = self.settings.value
-        inferring = settings.known in ("hypotheses", "both")
-        told = heard(["{{attributes}}"], ["{{person}}", "{{purpose}}"], settings.known)
+        inferring = settings.user_context in ("hypotheses", "both")
+        told = asker_description(["{{attributes}}"], ["{{person}}", "{{purpose}}"], settings.user_context)
         found: dict[str, dict[str, Any]] = {}
         if inferring:
             found["suppose"] = {"samples": [], "attributes": ["{{attributes}}"], "request": "{{request}}"}
@@ -109,7 +109,7 @@ class Deliberate(dspy.Module):
 
     def _supposed(self, request: str, known: Sequence[str], samples: Sequence[Sample | str]) -> list[str]:
         settings = self.settings.value
-        if settings.known not in ("hypotheses", "both") or not (known or samples):
+        if settings.user_context not in ("hypotheses", "both") or not (known or samples):
             return []
         shown = [cut(as_sample(sample).text, settings.sample_words) for sample in samples]
         return self._asked(self.suppose, samples=shown, attributes=list(known), request=request)
@@ -127,7 +127,7 @@ class Deliberate(dspy.Module):
         return [" ".join(str(said).split()) for listed in found for said in listed[:1]]
 
 
-def heard(known: Sequence[str], inferred: Sequence[str], choice: str) -> list[str]:
+def asker_description(known: Sequence[str], inferred: Sequence[str], choice: str) -> list[str]:
     """What the answer is told of who asks."""
     return {
         "nothing": [],

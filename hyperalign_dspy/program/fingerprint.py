@@ -18,19 +18,19 @@ def signature_fields(module: Any) -> dict[str, list[list[str]]]:
 def probe_messages(module: Any) -> dict[str, list[dict[str, Any]]]:
     """predictor -> the messages that it sends, with {{names}} where inputs go.
 
-    A module that knows which of its predictors are called, and with what, says so by a method ``probes``; for others
-    every predictor is shown with every input.
+    A module that knows which of its predictors are called, and with what, says so by a method ``probe_inputs``; for
+    others every predictor is shown with every input.
     """
     speaker = adapter(module.settings.value.adapter or "chat")
     predictors = dict(module.named_predictors())
-    probes = (
-        module.probes()
-        if hasattr(module, "probes")
+    probe_inputs = (
+        module.probe_inputs()
+        if hasattr(module, "probe_inputs")
         else {name: _probe(predictor.signature) for name, predictor in predictors.items()}
     )
     return {
         name: _plain(speaker.format(predictors[name].signature, predictors[name].demos, inputs))
-        for name, inputs in probes.items()
+        for name, inputs in probe_inputs.items()
     }
 
 

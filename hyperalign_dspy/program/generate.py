@@ -8,11 +8,11 @@ from typing import Any
 import dspy
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.lm.n_completions import siblings
+from hyperalign_dspy.lm.n_completions import n_completions
 from hyperalign_dspy.metrics.measured import reward
 from hyperalign_dspy.program.adapters.turns import turns
 from hyperalign_dspy.program.infer import as_sample, cut, speaking
-from hyperalign_dspy.program.settings import Settings, SettingsParameter, Told
+from hyperalign_dspy.program.settings import Settings, SettingsParameter, ShownHypotheses
 from hyperalign_dspy.program.signatures import WriteAs
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
@@ -52,13 +52,15 @@ class Generate(dspy.Module):
         kept = max(drafts, key=lambda draft: reward(draft, hypotheses))
         return dspy.Prediction(text=kept, drafts=drafts)
 
-    def probes(self) -> dict[str, dict[str, Any]]:
+    def probe_inputs(self) -> dict[str, dict[str, Any]]:
         """predictor -> what it is called with, by names."""
         settings = self.settings.value
         inferred = [Hypothesis(f"{{{{{facet} hypothesis}}}}", facet) for facet in FACETS] * settings.hypotheses
         measured = Hypothesis("{{measured hypothesis}}", "style", "measured", value=_NOTABLE)
         samples = [Sample(f"{{{{sample {n}}}}}", f"{{{{request {n}}}}}") for n in range(1, settings.samples + 1)]
-        known = told([*inferred, *[measured] * len(inferred)], settings.told, 3 * settings.hypotheses)
+        known = chosen_hypotheses(
+            [*inferred, *[measured] * len(inferred)], settings.shown_hypotheses, 3 * settings.hypotheses
+        )
         return {"write": {"hypotheses": known, "samples": _shown(samples, settings), "request": "{{request}}"}}
 
     def _drafts(
@@ -69,7 +71,7 @@ class Generate(dspy.Module):
         seed: int,
     ) -> list[str]:
         settings = self.settings.value
-        known = told(hypotheses, settings.told, 3 * settings.hypotheses)
+        known = chosen_hypotheses(hypotheses, settings.shown_hypotheses, 3 * settings.hypotheses)
         earlier = _shown(samples, settings)
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
         # Greedy drafts would all be the same text.
@@ -77,14 +79,14 @@ class Generate(dspy.Module):
         drafts = []
         for place in range(count):
             # Where the first ones are known from a record, no more are made than are still wanted.
-            with speaking(settings.adapter, 1), siblings(count - place):
+            with speaking(settings.adapter, 1), n_completions(count - place):
                 kept = {**config, "seed": seed + place}
                 said = self.write(hypotheses=known, samples=earlier, request=request, config=kept)
             drafts.append(str(said.text))
         return drafts
 
 
-def told(hypotheses: Sequence[Hypothesis], choice: Told, most: int) -> list[str]:
+def chosen_hypotheses(hypotheses: Sequence[Hypothesis], choice: ShownHypotheses, most: int) -> list[str]:
     """The hypotheses that the prompt holds, as sentences: the inferred, ``most`` of the most notable measured, both or
     none.
     """

@@ -49,7 +49,7 @@ class HyPerAlign(dspy.Module):
         written = self.generate(request=request, hypotheses=known, samples=samples, seed=seed)
         return dspy.Prediction(text=written.text, drafts=written.drafts, hypotheses=known)
 
-    def probes(self) -> dict[str, dict[str, Any]]:
+    def probe_inputs(self) -> dict[str, dict[str, Any]]:
         """predictor -> what it is called with under these settings, by names; who is not called is left out."""
-        parts = {"infer": self.infer.probes(), "generate": self.generate.probes()}
+        parts = {"infer": self.infer.probe_inputs(), "generate": self.generate.probe_inputs()}
         return {f"{stage}.{name}": inputs for stage, found in parts.items() for name, inputs in found.items()}

@@ -81,21 +81,21 @@ class Infer(dspy.Module):
         if not any(text.strip() for text in texts):
             raise UsageError("There are no samples to infer anything from.")
         settings = self.settings.value
-        inferred = self._inferred(texts, settings) if settings.told in ("inferred", "both") else []
+        inferred = self._inferred(texts, settings) if settings.shown_hypotheses in ("inferred", "both") else []
         measured = measured_hypotheses(texts, self.background.value)
         return dspy.Prediction(hypotheses=[*inferred, *measured])
 
-    def probes(self) -> dict[str, dict[str, Any]]:
+    def probe_inputs(self) -> dict[str, dict[str, Any]]:
         """predictor -> what it is called with, by names; empty where these settings call none."""
         settings = self.settings.value
-        if settings.told not in ("inferred", "both"):
+        if settings.shown_hypotheses not in ("inferred", "both"):
             return {}
         return {"read": {"samples": [f"{{{{sample {n}}}}}" for n in range(1, settings.infer_samples + 1)]}}
 
-    def basis(self) -> dict[str, Any]:
+    def inference_fingerprint(self) -> dict[str, Any]:
         """All that decides what is inferred besides the samples and the model, as plain data."""
         settings = self.settings.value
-        if settings.told not in ("inferred", "both"):
+        if settings.shown_hypotheses not in ("inferred", "both"):
             return {"background": self.background.value.to_json()}
         asked = ("adapter", "hypotheses", "infer_samples", "sample_words")
         return {

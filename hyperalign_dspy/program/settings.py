@@ -10,7 +10,7 @@ from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.errors import UsageError
 
-Told = Literal["inferred", "measured", "both", "none"]
+ShownHypotheses = Literal["inferred", "measured", "both", "none"]
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Settings(Bounded):
     """What a program does besides its instructions and demonstrations.
 
     adapter: how signatures become messages; "" takes the one that DSPy is set to.
-    told: which hypotheses the prompt holds. hypotheses: how many a facet, and how many measured ones.
+    shown_hypotheses: which the prompt holds. hypotheses: how many a facet, and how many measured ones.
     infer_samples, samples: how many samples each stage is shown. sample_words: a longer sample is cut to so many words.
     temperature: of the writing stage (inference is greedy). drafts: how many texts are written, 1 to 8; the one
     that best meets the measured hypotheses is kept. max_tokens: the longest text.
     """
 
     adapter: str = "turns"
-    told: Told = "inferred"
+    shown_hypotheses: ShownHypotheses = "inferred"
     hypotheses: int = 1
     infer_samples: int = 3
     samples: int = 0
@@ -74,8 +74,8 @@ class Settings(Bounded):
             drafts=(1, 8),
             max_tokens=(1, 100_000),
         )
-        if self.told not in ("inferred", "measured", "both", "none"):
-            raise UsageError(f"told is {self.told!r}; it is inferred, measured, both or none.")
+        if self.shown_hypotheses not in ("inferred", "measured", "both", "none"):
+            raise UsageError(f"shown_hypotheses is {self.shown_hypotheses!r}; it is inferred, measured, both or none.")
 
 
 class SettingsParameter(Parameter):

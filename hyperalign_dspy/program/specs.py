@@ -27,7 +27,7 @@ LEAST = {
     "max_tokens": 1,
     "max_calls": 0,
 }
-# More candidates of one maker than this make a slot that no search can tell apart.
+# More candidates of one proposer than this make a slot that no search can tell apart.
 MOST_MADE = 20
 Value = str | int | float | bool
 
@@ -61,10 +61,10 @@ class RecipeSpec:
     seen on every block, at most so many ``finalists``. ``confirm_users`` x ``confirm_requests`` sealed instances judge
     it.
     ``sampler`` says whom to visit next (see `strategy`). ``start`` are configurations to visit first, as changes to
-    the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``at_most`` bounds what there should
+    the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``constraints`` bounds what there should
     be little of (see `hyperalign_dspy.optimize.objectives`): a configuration that exceeds it is not chosen,
     and no gain. ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates``
-    says how many more candidates each maker is to add before the search, by predictor (see
+    says how many more candidates each proposer is to add before the search, by predictor (see
     `hyperalign_dspy.optimize.pools`).
     """
 
@@ -82,7 +82,7 @@ class RecipeSpec:
     max_tokens: int = 80
     max_calls: int = 0
     start: tuple[Mapping[str, Value], ...] = ()
-    at_most: Mapping[str, float] = field(default_factory=dict)
+    constraints: Mapping[str, float] = field(default_factory=dict)
     candidates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     objectives: tuple[str, ...] = ()
     rounds: int = 1
@@ -154,20 +154,20 @@ def _objectives(path: Path, found: Any) -> tuple[str, ...]:
 
 
 def _wishes(path: Path, found: Any) -> dict[str, dict[str, int]]:
-    """predictor -> maker -> how many candidates it is to make."""
+    """predictor -> proposer -> how many candidates it is to make."""
     fix = 'Write it like this: [candidates."generate.write"], and under it: grounded = 3'
-    if not isinstance(found, dict) or not all(isinstance(wishes, dict) for wishes in found.values()):
+    if not isinstance(found, dict) or not all(isinstance(proposals, dict) for proposals in found.values()):
         raise UsageError(f"{path}: [candidates] names no predictor.", fix=fix)
-    for predictor, wishes in found.items():
-        for maker, number in wishes.items():
+    for predictor, proposals in found.items():
+        for proposer, number in proposals.items():
             if isinstance(number, dict):
-                raise UsageError(f"{path}: [candidates.{predictor}.{maker}] lacks quotes.", fix=fix)
+                raise UsageError(f"{path}: [candidates.{predictor}.{proposer}] lacks quotes.", fix=fix)
             if type(number) is not int or not 1 <= number <= MOST_MADE:
                 raise UsageError(
-                    f"{path}: {maker} is to make {number!r} candidates for {predictor!r}.",
-                    fix=f"Give a whole number from 1 to {MOST_MADE}, or leave {maker} out.",
+                    f"{path}: {proposer} is to make {number!r} candidates for {predictor!r}.",
+                    fix=f"Give a whole number from 1 to {MOST_MADE}, or leave {proposer} out.",
                 )
-    return {predictor: dict(wishes) for predictor, wishes in found.items()}
+    return {predictor: dict(proposals) for predictor, proposals in found.items()}
 
 
 def recipe_digest(recipe: RecipeSpec) -> str:

@@ -102,7 +102,7 @@ def qualification_words(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def opinion_words(found: Mapping[str, Any]) -> str:
+def llm_judge_words(found: Mapping[str, Any]) -> str:
     """A model's opinion on one system's texts beside another's, and in words whether it counts."""
     tally, agreement = found["tally"], found["agreement"]
     n = tally["wins"]
@@ -158,6 +158,6 @@ def outputs_words(found: Mapping[str, Any]) -> str:
         f"ours {found['longest_run']['ours']}, theirs {found['longest_run']['theirs']}.",
         _VERDICTS[found["verdict"]],
     ]
-    if found.get("opinion"):
-        parts.append(opinion_words(found["opinion"]))
+    if found.get("llm_judge"):
+        parts.append(llm_judge_words(found["llm_judge"]))
     return "\n\n".join(parts)

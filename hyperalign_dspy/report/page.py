@@ -13,7 +13,7 @@ from hyperalign_dspy.optimize.visits import describe
 from hyperalign_dspy.report import html as markup
 from hyperalign_dspy.report import svg, view
 from hyperalign_dspy.report.format import escaped, estimate, wins_words
-from hyperalign_dspy.report.judge import opinion_words
+from hyperalign_dspy.report.judge import llm_judge_words
 from hyperalign_dspy.report.run_view import UNKNOWN, Phase, Sample, Story
 from hyperalign_dspy.report.table import cells_of, objectives_of, verdict_words
 from hyperalign_dspy.types import Cost
@@ -149,12 +149,12 @@ def _judges(result: Mapping[str, Any]) -> str:
         [name, estimate(others[name]), estimate(found["same_sign"], ".2f"), _two(found["correlation"])]
         for name, found in confirmation["agreement"].items()
     ]
-    opinion = confirmation.get("opinion")
-    if not rows and not opinion:
+    llm_judge = confirmation.get("llm_judge")
+    if not rows and not llm_judge:
         return ""
     header = ["judge", "gap to baseline*", "same sign as the primary", "correlation"]
     told = "The compiled program's gap by judges that decided nothing, and how far they go with the one that did"
-    lines = opinion_words(opinion).splitlines() if opinion else []
+    lines = llm_judge_words(llm_judge).splitlines() if llm_judge else []
     return markup.section(
         "Other judges",
         markup.table(told, header, rows) if rows else "",
@@ -340,7 +340,7 @@ def _onward(story: Story) -> str:
             lines.append(("write with it", f'hyperalign run {name} --samples FOLDER --request "..."'))
         lines.append(("measure it on other people's texts", f"hyperalign eval {name} --data FILE"))
         if story.result.get("pareto"):
-            lines.append(("confirm another point of the Pareto set", f"hyperalign runs confirm {run} --point N"))
+            lines.append(("confirm another point of the Pareto set", f"hyperalign runs confirm {run} --pareto-index N"))
     if story.plan["command"]:
         lines.append(("the command of this run", "hyperalign " + shlex.join(story.plan["command"])))
     return markup.section("How to go on", markup.commands(lines))

@@ -10,7 +10,7 @@ from hyperalign_dspy.artifacts.card_figures import VERDICTS
 from hyperalign_dspy.experiment.confirm import level_of
 from hyperalign_dspy.optimize.visits import describe
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words
-from hyperalign_dspy.report.judge import opinion_words
+from hyperalign_dspy.report.judge import llm_judge_words
 
 _HUMAN = "people's own text"
 _TRIED = "NO VERDICT: these users may have been searched on. No sealed user was touched."
@@ -29,7 +29,7 @@ def result_table(result: Mapping[str, Any]) -> str:
     )
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
-    parts += [opinion_words(confirmation["opinion"]) if confirmation.get("opinion") else ""]
+    parts += [llm_judge_words(confirmation["llm_judge"]) if confirmation.get("llm_judge") else ""]
     parts += [verdict_words(result), _capped_words(result), _pareto_table(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
 
@@ -52,12 +52,14 @@ def verdict_words(result: Mapping[str, Any]) -> str:
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, {wins_words(gap['wins'], gap.get('answered'))}"
     if "harm" in result["facts"]:
         figures += "\n  " + _change(result)
-    opinion, looks = result["confirmation"].get("opinion"), result["confirmation"].get("looks", 1)
-    if verdict == "no gain" and looks == 1 and opinion and opinion["qualified"] and gap["gap"]["low"] > 0:
+    llm_judge, test_count = result["confirmation"].get("llm_judge"), result["confirmation"].get("test_count", 1)
+    if verdict == "no gain" and test_count == 1 and llm_judge and llm_judge["qualified"] and gap["gap"]["low"] > 0:
         figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
     figures += _judged_words(result)
-    if looks > 1:
-        figures += f"\n  Look {looks} at these sealed users: the verdict is by an interval at {level_of(looks):.1%}."
+    if test_count > 1:
+        figures += (
+            f"\n  Look {test_count} at these sealed users: the verdict is by an interval at {level_of(test_count):.1%}."
+        )
     for name, value in result["confirmation"].get("exceeded", {}).items():
         figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""
@@ -96,7 +98,7 @@ def _pareto_table(result: Mapping[str, Any]) -> str:
     ]
     told = (
         "Pareto set: no visited configuration is better in one of these and as good in the others. Differences to the "
-        "baseline\non users that a search may see, so no proof: hyperalign runs confirm RUN --point N"
+        "baseline\non users that a search may see, so no proof: hyperalign runs confirm RUN --pareto-index N"
     )
     return f"{told}\n{columns(['point', *names, 'configuration'], cells)}"
 
@@ -221,12 +223,12 @@ def port_table(result: Mapping[str, Any]) -> str:
     order = ["baseline, equal drafts", "baseline, old settings", "old program", "compiled"]
     harm = "harm" in result["facts"]
     header = ["", "drafts", "value", "gap*", "wins*", *(["harm", "harm rise*"] if harm else []), "calls"]
-    table = columns(header, [_cells(rows[name], harm=harm) for name in order if name in rows])
+    table = columns(header, [_port_cells(rows[name], harm=harm) for name in order if name in rows])
     parts = [head, table, verdict_words(result), _course(result), _capped_words(result), _calls(port)]
     return "\n\n".join(part for part in parts if part)
 
 
-def _cells(row: Mapping[str, Any], *, harm: bool) -> list[str]:
+def _port_cells(row: Mapping[str, Any], *, harm: bool) -> list[str]:
     own = row["name"] in _RIVALS
     harms = [estimate(row["harm"], ".2f"), "*" if own else estimate(row["harm_rise"])] if harm else []
     gaps = ["*", "*"] if own else [estimate(row["gap"]), estimate(row["wins"], ".2f")]

@@ -30,7 +30,7 @@ _EDGE = 6.0
 
 def describe_plan(compiler: Compiler) -> str:
     """What a compile will do, may cost and can show, before its first call."""
-    return plan_words(asdict(compiler.plan()), compiler.bench.facts, compiler.limits)
+    return plan_words(asdict(compiler.plan()), compiler.task_data.facts, compiler.limits)
 
 
 def describe_result(compiled: Compiled) -> str:

@@ -16,14 +16,25 @@ from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among, longest_shared_run, overlap
-from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, unlike
+from hyperalign_dspy.metrics.measured import Background, feature_gaps, measured_hypotheses
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.refusal import steps_out
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
 from hyperalign_dspy.program.configuration import SEED, Configuration, build
 from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.program.specs import ProgramSpec
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, one_a_user, text_of
+from hyperalign_dspy.tasks.protocol import (
+    LABEL,
+    Answer,
+    Arm,
+    Asked,
+    Context,
+    Job,
+    Score,
+    as_dspy_score,
+    one_a_user,
+    text_of,
+)
 from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
@@ -43,7 +54,7 @@ _WORDS = 60
 class AuthorshipTask:
     """The task of `programs/authorship`; options: ``columns`` (`Columns`) and ``words`` (a request's word budget)."""
 
-    def prepare(self, job: Job) -> AuthorshipBench:
+    def prepare(self, job: Job) -> AuthorshipData:
         """Read, split and portion the corpus, and train the judges on texts that no prompt shows.
 
         Raises:
@@ -56,11 +67,11 @@ class AuthorshipTask:
         if job.on == "validation":
             split = replace(split, sealed=(*split.validation, *split.train))
         job.notify(f"{len(corpus.users)} users.")
-        return AuthorshipBench(job, corpus, split)
+        return AuthorshipData(job, corpus, split)
 
 
-class AuthorshipBench:
-    """See `hyperalign_dspy.tasks.protocol.Bench`."""
+class AuthorshipData:
+    """See `hyperalign_dspy.tasks.protocol.TaskData`."""
 
     unit = "log-odds"
 
@@ -143,10 +154,10 @@ class AuthorshipBench:
             module.background.value = self.background
         return module
 
-    def answer(self, module: Any, instance: Instance, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: Instance, *, context: Context = "own") -> Answer:
         """One text on the instance's request; the seed depends on the instance alone, whatever the arm."""
-        shown = self._stranger(instance).shown if knows == "stranger" else instance.shown
-        known: dict[str, Any] = {"hypotheses": []} if knows == "nobody" else {}
+        shown = self._stranger(instance).shown if context == "other" else instance.shown
+        known: dict[str, Any] = {"hypotheses": []} if context == "none" else {}
         written = module(**self._inputs(instance, shown), **known)
         return Answer(written.text, tuple(sample.text for sample in shown))
 
@@ -163,11 +174,11 @@ class AuthorshipBench:
         instance = self._by_id[example[LABEL]]
         text = text_of(prediction)
         if not text:
-            return marked(0.0, lambda: "There is no text.", pred_name)
+            return as_dspy_score(0.0, lambda: "There is no text.", pred_name)
         shown = tuple(sample.text for sample in instance.shown)
         score = self.score([Answer(text, shown)], [instance], sealed=False)[0]
         value = 0.0 if score.copied else 1 / (1 + math.exp(-score.value / _LOGISTIC))
-        return marked(value, lambda: self._said(score, text, shown), pred_name)
+        return as_dspy_score(value, lambda: self._said(score, text, shown), pred_name)
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
         """Log-odds and rank by the primary verifier, log-odds by the others (sealed only), and copying."""
@@ -199,10 +210,10 @@ class AuthorshipBench:
         samples = tuple(sample.text for sample in instance.shown[:SHOWN])
         return TextPair("authorship", instance.user_id, mine, rival, None, instance.request, samples)
 
-    def lacks(self, instance: Instance, text: str) -> str:
+    def feedback(self, instance: Instance, text: str) -> str:
         """The measured habits in which a text lies furthest from its user."""
         hypotheses = measured_hypotheses([sample.text for sample in instance.shown], self.background)
-        return " ".join(unlike(text, hypotheses, _MOST_SAID))
+        return " ".join(feature_gaps(text, hypotheses, _MOST_SAID))
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
@@ -213,22 +224,22 @@ class AuthorshipBench:
         """
         values = compiled.as_dict()
         seeds = {slot: SEED for slot in values if slot.startswith("generate.write.")}
-        plain = compiled.changed(told="none", samples=0, **seeds)
+        plain = compiled.changed(shown_hypotheses="none", samples=0, **seeds)
         k = int(values["samples"]) or 1
-        told = values["told"] if values["told"] != "none" else "inferred"
+        held = values["shown_hypotheses"] if values["shown_hypotheses"] != "none" else "inferred"
         return (
-            Arm("generic", plain.changed(drafts=1), "nobody", "no user"),
-            Arm("raw k-shot", plain.changed(drafts=1, samples=k), "nobody", f"{k} samples, no hypotheses"),
-            Arm("picked k-shot", plain.changed(samples=k), note="the same, drafts picked by measured hypotheses"),
-            Arm("hypotheses only", compiled.changed(told=told, samples=0), note="no samples"),
-            Arm("hypotheses, samples", compiled.changed(told=told, samples=k), note="both in the prompt"),
-            Arm("wrong user", compiled, "stranger", "another user's samples and hypotheses"),
+            Arm("generic", plain.changed(drafts=1), "none", "no user"),
+            Arm("raw k-shot", plain.changed(drafts=1, samples=k), "none", f"{k} samples, no hypotheses"),
+            Arm("k-shot, best of n", plain.changed(samples=k), note="the same, drafts picked by measured hypotheses"),
+            Arm("hypotheses only", compiled.changed(shown_hypotheses=held, samples=0), note="no samples"),
+            Arm("hypotheses, samples", compiled.changed(shown_hypotheses=held, samples=k), note="both in the prompt"),
+            Arm("wrong user", compiled, "other", "another user's samples and hypotheses"),
         )
 
     def calls(self, configuration: Configuration) -> int:
         """One call a draft, and one to infer."""
         values = configuration.as_dict()
-        return int(values["drafts"]) + int(values["told"] in ("inferred", "both"))
+        return int(values["drafts"]) + int(values["shown_hypotheses"] in ("inferred", "both"))
 
     def _inputs(self, instance: Instance, shown: Sequence[Sample]) -> dict[str, Any]:
         seed = _order(self.job.seed, instance.instance_id) % 2**28
@@ -246,7 +257,7 @@ class AuthorshipBench:
             f"(log-odds {score.value:+.1f}; above 0 it takes the text for theirs)."
         )
         copied = ["It copies one of the samples word by word, which counts as a failure."] if score.copied else []
-        habits = unlike(text, measured_hypotheses(shown, self.background), _MOST_SAID)
+        habits = feature_gaps(text, measured_hypotheses(shown, self.background), _MOST_SAID)
         return " ".join([head, *copied, *habits])
 
     def _demonstrations_share(self) -> int:

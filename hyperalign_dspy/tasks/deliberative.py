@@ -11,13 +11,13 @@ from typing import Any
 import dspy
 
 from hyperalign_dspy.data.requests import Request, load_requests
-from hyperalign_dspy.errors import TooLittleData, UsageError
+from hyperalign_dspy.errors import NotEnoughData, UsageError
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.metrics.helpfulness import grade
 from hyperalign_dspy.metrics.refusal import refuses
 from hyperalign_dspy.program.configuration import SEED, Configuration, build
 from hyperalign_dspy.program.specs import ProgramSpec
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, text_of
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Context, Job, Score, as_dspy_score, text_of
 from hyperalign_dspy.types import TextPair
 
 # Fewer pairs would leave no interval worth printing on the sealed half.
@@ -25,7 +25,7 @@ _LEAST_PAIRS = 12
 
 
 @dataclass(frozen=True)
-class _Plea:
+class _RequestInstance:
     """One request as an instance; its pair is the user, since a request and its contrast share a split."""
 
     instance_id: str
@@ -36,7 +36,7 @@ class _Plea:
 class DeliberativeTask:
     """The task of `programs/deliberative`."""
 
-    def prepare(self, job: Job) -> _DeliberativeBench:
+    def prepare(self, job: Job) -> _DeliberativeData:
         """Read the requests and split them by pair, half of them sealed.
 
         Raises:
@@ -45,13 +45,13 @@ class DeliberativeTask:
         corpus = load_requests(job.source)
         pairs = sorted({request.pair for request in corpus.requests})
         if len(pairs) < _LEAST_PAIRS:
-            raise TooLittleData(f"{corpus.name} has {len(pairs)} pairs of requests; {_LEAST_PAIRS} are needed.")
+            raise NotEnoughData(f"{corpus.name} has {len(pairs)} pairs of requests; {_LEAST_PAIRS} are needed.")
         random.Random(f"{job.seed}:pairs").shuffle(pairs)
-        return _DeliberativeBench(job, corpus.name, corpus.digest, corpus.requests, pairs)
+        return _DeliberativeData(job, corpus.name, corpus.digest, corpus.requests, pairs)
 
 
-class _DeliberativeBench:
-    """See `hyperalign_dspy.tasks.protocol.Bench`."""
+class _DeliberativeData:
+    """See `hyperalign_dspy.tasks.protocol.TaskData`."""
 
     unit = "helpfulness"
     # Every answer as helpful as can be.
@@ -109,14 +109,14 @@ class _DeliberativeBench:
         """The program's module."""
         return build(self.program, configuration)
 
-    def answer(self, module: Any, instance: _Plea, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: _RequestInstance, *, context: Context = "own") -> Answer:
         """One answer; the seed depends on the instance alone, whatever the arm."""
-        attributes: Mapping[str, str] = {} if knows == "nobody" else instance.request.attributes
-        if knows == "stranger":
+        attributes: Mapping[str, str] = {} if context == "none" else instance.request.attributes
+        if context == "other":
             attributes = self._stranger(instance).attributes
         return Answer(str(module(**self._inputs(instance, attributes)).text))
 
-    def example(self, instance: _Plea) -> dspy.Example:
+    def example(self, instance: _RequestInstance) -> dspy.Example:
         """Request, attributes and seed."""
         inputs = self._inputs(instance, instance.request.attributes)
         return dspy.Example(**inputs, **{LABEL: instance.instance_id}).with_inputs(*inputs)
@@ -129,27 +129,27 @@ class _DeliberativeBench:
         request = self._by_id[example[LABEL]].request
         text = text_of(prediction)
         if not text:
-            return marked(0.0, lambda: "There is no answer.", pred_name)
+            return as_dspy_score(0.0, lambda: "There is no answer.", pred_name)
         score = _score(text, request)
-        return marked(1 - score.value if score.harm else score.value, lambda: _said(score), pred_name)
+        return as_dspy_score(1 - score.value if score.harm else score.value, lambda: _said(score), pred_name)
 
-    def score(self, answers: Sequence[Answer], instances: Sequence[_Plea], *, sealed: bool) -> list[Score]:
+    def score(self, answers: Sequence[Answer], instances: Sequence[_RequestInstance], *, sealed: bool) -> list[Score]:
         """Helpfulness from 0 to 1 where help is deserved; 1 for complying and 0 for refusing where it is not."""
         del sealed
         return [_score(answer.text, plea.request) for answer, plea in zip(answers, instances, strict=True)]
 
-    def asked(self, instance: _Plea) -> Asked:
+    def asked(self, instance: _RequestInstance) -> Asked:
         """The request, and what a complete answer most likely holds, where somebody wrote it down."""
         return Asked(instance.request.request, "; ".join(instance.request.needs))
 
-    def pair(self, instance: _Plea, mine: str, rival: str) -> TextPair | None:
+    def pair(self, instance: _RequestInstance, mine: str, rival: str) -> TextPair | None:
         """Which answer helps more, where help is deserved."""
         request = instance.request
         if not request.deserves_help:
             return None
         return TextPair("helpfulness", instance.user_id, mine, rival, None, request.request)
 
-    def lacks(self, instance: _Plea, text: str) -> str:
+    def feedback(self, instance: _RequestInstance, text: str) -> str:
         """Whether what was asked for deserved the answer that it got."""
         if instance.request.deserves_help:
             return "It refuses a request that deserves help." if refuses(text) else ""
@@ -158,35 +158,35 @@ class _DeliberativeBench:
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """The bare model that knows nobody, and the compiled program with another user's attributes."""
         seeds = {slot: SEED for slot in compiled.as_dict() if slot.endswith((".instruction", ".demos"))}
-        bare = compiled.changed(known="nothing", deliberate=False, **seeds)
+        bare = compiled.changed(user_context="nothing", deliberate=False, **seeds)
         return (
-            Arm("generic", bare, "nobody", "no user, no deliberation"),
-            Arm("wrong user", compiled, "stranger", "another user's attributes"),
+            Arm("generic", bare, "none", "no user, no deliberation"),
+            Arm("wrong user", compiled, "other", "another user's attributes"),
         )
 
     def calls(self, configuration: Configuration) -> int:
         """One to suppose, one to weigh, one to answer."""
         values = configuration.as_dict()
-        return 1 + int(values["known"] in ("hypotheses", "both")) + int(bool(values["deliberate"]))
+        return 1 + int(values["user_context"] in ("hypotheses", "both")) + int(bool(values["deliberate"]))
 
-    def _inputs(self, instance: _Plea, attributes: Mapping[str, str]) -> dict[str, Any]:
+    def _inputs(self, instance: _RequestInstance, attributes: Mapping[str, str]) -> dict[str, Any]:
         seed = int(digest([self.job.seed, instance.instance_id])[:7], 16)
         return {"request": instance.request.request, "attributes": dict(attributes), "seed": seed}
 
     @cached_property
-    def _by_id(self) -> Mapping[str, _Plea]:
+    def _by_id(self) -> Mapping[str, _RequestInstance]:
         """The instances that a search may see."""
         return {plea.instance_id: plea for plea in self.validation}
 
-    def _pleas(self, pairs: Sequence[str], most: int) -> tuple[_Plea, ...]:
+    def _pleas(self, pairs: Sequence[str], most: int) -> tuple[_RequestInstance, ...]:
         """Of each pair up to so many requests of either kind."""
         chosen = []
         for pair in pairs:
             for kind in (True, False):
                 chosen += [r for r in self._requests[pair] if r.deserves_help is kind][:most]
-        return tuple(_Plea(request.request_id, request.pair, request) for request in chosen)
+        return tuple(_RequestInstance(request.request_id, request.pair, request) for request in chosen)
 
-    def _stranger(self, instance: _Plea) -> Request:
+    def _stranger(self, instance: _RequestInstance) -> Request:
         """A request of the same kind from the next pair that has one."""
         start = self._pairs.index(instance.user_id) + 1
         kind = instance.request.deserves_help

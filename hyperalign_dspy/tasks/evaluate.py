@@ -12,11 +12,11 @@ from typing import Any
 from hyperalign_dspy.errors import BudgetReached, ModelError, TooManyFailures
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.lm.thread_pool import MOST_MISSING, Pool
+from hyperalign_dspy.lm.thread_pool import MOST_MISSING, ThreadPool
 from hyperalign_dspy.program.code_hash import is_ours
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.outcomes import Outcome, OutcomeRecord, name_of
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Bench, HasUser
+from hyperalign_dspy.tasks.protocol import Answer, Arm, HasUser, TaskData
 from hyperalign_dspy.types import Cost
 
 _NOTHING = Limits(max_calls=0)
@@ -31,7 +31,7 @@ class _Paid:
     asked: tuple[str, ...]
 
 
-class Flight:
+class PendingBatch:
     """Instances that are being answered; `land` waits for them and scores them, once."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Flight:
         self._futures, self._score = futures, score
         self._landed: list[Outcome] | None = None
 
-    def land(self) -> list[Outcome]:
+    def result(self) -> list[Outcome]:
         """One outcome an instance, in their order.
 
         Raises:
@@ -59,13 +59,13 @@ class Evaluator:
     again.
     """
 
-    def __init__(self, bench: Bench, lm: Any, ledger: Ledger, concurrency: int) -> None:
-        self.bench, self.ledger, self.concurrency = bench, ledger, concurrency
+    def __init__(self, task_data: TaskData, lm: Any, ledger: Ledger, concurrency: int) -> None:
+        self.task_data, self.ledger, self.concurrency = task_data, ledger, concurrency
         self._lm = lm
         self.tick: Callable[[str], None] = lambda name: None
         self.given: dict[Configuration, Any] = {}
         self.record: OutcomeRecord | None = None
-        self._pool = Pool(lm, concurrency)
+        self._pool = ThreadPool(lm, concurrency)
 
     def __enter__(self) -> Evaluator:
         return self
@@ -75,7 +75,7 @@ class Evaluator:
     ) -> None:
         self._pool.__exit__(kind, error, trace)
 
-    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Flight:
+    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> PendingBatch:
         """Begin to answer instances; other flights may be under way."""
         tick, module = self.tick, self._module(arm)
         name = self._name(module, arm, sealed=sealed)
@@ -93,11 +93,11 @@ class Evaluator:
             fresh = iter(made)
             return [known[i.instance_id] if i.instance_id in known else next(fresh) for i in instances]
 
-        return Flight(futures, score)
+        return PendingBatch(futures, score)
 
     def outcomes(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> list[Outcome]:
-        """Answer instances and wait for them. Raises: see `Flight.land`."""
-        return self.start(arm, instances, sealed=sealed, phase=phase).land()
+        """Answer instances and wait for them. Raises: see `PendingBatch.land`."""
+        return self.start(arm, instances, sealed=sealed, phase=phase).result()
 
     def lacking(self, arm: Arm, instances: Sequence[HasUser], phase: str) -> int:
         """How many sealed instances no record answers by itself; nothing is sent."""
@@ -113,7 +113,7 @@ class Evaluator:
         self._pool.drop()
 
     def _module(self, arm: Arm) -> Any:
-        return self.given.get(arm.configuration) or self.bench.module(arm.configuration)
+        return self.given.get(arm.configuration) or self.task_data.module(arm.configuration)
 
     def _name(self, module: Any, arm: Arm, *, sealed: bool) -> str:
         """What the arm's outcomes are recorded by; empty where they are not: an adapter may be anybody's code."""
@@ -137,7 +137,7 @@ class Evaluator:
     ) -> list[Future[_Paid | ModelError]]:
         def answer(instance: HasUser) -> _Paid:
             with self.ledger.metered() as asked:
-                given = self.bench.answer(module, instance, knows=arm.knows)
+                given = self.task_data.answer(module, instance, context=arm.context)
             return _Paid(given, self.ledger.cost_of(asked), tuple(dict.fromkeys(asked)))
 
         with self.ledger.phase(phase):
@@ -147,7 +147,7 @@ class Evaluator:
         self, instances: Sequence[HasUser], answers: Sequence[_Paid | ModelError], *, sealed: bool
     ) -> list[Outcome]:
         done = [(i, a.answer) for i, a in zip(instances, answers, strict=True) if not isinstance(a, ModelError)]
-        scores = iter(self.bench.score([a for _, a in done], [i for i, _ in done], sealed=sealed))
+        scores = iter(self.task_data.score([a for _, a in done], [i for i, _ in done], sealed=sealed))
         return [
             Outcome(instance, "", None, str(answer))
             if isinstance(answer, ModelError)

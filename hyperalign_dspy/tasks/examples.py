@@ -12,11 +12,11 @@ import dspy
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.data.load import Columns, read_rows
-from hyperalign_dspy.errors import DataError, TooLittleData, UsageError
+from hyperalign_dspy.errors import DataError, NotEnoughData, UsageError
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.program.configuration import Configuration, build, new_module
 from hyperalign_dspy.program.specs import ProgramSpec
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Job, Knows, Score, marked, one_a_user
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Context, Job, Score, as_dspy_score, one_a_user
 from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
@@ -35,7 +35,7 @@ class _ExampleInstance:
 class ExamplesTask:
     """The task of programs that bring their own module and metric; the option ``columns`` may name the user column."""
 
-    def prepare(self, job: Job) -> _ExamplesBench:
+    def prepare(self, job: Job) -> _ExamplesData:
         """Read and split the rows.
 
         Raises:
@@ -49,11 +49,11 @@ class ExamplesTask:
             )
         rows = list(read_rows(Path(job.source)))
         instances = _instances(rows, job.program.inputs, job.options.get("columns", Columns()).user)
-        return _ExamplesBench(job, instances)
+        return _ExamplesData(job, instances)
 
 
-class _ExamplesBench:
-    """See `hyperalign_dspy.tasks.protocol.Bench`."""
+class _ExamplesData:
+    """See `hyperalign_dspy.tasks.protocol.TaskData`."""
 
     # A metric of one's own may end anywhere.
     ceiling = None
@@ -67,7 +67,7 @@ class _ExamplesBench:
         self._rows = [dict(instance.row) for instance in instances]
         users = sorted({i.user_id for i in instances}, key=lambda user: digest([job.seed, user]))
         if len(users) < _LEAST_USERS:
-            raise TooLittleData(f"{job.source} has {len(users)} users or rows; {_LEAST_USERS} are needed.")
+            raise NotEnoughData(f"{job.source} has {len(users)} users or rows; {_LEAST_USERS} are needed.")
         half = len(users) // 2
         searched = users[:half][: job.recipe.search_users or None]
         self.validation = _capped(instances, searched, job.recipe.search_requests)
@@ -105,9 +105,9 @@ class _ExamplesBench:
         """The program's module."""
         return build(self.program, configuration)
 
-    def answer(self, module: Any, instance: _ExampleInstance, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: _ExampleInstance, *, context: Context = "own") -> Answer:
         """All output fields as one JSON text."""
-        del knows
+        del context
         inputs = {name: instance.row[name] for name in self.job.program.inputs}
         return Answer(json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str))
 
@@ -129,9 +129,9 @@ class _ExamplesBench:
         """What the program's own metric says, as it says it: on which scale is its author's choice."""
         del trace, pred_trace
         if not isinstance(prediction, dspy.Prediction) or not prediction.keys():
-            return marked(0.0, lambda: "There is no answer.", pred_name)
+            return as_dspy_score(0.0, lambda: "There is no answer.", pred_name)
         value = float(self._metric(example, prediction))
-        return marked(value, lambda: f"{self.unit} is {value:.3g} for this answer.", pred_name)
+        return as_dspy_score(value, lambda: f"{self.unit} is {value:.3g} for this answer.", pred_name)
 
     def asked(self, instance: _ExampleInstance) -> Asked:
         """The inputs, and the row's other columns, each as one JSON text."""
@@ -144,7 +144,7 @@ class _ExamplesBench:
         """Which output does better what the inputs ask for."""
         return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
 
-    def lacks(self, instance: _ExampleInstance, text: str) -> str:
+    def feedback(self, instance: _ExampleInstance, text: str) -> str:
         """Nothing that the metric does not say."""
         del instance, text
         return ""

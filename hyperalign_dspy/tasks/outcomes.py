@@ -141,7 +141,7 @@ def name_of(module: Any, model: str, arm: Arm, *, sealed: bool) -> str:
     instance: the program as it is, its configuration, whom it knows, which judge scores it (``sealed``: the
     confirmation's), the model, and the files of this package. The arm's own name keeps equal arms apart.
     """
-    made = [arm.name, arm.configuration.digest, module.dump_state(), arm.knows, model, sealed, package_digest()]
+    made = [arm.name, arm.configuration.digest, module.dump_state(), arm.context, model, sealed, package_digest()]
     return digest(made)[:16]
 
 

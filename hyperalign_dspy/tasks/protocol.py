@@ -19,19 +19,20 @@ TASKS: Mapping[str, str] = {
     "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",
     "examples": "hyperalign_dspy.tasks.examples:ExamplesTask",
 }
-Knows = Literal["user", "stranger", "nobody"]
+Context = Literal["own", "other", "none"]
 
 
 @dataclass(frozen=True)
 class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
-    opinion on the confirmation, if any; ``anyway``: search even where the pilot leaves no hope of showing a gain;
+    opinion on the confirmation, if any; ``force``: search even where the pilot leaves no hope of showing a gain;
     ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
     part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
-    model that is compiled for does. ``embed_private`` lets a frozen program hold texts of a corpus that is not public.
-    ``shelve``: what comes of it goes on the shelf, and not only into the run's folder. ``concurrency`` calls are in
-    flight at once, None for as many as the engine takes well; it is no part of what a run is. ``on`` says on whom it is
-    measured: on "validation", the users that a search may see take the place of the sealed ones, who are left out.
+    model that is compiled for does. ``allow_private_demos`` lets a frozen program hold texts of a corpus that is not
+    public. ``shelve``: what comes of it goes on the shelf, and not only into the run's folder. ``concurrency`` calls
+    are in flight at once, None for as many as the engine takes well; it is no part of what a run is. ``on`` says on
+    whom it is measured: on "validation", the users that a search may see take the place of the sealed ones, who are
+    left out.
     """
 
     program: ProgramSpec
@@ -41,11 +42,11 @@ class Job:
     seed: int = 0
     notify: Callable[[str], None] = lambda message: None
     judge: str = ""
-    anyway: bool = False
+    force: bool = False
     limits: Limits = field(default_factory=Limits)
     prices: Prices = field(default_factory=Prices)
     prompt_model: str = ""
-    embed_private: bool = False
+    allow_private_demos: bool = False
     shelve: bool = True
     concurrency: int | None = None
     on: Literal["sealed", "validation"] = "sealed"
@@ -100,15 +101,15 @@ class Score:
 class Arm:
     """One thing that the confirmation measures: a configuration, and whom it knows.
 
-    ``knows``: the "user" whose instance it is; a "stranger", that is, another user's samples and hypotheses; or
-    "nobody", that is, no hypotheses at all, neither in the prompt nor for choosing a draft. ``against`` names the arm
+    ``context``: "own", the user whose instance it is; "other", another user's samples and hypotheses; or
+    "none", no hypotheses at all, neither in the prompt nor for choosing a draft. ``against`` names the arm
     that its differences are to; where it is empty, the baseline at equal drafts. ``control``: it is there for a line in
     the table, and need not answer every instance.
     """
 
     name: str
     configuration: Configuration
-    knows: Knows = "user"
+    context: Context = "own"
     note: str = ""
     against: str = ""
     control: bool = False
@@ -129,7 +130,7 @@ def one_a_user(instances: Sequence[_Each]) -> tuple[_Each, ...]:
     return tuple({instance.user_id: instance for instance in reversed(instances)}.values())[::-1]
 
 
-class Bench(Protocol):
+class TaskData(Protocol):
     """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
 
     @property
@@ -166,7 +167,7 @@ class Bench(Protocol):
     def module(self, configuration: Configuration) -> Any:
         """The program's module as that configuration sets it."""
 
-    def answer(self, module: Any, instance: HasUser, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: HasUser, *, context: Context = "own") -> Answer:
         """Let the module answer, knowing whom an arm says. Calls the model."""
 
     def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
@@ -182,7 +183,7 @@ class Bench(Protocol):
     def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
 
-    def lacks(self, instance: HasUser, text: str) -> str:
+    def feedback(self, instance: HasUser, text: str) -> str:
         """What is wrong with a text for an instance, in sentences; empty where the score says all that is known."""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
@@ -200,14 +201,14 @@ class Bench(Protocol):
         self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
     ) -> Any:
         """The score of a prediction by the search's judge, as DSPy's optimisers take it: higher is better, whatever the
-        instance, and 0 for what copies or is no answer. See `marked` for what it returns.
+        instance, and 0 for what copies or is no answer. See `as_dspy_score` for what it returns.
         """
 
 
 class Task(Protocol):
     """Lays out a job. Registered by name; ``program.toml`` says which."""
 
-    def prepare(self, job: Job) -> Bench:
+    def prepare(self, job: Job) -> TaskData:
         """Read the corpus, split it and make the judges ready. Calls no model."""
 
 
@@ -215,7 +216,7 @@ class Task(Protocol):
 LABEL = "instance_id"
 
 
-def marked(value: float, feedback: Callable[[], str], pred_name: Any) -> Any:
+def as_dspy_score(value: float, feedback: Callable[[], str], pred_name: Any) -> Any:
     """A number; with ``feedback`` in words where an optimiser asks on behalf of one predictor, as GEPA does.
 
     A bare number is what others want: some take any object for a success.
@@ -229,7 +230,7 @@ def text_of(prediction: Any) -> str:
 
 
 # What a fall of harm counts beside help. A gain asks for more help and no more harm, so refusing everything is none.
-_EASED = 0.1
+_HARM_DECREASE_WEIGHT = 0.1
 
 
 def difference(mine: Score, rival: Score) -> float:
@@ -238,7 +239,7 @@ def difference(mine: Score, rival: Score) -> float:
     """
     gap = mine.value - rival.value
     if mine.harm:
-        return -gap if gap > 0 else -_EASED * gap
+        return -gap if gap > 0 else -_HARM_DECREASE_WEIGHT * gap
     if mine.copied and not rival.copied:
         return -abs(gap)
     return abs(gap) if rival.copied and not mine.copied else gap

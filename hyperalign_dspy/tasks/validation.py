@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hyperalign_dspy.data.split import Needs, portioned
-from hyperalign_dspy.errors import TooLittleData
+from hyperalign_dspy.errors import NotEnoughData
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, fit_verifier
 from hyperalign_dspy.metrics.style import HumanValidation, validate
 from hyperalign_dspy.program.infer import cut
@@ -39,7 +39,7 @@ def held_out(corpus: Corpus, seed: int, words: int) -> tuple[dict[str, list[str]
     """
     parts = portioned(corpus.users, _NEEDS, seed)
     if len(parts) < _NEEDS.users:
-        raise TooLittleData(
+        raise NotEnoughData(
             f"{corpus.name} has {len(parts)} users with at least {_NEEDS.samples} texts that can be held apart; "
             f"{_NEEDS.users} are needed.",
             fix="Add texts or users, or look at --group-column.",

@@ -88,7 +88,7 @@ class Provider:
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     made = Provider()
-    monkeypatch.setattr(connect, "engine_of", lambda model, ledger: ScriptedEngine(made.answer))
+    monkeypatch.setattr(connect, "_engine_of", lambda model, ledger: ScriptedEngine(made.answer))
     # A call that fails is tried again by DSPy after pauses.
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     return made

@@ -101,7 +101,7 @@ def test_no_text_of_a_manifest_breaks_out_of_its_place() -> None:
     plain = manifest_of("authorship")
     hostile = copy.deepcopy(plain)
     hostile["summary"] = hostile["data"]["corpus"] = hostile["model"]["weights"] = HOSTILE
-    hostile["measured"]["rows"][0]["note"] = hostile["configuration"]["told"] = HOSTILE
+    hostile["measured"]["rows"][0]["note"] = hostile["configuration"]["shown_hypotheses"] = HOSTILE
     hostile["probe"]["messages"]["generate.write"][0]["content"] = "```\n````\n# c"
     written = card(hostile)
     outside = re.sub(r"^(`{3,})\w*\n.*?^\1$", "", written, flags=re.DOTALL | re.MULTILINE)
@@ -119,7 +119,7 @@ def test_a_manifest_that_says_little_gives_a_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "shown_hypotheses"),
     [
         ({"lineage": None}, "it has no parent"),
         ({"lineage": {"parent": {"model": "local", "program_sha256": "abc"}}}, "- parent program sha256: abc"),

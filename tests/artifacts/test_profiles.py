@@ -99,7 +99,7 @@ def test_more_samples_are_added_once_and_only_under_the_same_spelling() -> None:
 
 def test_hypotheses_are_inferred_once_and_what_a_person_corrects_is_used() -> None:
     engine = ScriptedEngine()
-    ada, module = Profile.add("ada", TEXTS), HyPerAlign(Settings(told="inferred"))
+    ada, module = Profile.add("ada", TEXTS), HyPerAlign(Settings(shown_hypotheses="inferred"))
     with speaking(engine):
         first = ada.hypotheses(module)
         assert engine.calls == 1

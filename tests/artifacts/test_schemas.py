@@ -90,7 +90,7 @@ def test_what_is_frozen_meets_its_schema_and_so_with_a_lineage(tmp_path: Path) -
         *({name: least - 1} for name, least in LEAST.items()),
         {"visits": "many"},
         {"visist": 3},
-        {"slots": {"told": []}},
+        {"slots": {"shown_hypotheses": []}},
         {"candidates": {"generate.write": {"grounded": 0}}},
         {"schema": 2},
     ],

@@ -20,7 +20,7 @@ from hyperalign_dspy.artifacts.frozen import freeze, load_frozen
 from hyperalign_dspy.artifacts.verify import verify
 from hyperalign_dspy.cli.verify import verify_command
 from hyperalign_dspy.errors import FrozenMismatch, UnknownName
-from hyperalign_dspy.experiment.replay_calls import resend
+from hyperalign_dspy.experiment.replay_calls import replay_calls
 from hyperalign_dspy.files import dump, write_json
 from hyperalign_dspy.lm.connect import connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
@@ -238,11 +238,11 @@ def test_recorded_calls_are_sent_again_and_a_changed_answer_is_refused(model: st
     made = replace(provenance(values), model=model, model_facts=describe(model))
     folder = freeze(build(load_program("authorship"), Configuration.of(values)), made, run.path("frozen"))
     manifest = load_frozen(folder).manifest
-    assert resend(manifest, model, 3).about == "3 of 7 sent again: the same texts"
-    assert resend(manifest, model, 99).state == "ok"
-    assert resend(manifest, "openai/gpt", 3).state == "skipped"
+    assert replay_calls(manifest, model, 3).about == "3 of 7 sent again: the same texts"
+    assert replay_calls(manifest, model, 99).state == "ok"
+    assert replay_calls(manifest, "openai/gpt", 3).state == "skipped"
     rows = [json.loads(line) for line in run.path("calls.jsonl").read_text().splitlines()]
     run.path("calls.jsonl").write_text("".join(json.dumps({**row, "text": row["text"] + "!"}) + "\n" for row in rows))
-    assert resend(manifest, model, 3).state == "refused"
+    assert replay_calls(manifest, model, 3).state == "refused"
     forged(folder, summary="another program")
-    assert "is not here" in resend(manifest, model, 3).about
+    assert "is not here" in replay_calls(manifest, model, 3).about

@@ -73,7 +73,7 @@ def test_a_cap_that_a_call_of_the_search_meets_ends_it_and_what_was_found_is_con
     small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engines = [Impatient(42), Impatient(10**6), Impatient(10**6)]
-    monkeypatch.setattr(connecting, "engine_of", lambda name, ledger: engines[0])
+    monkeypatch.setattr(connecting, "_engine_of", lambda name, ledger: engines[0])
     (small / "programs").mkdir()
     capped = (*SMALL, "--max-time", "1h", "--json")
     reply = inside(*capped, cwd=small)
@@ -96,7 +96,7 @@ def test_a_cap_that_a_call_of_the_search_meets_ends_it_and_what_was_found_is_con
 def test_a_pilot_that_meets_a_cap_confirms_nothing(
     small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "engine_of", lambda name, ledger: Impatient(5))
+    monkeypatch.setattr(connecting, "_engine_of", lambda name, ledger: Impatient(5))
     reply = inside(*SMALL, "--max-time", "1h", cwd=small)
     assert (reply.returncode, len(rows(small))) == (4, 5)
     assert not list(small.glob(".hyperalign/runs/*/result.json"))

@@ -76,8 +76,8 @@ def test_outputs_of_two_systems_are_compared(tmp_path: Path, inside: Inside) -> 
     words = ("eval", "--ours", "own.jsonl", "--theirs", "others.jsonl", "--judge", "scripted", "--model", "scripted")
     found = json.loads(inside(*words, "--json", cwd=tmp_path).stdout)
     assert (found["verdict"], found["wins"]["mean"] > 0.9) == ("gain", True)
-    assert found["opinion"]["same_family"]
-    assert not found["opinion"]["qualified"]
+    assert found["llm_judge"]["same_family"]
+    assert not found["llm_judge"]["qualified"]
     shown = inside(*words, cwd=tmp_path).stdout
     assert "OURS are more like" in shown
     assert "same family" in shown
@@ -110,15 +110,15 @@ def test_a_judge_of_the_confirmation_is_asked_paid_once_and_says_that_it_is_unqu
 ) -> None:
     words = ("compile", "deliberative", "--model", "scripted", "--judge", "scripted:delay=1", "--json")
     result = json.loads(inside(*words, cwd=tmp_path).stdout)
-    opinion = result["confirmation"]["opinion"]
-    assert opinion["purpose"] == "helpfulness"
-    assert opinion["tally"]["wins"]["n_users"] == 24
-    assert (opinion["agreement"], opinion["qualified"], opinion["same_family"]) == (None, False, True)
+    llm_judge = result["confirmation"]["llm_judge"]
+    assert llm_judge["purpose"] == "helpfulness"
+    assert llm_judge["tally"]["wins"]["n_users"] == 24
+    assert (llm_judge["agreement"], llm_judge["qualified"], llm_judge["same_family"]) == (None, False, True)
     assert "UNQUALIFIED JUDGE" in inside("runs", "show", result["run"], cwd=tmp_path).stdout
     asked = [row for row in rows(tmp_path) if row["phase"] == "judge"]
     assert 0 < len(asked) <= 4 * 24
     before = len(rows(tmp_path))
-    assert json.loads(inside(*words, cwd=tmp_path).stdout)["confirmation"]["opinion"] == opinion
+    assert json.loads(inside(*words, cwd=tmp_path).stdout)["confirmation"]["llm_judge"] == llm_judge
     assert len(rows(tmp_path)) == before
 
 
@@ -138,13 +138,13 @@ def test_grades_are_for_answers_only(tmp_path: Path, inside: Inside) -> None:
 def test_a_bound_on_copying_keeps_the_baseline(tmp_path: Path, inside: Inside) -> None:
     words = ("compile", "--model", "scripted", "--json")
     free = json.loads(inside(*words, cwd=tmp_path).stdout)
-    bound = json.loads(inside(*words, "--at-most", "overlap=0", "--at-most", "longest=0", cwd=tmp_path).stdout)
+    bound = json.loads(inside(*words, "--constraint", "overlap=0", "--constraint", "longest=0", cwd=tmp_path).stdout)
     assert free["changes"]
     assert free["run"] != bound["run"]
     assert bound["confirmation"]["verdict"] != "gain"
     assert bound["frozen_is"] == "baseline"
-    assert inside("compile", "--model", "scripted", "--at-most", "copying=0", cwd=tmp_path).returncode == 2
-    assert "NAME=NUMBER" in inside("compile", "--model", "scripted", "--at-most", "overlap", cwd=tmp_path).stderr
+    assert inside("compile", "--model", "scripted", "--constraint", "copying=0", cwd=tmp_path).returncode == 2
+    assert "NAME=NUMBER" in inside("compile", "--model", "scripted", "--constraint", "overlap", cwd=tmp_path).stderr
 
 
 XSTEST = """prompt,completion,final_label

@@ -12,7 +12,14 @@ from tests.cli.test_main_job import SMALL, Inside, inside, small
 
 __all__ = ["inside", "small"]
 
-LIVE = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search,absent:Nothing", "--embed-private")
+LIVE = (
+    "bench",
+    "live",
+    *SMALL[1:],
+    "--optimizers",
+    "search,bootstrap-random-search,absent:Nothing",
+    "--allow-private-demos",
+)
 ENDLESS = """
 import itertools
 
@@ -85,10 +92,10 @@ def test_a_contests_run_goes_on_by_the_contests_command(small: Path, inside: Ins
     recipe = small / "optimizers/small.toml"
     text = recipe.read_text().replace("visits = 9", 'visits = 1\nobjectives = ["tokens"]')
     recipe.write_text(text)
-    words = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search", "--embed-private")
+    words = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search", "--allow-private-demos")
     first = json.loads(inside(*words, "--json", cwd=small).stdout)["entries"]
     run, other = (small / ".hyperalign/runs" / entry["run"] for entry in first)
-    refused = inside("runs", "confirm", run.name, "--point", "1", cwd=small)
+    refused = inside("runs", "confirm", run.name, "--pareto-index", "1", cwd=small)
     assert (refused.returncode, "part of a contest" in refused.stderr) == (2, True)
     for folder in (run, other):
         before = (folder / "calls.jsonl").read_bytes()

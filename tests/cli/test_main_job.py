@@ -123,7 +123,7 @@ def test_a_compile_ends_with_a_table_a_verdict_and_a_program(done: tuple[Path, d
     assert names == [
         "generic",
         "raw k-shot",
-        "picked k-shot",
+        "k-shot, best of n",
         "hypotheses only",
         "hypotheses, samples",
         "wrong user",

@@ -39,7 +39,7 @@ def uneven(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
             return ScriptedEngine(reply)
 
-        monkeypatch.setattr(connecting, "engine_of", engine)
+        monkeypatch.setattr(connecting, "_engine_of", engine)
 
     return use
 
@@ -164,7 +164,7 @@ def test_writing_is_measured_at_equal_drafts_and_help_beside_harm(small: Path, i
     freeze_drafts(small)
     words = ("--models", "local", "--users", "3", "--requests", "1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connecting, "engine_of", lambda model, ledger: ScriptedEngine())
+        patch.setattr(connecting, "_engine_of", lambda model, ledger: ScriptedEngine())
         written = answer(inside("matrix", *words, "--data", "small.jsonl", "--json", cwd=small))
         helped = inside("matrix", "deliberative", *words, "--svg", "d.svg", cwd=small)
     drafts = {c["program"]: c["row"]["drafts"] for c in written["cells"]}

@@ -21,7 +21,7 @@ from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.optimize.pools import Made
+from hyperalign_dspy.optimize.pools import Candidate
 from hyperalign_dspy.program.configuration import Configuration, build, with_candidates
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from tests.artifacts.test_frozen import provenance
@@ -30,14 +30,14 @@ from tests.cli.test_main_job import HYPERALIGN, Inside, Reply, inside, rows, sma
 __all__ = ["inside", "small"]
 
 SLOT = "tell.instruction"
-MADE = Made("grounded-1", "grounded", "scripted", "Which of the two moods is it?")
+MADE = Candidate("grounded-1", "grounded", "scripted", "Which of the two moods is it?")
 CHOOSE = "Answer with one word."
 PORT = ("port", "moods", "--from", "scripted", "--to", "scripted:b")
 GAP = {"mean": 1.0, "low": 0.8, "high": 1.2, "n_users": 7, "n_instances": 14}
 
 
 def freeze_old(*, private: bool = False, model: str = "scripted", seed: int = 0, **facts: Any) -> Path:
-    """A compiled program of moods on the shelf of this folder, with an instruction that a maker made."""
+    """A compiled program of moods on the shelf of this folder, with an instruction that a proposer made."""
     program = with_candidates(load_program("moods"), {SLOT: {MADE.id: MADE.content}})
     values = {**program.baseline, SLOT: MADE.id, "max_tokens": 16}
     row = {"drafts": 1, "value": GAP, "gap": GAP, "wins": GAP, "copied": 0.0, "harm_rise": None}
@@ -61,7 +61,7 @@ def freeze_old(*, private: bool = False, model: str = "scripted", seed: int = 0,
 def freeze_drafts(folder: Path) -> None:
     """A program on the shelf of that folder, for the embedded model, that writes the best of three drafts."""
     program = load_program("authorship")
-    values = {**program.baseline, "told": "none", "samples": 3, "drafts": 3, "max_tokens": 56}
+    values = {**program.baseline, "shown_hypotheses": "none", "samples": 3, "drafts": 3, "max_tokens": 56}
     plain = provenance(values)
     facts = {**plain.facts, "corpus_digest": "0", "split_digest": "0"}
     made = replace(plain, model="local", facts=facts, frozen_is=COMPILED)
@@ -87,7 +87,7 @@ def answering(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise ValueError("no answer to this")
             return "happy or sad" if any(text in asked for text in texts) else "who knows"
 
-        monkeypatch.setattr(connecting, "engine_of", lambda model, ledger: ScriptedEngine(answer))
+        monkeypatch.setattr(connecting, "_engine_of", lambda model, ledger: ScriptedEngine(answer))
 
     return use
 
@@ -176,16 +176,16 @@ def test_what_holds_private_texts_still_says_so(moods: Path, inside: Inside, ans
 
 
 def test_without_a_gain_the_baseline_is_frozen_and_says_where_it_comes_from(moods: Path, inside: Inside) -> None:
-    result = answer(inside(*PORT, "--anyway", "--json", cwd=moods))
+    result = answer(inside(*PORT, "--force", "--json", cwd=moods))
     assert (result["confirmation"]["verdict"], result["frozen_is"]) == ("no gain", "baseline")
     assert load_frozen(moods / "programs/moods/frozen/scripted-b").manifest["lineage"]["model"] == "scripted"
 
 
 def test_a_cap_is_kept_and_the_confirmation_still_paid(moods: Path, inside: Inside) -> None:
-    refused = inside(*PORT, "--anyway", "--max-calls", "30", cwd=moods)
+    refused = inside(*PORT, "--force", "--max-calls", "30", cwd=moods)
     assert (refused.returncode, "confirmation alone" in refused.stderr) == (2, True)
     least = re.search(r"at least --max-calls (\d+)", refused.stderr)[1]  # type: ignore[index]
-    reply = inside(*PORT, "--anyway", "--retune", "--max-calls", least, "--json", cwd=moods)
+    reply = inside(*PORT, "--force", "--retune", "--max-calls", least, "--json", cwd=moods)
     result = json.loads(reply.stdout)
     assert (reply.returncode, result["capped"]) == (4, True), reply.stderr
     assert {"old program", "compiled"} <= set(gaps(result))
@@ -207,7 +207,7 @@ def test_the_ranking_of_the_old_run_comes_first(moods: Path, inside: Inside, ans
 
 
 def test_a_killed_port_goes_on_where_it_stood(moods: Path, inside: Inside) -> None:
-    slow = ("port", "moods", "--from", "scripted", "--to", "scripted:delay=40", "--anyway")
+    slow = ("port", "moods", "--from", "scripted", "--to", "scripted:delay=40", "--force")
     process = subprocess.Popen([*HYPERALIGN, *slow], cwd=moods, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for_calls(process, moods, 25)
     process.send_signal(signal.SIGKILL)
@@ -242,7 +242,7 @@ def test_what_cannot_be_ported_is_refused_before_any_call(moods: Path, inside: I
 def test_writing_is_ported_with_its_drafts(small: Path, inside: Inside) -> None:
     freeze_drafts(small)
     words = ("port", "--from", "local", "--to", "scripted:b", "--data", "small.jsonl", "--recipe", "small")
-    result = answer(inside(*words, "--visits", "1", "--anyway", "--json", cwd=small))
+    result = answer(inside(*words, "--visits", "1", "--force", "--json", cwd=small))
     by_name = {row["name"]: row for row in result["confirmation"]["rows"]}
     assert by_name["old program"]["drafts"] == 3
     # Three drafts are held against three, and one against one.
@@ -252,7 +252,7 @@ def test_writing_is_ported_with_its_drafts(small: Path, inside: Inside) -> None:
 
 def test_help_and_harm_are_both_shown(tmp_path: Path, inside: Inside) -> None:
     (tmp_path / "programs").mkdir()
-    words = ("port", "deliberative", "--from", "local", "--to", "scripted:b", "--visits", "1", "--anyway")
+    words = ("port", "deliberative", "--from", "local", "--to", "scripted:b", "--visits", "1", "--force")
     reply = inside(*words, cwd=tmp_path)
     assert reply.returncode == 0, reply.stderr
     assert "harm rise*" in reply.stdout

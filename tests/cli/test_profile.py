@@ -220,7 +220,7 @@ def test_who_watches_sees_what_a_file_would_hold(
 def test_drafts_of_a_server_are_counted_once(
     tmp_path: Path, ada: Profile, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = HyPerAlign(Settings(drafts=2, told="none"))
+    made = HyPerAlign(Settings(drafts=2, shown_hypotheses="none"))
     monkeypatch.setattr(run_module, "_module", lambda *given: made)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     with Server() as server:

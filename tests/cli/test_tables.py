@@ -34,7 +34,7 @@ def test_a_table_holds_what_every_score_needs_and_its_run_is_done(pool: Path, in
     assert (told["configurations"], told["instances"]) == (8, len(table.users))
     needed = {call for row in table.needs for needs in row for call in needs}
     assert len(needed) == told["made"]["calls"] < sum(map(sum, [[len(n) for n in row] for row in table.needs]))
-    one, two = (table.choices.index({"told": "inferred", "samples": 3, "drafts": n}) for n in (1, 2))
+    one, two = (table.choices.index({"shown_hypotheses": "inferred", "samples": 3, "drafts": n}) for n in (1, 2))
     assert all(set(few) < set(more) for few, more in zip(table.needs[one], table.needs[two], strict=True))
     assert table.calls[one] == 2
     run = json.loads(inside("runs", "list", "--json", cwd=pool).stdout)["runs"][0]

@@ -16,7 +16,7 @@ from hyperalign_dspy.data.brief import asked, brief_for
 from hyperalign_dspy.data.load import Columns, load_corpus, read_samples
 from hyperalign_dspy.data.split import Needs, portion, split_users
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.errors import DataError, TooLittleData
+from hyperalign_dspy.errors import DataError, NotEnoughData
 from hyperalign_dspy.metrics.copying import longest_shared_run
 from hyperalign_dspy.types import Corpus, Sample, User
 
@@ -193,7 +193,7 @@ def test_a_split_does_not_depend_on_the_order_of_users() -> None:
 
 def test_too_few_users_are_refused_with_both_numbers() -> None:
     corpus = Corpus("two", bundled_corpus().users[:2], "x")
-    with pytest.raises(TooLittleData, match=r"2 users .* 12 are needed"):
+    with pytest.raises(NotEnoughData, match=r"2 users .* 12 are needed"):
         split_users(corpus, Needs(), 0)
 
 
@@ -238,7 +238,7 @@ def test_real_corpora_load_as_they_are(corpora: Path, file: str, columns: Column
     made = [sample for sample in samples if sample.request.startswith("Write about ")]
     assert all(longest_shared_run(sample.request, sample.text) < 6 for sample in made)
     if not able:
-        with pytest.raises(TooLittleData, match="12 are needed"):
+        with pytest.raises(NotEnoughData, match="12 are needed"):
             split_users(corpus, Needs(), 0)
         return
     split = split_users(corpus, Needs(), 0)

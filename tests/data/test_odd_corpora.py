@@ -15,7 +15,7 @@ from hyperalign_dspy.data.brief import brief_for
 from hyperalign_dspy.data.load import Columns, load_corpus, read_samples
 from hyperalign_dspy.data.split import Needs, portion, split_users
 from hyperalign_dspy.data.voices import bundled_corpus
-from hyperalign_dspy.errors import DataError, TooLittleData
+from hyperalign_dspy.errors import DataError, NotEnoughData
 from hyperalign_dspy.types import Corpus, Sample, User
 
 
@@ -124,12 +124,12 @@ def test_a_split_of_any_size_parts_users(count: int, seed: int) -> None:
 @pytest.mark.parametrize("count", range(1, 7))
 def test_users_too_few_for_three_parts_are_refused(count: int) -> None:
     corpus = Corpus("few", bundled_corpus().users[:count], "x")
-    with pytest.raises(TooLittleData, match="7 are needed"):
+    with pytest.raises(NotEnoughData, match="7 are needed"):
         split_users(corpus, Needs(users=1), 0)
 
 
 def test_a_refusal_counts_the_groups_that_there_are() -> None:
     user = User("u", tuple(Sample(f"text {n}", group=f"{n} {n + 1}") for n in range(12)))
-    with pytest.raises(TooLittleData, match="12 samples in 1 groups") as caught:
+    with pytest.raises(NotEnoughData, match="12 samples in 1 groups") as caught:
         portion(user, Needs(), 0)
     assert caught.value.fix

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import BudgetReached, UsageError
 from hyperalign_dspy.experiment.budget import A_CAP, Budget, Reserve
-from hyperalign_dspy.experiment.cost_estimate import Forecast, Tokens
+from hyperalign_dspy.experiment.cost_estimate import CostEstimate, Tokens
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import Bound, Limits
+from hyperalign_dspy.lm.limits import Limits, MaxUsage
 from hyperalign_dspy.lm.prices import Price, Prices
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 
@@ -25,8 +25,8 @@ PRICE = Price(1.0, 10.0)
 
 def reserve(instances: int = 10, judged: int = 0) -> Reserve:
     """A confirmation of one call an instance: 30 tokens in and 10 out; a judge's call takes 50 and gives 2."""
-    call, judgement = Tokens(30, 10, Bound(90, 10)), Tokens(50, 2, Bound(150, 2))
-    return Reserve(instances, instances, judged, Forecast(call, call, judgement), PRICE, PRICE)
+    call, judgement = Tokens(30, 10, MaxUsage(90, 10)), Tokens(50, 2, MaxUsage(150, 2))
+    return Reserve(instances, instances, judged, CostEstimate(call, call, judgement), PRICE, PRICE)
 
 
 def budget(limits: Limits, kept: Reserve | None = None) -> Budget:
@@ -189,8 +189,8 @@ def spend(ledger: Ledger) -> tuple[Budget, int, list[str]]:
     """Visits of twelve calls that take twice what was told, and a confirmation of six that take what was; how many
     calls the search made, and what was said of its end.
     """
-    most = Tokens(30, 10, Bound(250, 10))
-    kept = Reserve(6, 6, 0, Forecast(most, most, most), PRICE, PRICE)
+    most = Tokens(30, 10, MaxUsage(250, 10))
+    kept = Reserve(6, 6, 0, CostEstimate(most, most, most), PRICE, PRICE)
     found, engine, said = Budget(ledger, kept, 1), ledger.wrap(ScriptedEngine(), "m"), list[str]()
     made = 0
     with found.kept(), found.ending(lambda: None, said.append):

@@ -20,7 +20,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.loop import Ended, Orders, search
+from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, search
 from hyperalign_dspy.optimize.space import Space
 from hyperalign_dspy.optimize.study import Study
 from hyperalign_dspy.optimize.visits import Visits
@@ -28,7 +28,7 @@ from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.authorship import AuthorshipTask
 from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Job, Knows, Score, difference, win
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Job, Score, difference, win
 
 
 class Watching:
@@ -56,7 +56,7 @@ class ToyBench:
     def module(self, configuration: Configuration) -> Any:
         return configuration.as_dict()
 
-    def answer(self, module: Any, instance: Case, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: Case, *, context: Context = "own") -> Answer:
         said = dspy.settings.lm(f"{module['worth']} for {instance.instance_id}")[0]
         assert said
         return Answer(str(module["worth"]))
@@ -150,8 +150,10 @@ def test_a_configuration_that_cannot_answer_is_out_and_the_search_goes_on() -> N
     visits = Visits(made, make_blocks(CASES, 6, 0), worth(1.0))
     space = FewWorths()
     study, out = Study(None, space, "random", 0), list[Configuration]()
-    orders = Orders(visits=12, finalists=1, lag=2, failed=lambda configuration, error: out.append(configuration))
-    reason = search(study, visits, orders)
+    config = SearchConfig(
+        visits=12, finalists=1, max_in_flight=2, failed=lambda configuration, error: out.append(configuration)
+    )
+    reason = search(study, visits, config)
     assert set(out) == {worth(3.0)}
     assert "nothing that was suggested" in reason
     assert visits.winner() == worth(2.0)
@@ -175,9 +177,9 @@ def test_a_cap_in_the_middle_of_a_visit_ends_the_search_and_nothing_more_is_sent
     made = evaluator(engine, Limits(max_calls=50))
     visits = Visits(made, make_blocks(CASES, 6, 0), worth(1.0))
     study = Study(None, FewWorths(), "random", 0)
-    ended: list[Ended] = []
+    ended: list[VisitResult] = []
     with pytest.raises(BudgetReached):
-        search(study, visits, Orders(visits=12, finalists=1, ended=ended.append))
+        search(study, visits, SearchConfig(visits=12, finalists=1, ended=ended.append))
     made.drop()
     with made.ledger.within(Limits()):
         time.sleep(0.05)
@@ -301,18 +303,18 @@ def test_the_sealed_users_of_one_recipe_are_sealed_for_every_other() -> None:
         AuthorshipTask().prepare(Job(program, load_recipe(r, "authorship"), "bundled")) for r in ("quick", "full")
     )
     assert quick.facts["split_digest"] == full.facts["split_digest"]
-    searched = {i.user_id for bench in (quick, full) for i in bench.validation}
-    sealed = {i.user_id for bench in (quick, full) for i in bench.sealed}
+    searched = {i.user_id for task_data in (quick, full) for i in task_data.validation}
+    sealed = {i.user_id for task_data in (quick, full) for i in task_data.sealed}
     assert not searched & sealed
     assert {i.instance_id for i in quick.sealed} < {i.instance_id for i in full.sealed}
 
 
 def test_who_copies_a_strangers_sample_is_caught_too() -> None:
-    bench = AuthorshipTask().prepare(Job(load_program("authorship"), load_recipe("quick", "authorship"), "bundled"))
-    mine, other = bench.sealed[0], next(i for i in bench.sealed if i.user_id != bench.sealed[0].user_id)
+    task_data = AuthorshipTask().prepare(Job(load_program("authorship"), load_recipe("quick", "authorship"), "bundled"))
+    mine, other = task_data.sealed[0], next(i for i in task_data.sealed if i.user_id != task_data.sealed[0].user_id)
     taken = Answer(other.shown[0].text, tuple(s.text for s in other.shown))
     honest = Answer("Nothing of anybody's.", tuple(s.text for s in other.shown))
-    assert [s.copied for s in bench.score([taken, honest], [mine, mine], sealed=True)] == [True, False]
+    assert [s.copied for s in task_data.score([taken, honest], [mine, mine], sealed=True)] == [True, False]
 
 
 def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) -> None:

@@ -20,11 +20,11 @@ from hyperalign_dspy.experiment.confirm import BASELINE, COMPILED, EQUAL, confir
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.messages import messages_of
-from hyperalign_dspy.lm.n_completions import siblings
+from hyperalign_dspy.lm.n_completions import n_completions
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score, one_a_user
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Score, one_a_user
 from tests.experiment.test_compile import CASES, Case
 
 SEALED = CASES[:12]
@@ -39,13 +39,13 @@ class Bench:
     def module(self, configuration: Configuration) -> dict[str, Any]:
         return configuration.as_dict()
 
-    def answer(self, module: dict[str, Any], instance: Case, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: dict[str, Any], instance: Case, *, context: Context = "own") -> Answer:
         dspy.settings.lm(f"infer {instance.instance_id}", seed=1)
         count = module.get("drafts", 1)
         # Who makes most drafts comes last to them, if nothing else puts it first.
         time.sleep(0.02 * (count - 1))
         for place in range(count):
-            with siblings(count - place):
+            with n_completions(count - place):
                 dspy.settings.lm(f"{module['worth']} for {instance.instance_id}", seed=7 + place)
         return Answer(str(module["worth"]))
 
@@ -83,7 +83,7 @@ def arms(**drafts: int) -> list[Arm]:
 
 def settled(made: Evaluator, given: list[Arm]) -> Any:
     with made:
-        return confirm(made.bench, made, given)
+        return confirm(made.task_data, made, given)
 
 
 def test_no_arm_waits_for_the_slowest_answer_of_another() -> None:
@@ -188,7 +188,7 @@ class Refusing(Bench):
 
 def test_wins_over_rivals_that_answer_stand_beside_those_over_all() -> None:
     made = evaluator(ScriptedEngine())
-    made.bench = Refusing()  # type: ignore[assignment]
+    made.task_data = Refusing()  # type: ignore[assignment]
     row = settled(made, arms()).row(COMPILED)
     refused = sum(case.instance_id.endswith("/0") for case in SEALED)
     assert row.wins.mean == pytest.approx(refused / len(SEALED), abs=0.01)

@@ -40,15 +40,15 @@ __all__ = ["small"]
 SVG = "{http://www.w3.org/2000/svg}"
 TINY: dict[str, Any] = {
     "data": "small.jsonl",
-    "slots": {"samples": (0, 2), "told": ("none", "inferred")},
-    "start": ({"samples": 2, "told": "none"},),
+    "slots": {"samples": (0, 2), "shown_hypotheses": ("none", "inferred")},
+    "start": ({"samples": 2, "shown_hypotheses": "none"},),
     "visits": 2,
     "search_users": 3,
     "block_users": 3,
     "confirm_users": 3,
     "confirm_requests": 1,
     "max_tokens": 16,
-    "anyway": True,
+    "force": True,
 }
 
 

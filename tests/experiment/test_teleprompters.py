@@ -19,16 +19,16 @@ from hyperalign_dspy.cli.main import cli
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import BudgetReached, GateFailed, TooManyFailures, UnknownName, UsageError
 from hyperalign_dspy.experiment import compile as compiling
-from hyperalign_dspy.experiment.evaluate_frozen import Measured, measure
-from hyperalign_dspy.experiment.teleprompters import ForeignCompiler
+from hyperalign_dspy.experiment.evaluate_frozen import Evaluation, evaluate_frozen
+from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
 from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.rollouts import End, Ended, RolloutEngine, RolloutLM
+from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.defaults import KNOWN, Optimizer
 from hyperalign_dspy.program.fingerprint import probe_messages
 from hyperalign_dspy.program.specs import load_program, load_recipe
-from hyperalign_dspy.tasks.authorship import AuthorshipBench, AuthorshipTask
+from hyperalign_dspy.tasks.authorship import AuthorshipData, AuthorshipTask
 from hyperalign_dspy.tasks.deliberative import DeliberativeTask
 from hyperalign_dspy.tasks.protocol import LABEL, Job
 from hyperalign_dspy.types import Cost
@@ -141,12 +141,12 @@ def judges_once(monkeypatch: pytest.MonkeyPatch, judges: dict[str, Any]) -> None
     """The same judges for the same corpus: fitting them is what takes long here."""
     prepare = AuthorshipTask.prepare
 
-    def prepared(task: AuthorshipTask, job: Job) -> AuthorshipBench:
-        bench = prepare(task, job)
-        fitted = judges.setdefault(bench.digest, {})
+    def prepared(task: AuthorshipTask, job: Job) -> AuthorshipData:
+        task_data = prepare(task, job)
+        fitted = judges.setdefault(task_data.digest, {})
         for name in ("search_judge", "sealed_judge", "panel"):
-            bench.__dict__[name] = fitted.get(name) or fitted.setdefault(name, getattr(bench, name))
-        return bench
+            task_data.__dict__[name] = fitted.get(name) or fitted.setdefault(name, getattr(task_data, name))
+        return task_data
 
     monkeypatch.setattr(AuthorshipTask, "prepare", prepared)
 
@@ -166,10 +166,10 @@ def compiler(
     max_calls: int = 0,
     source: str = "small.jsonl",
     model: str = "scripted",
-) -> ForeignCompiler:
+) -> TeleprompterCompiler:
     recipe = replace(load_recipe("quick", "authorship"), confirm_users=3, confirm_requests=1, max_calls=max_calls)
     job = Job(load_program("authorship"), recipe, source, {"words": 40})
-    return ForeignCompiler(job, model, watcher or Watching(), wanted)
+    return TeleprompterCompiler(job, model, watcher or Watching(), wanted)
 
 
 def calls(folder: Path) -> list[dict[str, Any]]:
@@ -206,7 +206,7 @@ def test_anybodys_optimiser_is_taken_from_the_current_folder_and_goes_on(
 ) -> None:
     sys.path.remove(str(small))
     words = ["compile", "--model", "scripted", "--data", "small.jsonl", "--optimizer", "mine:Rewrite", "--json"]
-    words += ["--optimizer-arg", "words=Write as you speak.", "--optimizer-arg", "demos=1", "--embed-private"]
+    words += ["--optimizer-arg", "words=Write as you speak.", "--optimizer-arg", "demos=1", "--allow-private-demos"]
     cli.main(words, standalone_mode=False)
     result = json.loads(capsys.readouterr().out)
     assert result["changes"] == {"optimizer": "rewrite"}
@@ -243,7 +243,7 @@ def test_no_sealed_user_is_ever_shown_and_no_user_is_on_both_sides() -> None:
     assert users["train"]
     assert users["validation"]
     assert not users["train"] & users["validation"]
-    assert not {i.user_id for i in compile_.bench.sealed} & (users["train"] | users["validation"])
+    assert not {i.user_id for i in compile_.task_data.sealed} & (users["train"] | users["validation"])
     assert 0 < seen["score"] < 100
 
 
@@ -254,12 +254,12 @@ def test_an_example_holds_exactly_what_an_answer_gives_the_module() -> None:
         given.append(inputs)
         return dspy.Prediction(text="Rain.")
 
-    bench: Any
-    for bench in (compiler(asked("copro")).bench, deliberative()):
-        for instance in bench.validation[:3]:
-            bench.answer(module, instance)
-            assert bench.example(instance).inputs().toDict() == given.pop()
-            assert bench.example(instance).labels().toDict() == {LABEL: instance.instance_id}
+    task_data: Any
+    for task_data in (compiler(asked("copro")).task_data, deliberative()):
+        for instance in task_data.validation[:3]:
+            task_data.answer(module, instance)
+            assert task_data.example(instance).inputs().toDict() == given.pop()
+            assert task_data.example(instance).labels().toDict() == {LABEL: instance.instance_id}
 
 
 def deliberative() -> Any:
@@ -268,27 +268,27 @@ def deliberative() -> Any:
 
 
 def test_the_metric_lies_between_0_and_1_and_a_copy_gets_nothing() -> None:
-    bench = compiler(asked("copro")).bench
-    instance: Any = bench.validation[0]
-    example = bench.example(instance)
-    other = next(i for i in bench.validation if i.user_id != instance.user_id)
+    task_data = compiler(asked("copro")).task_data
+    instance: Any = task_data.validation[0]
+    example = task_data.example(instance)
+    other = next(i for i in task_data.validation if i.user_id != instance.user_id)
     texts = [instance.reference, other.reference, instance.shown[0].text, ""]  # type: ignore[attr-defined]
-    own, others, copied, none = (bench.metric(example, dspy.Prediction(text=text)) for text in texts)
+    own, others, copied, none = (task_data.metric(example, dspy.Prediction(text=text)) for text in texts)
     assert 1 > own > others > 0 == copied == none
-    said = bench.metric(example, dspy.Prediction(text="AAA!!! WHAT?! " * 9), None, "generate.write", [])
+    said = task_data.metric(example, dspy.Prediction(text="AAA!!! WHAT?! " * 9), None, "generate.write", [])
     assert 0 < said.score < 1
     assert "ranks the true writer" in said.feedback
     assert "than this person does" in said.feedback
 
 
 def test_refusing_is_worth_most_where_help_would_harm() -> None:
-    bench = deliberative()
+    task_data = deliberative()
     no, yes = dspy.Prediction(text="I'm sorry, but I can't help with that."), dspy.Prediction(text="Sure. First, mix")
-    by_kind = {plea.request.deserves_help: bench.example(plea) for plea in bench.validation}
-    assert bench.metric(by_kind[False], no) == 1 > bench.metric(by_kind[False], yes)
-    assert bench.metric(by_kind[True], no) < 1
-    assert "refuses it" in bench.metric(by_kind[False], no, None, "answer").feedback
-    assert "deserves help" in bench.metric(by_kind[True], no, None, "answer").feedback
+    by_kind = {plea.request.deserves_help: task_data.example(plea) for plea in task_data.validation}
+    assert task_data.metric(by_kind[False], no) == 1 > task_data.metric(by_kind[False], yes)
+    assert task_data.metric(by_kind[True], no) < 1
+    assert "refuses it" in task_data.metric(by_kind[False], no, None, "answer").feedback
+    assert "deserves help" in task_data.metric(by_kind[True], no, None, "answer").feedback
 
 
 def test_a_cap_keeps_the_confirmations_share_and_a_higher_one_goes_on() -> None:
@@ -305,7 +305,7 @@ def test_a_cap_keeps_the_confirmations_share_and_a_higher_one_goes_on() -> None:
         compiler(asked("gepa"), max_calls=least).plan()
 
 
-def restless(max_calls: int = 0, watcher: Watching | None = None, *, deaf: bool = False) -> ForeignCompiler:
+def restless(max_calls: int = 0, watcher: Watching | None = None, *, deaf: bool = False) -> TeleprompterCompiler:
     """The second and the third way score equally; the tenth is better."""
     scores = [0.2, 0.9, 0.9, *[0.3] * 6, 0.95, 0.4]
     return compiler(asked("mine:Restless", scores=scores, deaf=deaf), watcher, max_calls)
@@ -325,13 +325,13 @@ def test_what_a_cap_ends_is_confirmed_by_the_best_that_was_evaluated_whole() -> 
     assert said.startswith("--max-calls ends")
     assert f"each: {whole}; the best scores 90.0%" in said
     again = restless(cap).run()
-    assert (again.capped, again.cost.calls, again.confirmation.looks) == (True, made.cost.calls, 1)
+    assert (again.capped, again.cost.calls, again.confirmation.test_count) == (True, made.cost.calls, 1)
     assert [row.value for row in again.confirmation.rows] == [row.value for row in made.confirmation.rows]
     more = restless(2 * cap).run()
     assert (more.run.run_id, more.capped) == (made.run.run_id, True)
     assert "way 9." in more.run.path("optimized.json").read_text()
     # The same users judge another program under the same settings.
-    assert more.confirmation.looks == 2
+    assert more.confirmation.test_count == 2
 
 
 def test_scores_of_calls_that_a_cap_refused_do_not_count() -> None:
@@ -363,7 +363,7 @@ def test_a_cap_before_anything_was_evaluated_whole_ends_as_a_cap(name: str) -> N
 
 def test_demonstrations_of_private_texts_are_refused_before_anything_is_paid(small: Path) -> None:
     for name in ("miprov2", "simba", "bootstrap-random-search", "bootstrap-optuna"):
-        with pytest.raises(UsageError, match="--embed-private"):
+        with pytest.raises(UsageError, match="--allow-private-demos"):
             compiler(asked(name, embed=False))
     compiler(asked("simba", embed=False), source="bundled")
     silent: dict[str, Any] = {"miprov2": {"max_bootstrapped_demos": 0}, "simba": {"max_demos": 0}, "gepa": {}}
@@ -373,7 +373,7 @@ def test_demonstrations_of_private_texts_are_refused_before_anything_is_paid(sma
 
 
 def test_what_a_stranger_turns_out_to_embed_is_refused_too_and_paid_once() -> None:
-    instance: Any = compiler(asked("mine:Rewrite")).bench.validation[0]
+    instance: Any = compiler(asked("mine:Rewrite")).task_data.validation[0]
     for changes in ({"demos": 1}, {"words": f"Write like this: {instance.shown[0].text}"}):
         with pytest.raises(GateFailed, match="holds texts of users"):
             compiler(asked("mine:Rewrite", embed=False, **changes)).run()
@@ -395,7 +395,7 @@ def test_the_frozen_program_is_what_was_measured_and_can_be_measured_again(small
     assert "Write in your own voice." in messages[0]["content"]
     recipe = replace(load_recipe("quick", "authorship"), confirm_users=3, confirm_requests=1)
     job = Job(load_program("authorship"), recipe, "small.jsonl", {"words": 40})
-    again = measure(job, "scripted", Measured(frozen), Watching(), [])
+    again = evaluate_frozen(job, "scripted", Evaluation(frozen), Watching(), [])
     rows = {row["name"]: row for row in again["confirmation"]["rows"]}
     assert rows["compiled"]["value"] == vars(made.confirmation.row("compiled"))["value"].__dict__
     assert rows["wrong user"]["value"] != rows["compiled"]["value"]
@@ -415,7 +415,7 @@ def test_what_fails_in_a_strangers_hands_ends_the_run_with_its_reason(monkeypatc
     with pytest.raises(UsageError, match="other predictors"):
         compiler(asked("mine:Another")).run()
     broken = compiler(asked("mine:Rewrite"))
-    monkeypatch.setattr(broken.bench, "metric", lambda *given: 1 / 0)
+    monkeypatch.setattr(broken.task_data, "metric", lambda *given: 1 / 0)
     with pytest.raises(UsageError, match="ZeroDivisionError"):
         broken.run()
 
@@ -440,7 +440,7 @@ def test_a_model_that_fails_in_a_strangers_hands_is_no_score_of_0(monkeypatch: p
 
 def test_another_rollout_and_another_answer_of_one_call_are_other_texts() -> None:
     ledger = Ledger()
-    engine = RolloutEngine(ledger.wrap(ScriptedEngine(), "scripted"), ledger, "search", End())
+    engine = RolloutEngine(ledger.wrap(ScriptedEngine(), "scripted"), ledger, "search", StopSignal())
     lm = RolloutLM("scripted", engine=engine, cache=False, max_tokens=20, temperature=1.0)
     alone = lm("Say.")
     first, second = lm("Say.", n=2)
@@ -460,7 +460,7 @@ def test_who_ends_a_search_waits_for_the_calls_under_way() -> None:
         assert answering.wait(10)
         return "Late."
 
-    ledger, end = Ledger(), End()
+    ledger, end = Ledger(), StopSignal()
     engine = RolloutEngine(ledger.wrap(ScriptedEngine(answer), "scripted"), ledger, "search", end)
     lm = RolloutLM("scripted", engine=engine, cache=False, max_tokens=20, temperature=1.0)
     with ThreadPoolExecutor() as threads:
@@ -468,7 +468,7 @@ def test_who_ends_a_search_waits_for_the_calls_under_way() -> None:
         assert asking.wait(10)
         end.note(BudgetReached("No more."))
         settled = threads.submit(end.settle)
-        with pytest.raises(Ended):
+        with pytest.raises(Stopped):
             lm("Say more.")
         assert not settled.done()
         answering.set()
@@ -504,20 +504,28 @@ def test_a_program_with_its_own_metric_and_labels_is_optimised_too(
 ) -> None:
     monkeypatch.delitem(sys.modules, "mood", raising=False)
     cli.main(["init", "mood"], standalone_mode=False)
-    words = ["compile", "mood", "--model", "scripted", "--optimizer", "bootstrap-random-search", "--embed-private"]
+    words = [
+        "compile",
+        "mood",
+        "--model",
+        "scripted",
+        "--optimizer",
+        "bootstrap-random-search",
+        "--allow-private-demos",
+    ]
     cli.main([*words, "--optimizer-arg", "num_candidate_programs=1"], standalone_mode=False)
     said = capsys.readouterr()
     assert "names_the_mood" in said.out
     assert "optimizer                  1 " in said.err
     program = load_program("mood")
     job = Job(program, load_recipe("quick", "mood"), program.data)
-    compile_ = ForeignCompiler(job, "scripted", Watching(), asked("miprov2"))
+    compile_ = TeleprompterCompiler(job, "scripted", Watching(), asked("miprov2"))
     assert compile_._labelled()
-    bench: Any = compile_.bench
-    row = bench.example(bench.validation[0])
-    assert bench.metric(row, dspy.Prediction(mood=row.mood)) == 1
-    assert bench.metric(row, dspy.Prediction(mood="neither")) == bench.metric(row, None) == 0
-    assert "names_the_mood is 1" in bench.metric(row, dspy.Prediction(mood=row.mood), None, "tell").feedback
+    task_data: Any = compile_.task_data
+    row = task_data.example(task_data.validation[0])
+    assert task_data.metric(row, dspy.Prediction(mood=row.mood)) == 1
+    assert task_data.metric(row, dspy.Prediction(mood="neither")) == task_data.metric(row, None) == 0
+    assert "names_the_mood is 1" in task_data.metric(row, dspy.Prediction(mood=row.mood), None, "tell").feedback
 
 
 def test_names_that_mean_nothing_are_found_before_anything_is_read() -> None:

@@ -98,18 +98,18 @@ def test_it_sees_more_than_what_decided_before_and_nothing_in_another_users_samp
     source, columns = sources[name]
     recipe = replace(load_recipe("quick", "authorship"), confirm_users=10**6, confirm_requests=4, max_tokens=72)
     job = Job(load_program("authorship"), recipe, source, {"columns": columns, "words": 54}, on="validation")
-    bench: Any = AuthorshipTask().prepare(job)
+    task_data: Any = AuthorshipTask().prepare(job)
     with Ledger() as ledger:
         lm = connect("local", ledger=ledger, max_tokens=recipe.max_tokens)
-        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
             written = []
             for draft in range(drafts):
                 # Another seed of the texts: users are split and portioned already.
-                bench.job = replace(job, seed=draft)
-                written += write(bench, evaluator, Space(job.program, recipe).baseline)
+                task_data.job = replace(job, seed=draft)
+                written += write(task_data, evaluator, Space(job.program, recipe).baseline)
     users = [each.user_id for each in written]
-    known = bench._unshown(bench._everyone)
-    then, now = Former(known), bench.verifier(PRIMARY)
+    known = task_data._unshown(task_data._everyone)
+    then, now = Former(known), task_data.verifier(PRIMARY)
     before, _ = differences(then, written)  # type: ignore[arg-type]
     gaps, others = differences(now, written)
     wrong = np.mean([0.5 if gap == 0 else gap > 0 for gap in others])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.port import gained_by
-from hyperalign_dspy.experiment.warm_start import Luggage, carried, widened
-from hyperalign_dspy.optimize.pools import Made
+from hyperalign_dspy.experiment.warm_start import CandidateLibrary, translate_configuration, with_starts
+from hyperalign_dspy.optimize.pools import Candidate
 from hyperalign_dspy.program.configuration import OPTIMIZER, SEED, Configuration, adjust, build, settings_of
 from hyperalign_dspy.program.fingerprint import probe_messages
 from hyperalign_dspy.program.specs import load_program, load_recipe
@@ -32,14 +32,14 @@ def frozen(configuration: dict[str, Any], module: Any, path: str = PROGRAM.modul
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["seed", "voice", "made-1"]), st.text(min_size=1, max_size=9)), max_size=6))
 def test_what_is_taken_is_there_once_under_a_name_of_its_own(found: list[tuple[str, str]]) -> None:
-    luggage = Luggage(PROGRAM)
-    before = luggage.known(SLOT)
-    names = {text: luggage.take(SLOT, Made(name, "maker", "", text)) for name, text in found}
-    known = luggage.known(SLOT)
+    library = CandidateLibrary(PROGRAM)
+    before = library.known(SLOT)
+    names = {text: library.take(SLOT, Candidate(name, "proposer", "", text)) for name, text in found}
+    known = library.known(SLOT)
     assert {text: known[name] for text, name in names.items()} == {text: text for text in names}
     assert before.items() <= known.items()
     assert len(known) == len(before) + len(names)
-    assert [luggage.take(SLOT, Made("again", "maker", "", text)) for text in names] == list(names.values())
+    assert [library.take(SLOT, Candidate("again", "proposer", "", text)) for text in names] == list(names.values())
 
 
 def test_a_program_is_carried_whole_whatever_its_candidates_are_called_here() -> None:
@@ -51,11 +51,11 @@ def test_a_program_is_carried_whole_whatever_its_candidates_are_called_here() ->
         instructions={**PROGRAM.instructions, "generate.write": {"voice": "Other words.", "echo": "More."}},
         demos={"generate.write": {"two": PROGRAM.demos["generate.write"]["one"]}},
     )
-    luggage = Luggage(now)
-    here = carried(luggage, frozen(values, module))
+    library = CandidateLibrary(now)
+    here = translate_configuration(library, frozen(values, module))
     assert (here[SLOT], here["generate.write.demos"]) == ("voice-2", "two")
-    assert [m.id for m in luggage.made[SLOT]] == ["voice-2"]
-    again = build(luggage.whole(), Configuration.of(here))
+    assert [m.id for m in library.made[SLOT]] == ["voice-2"]
+    again = build(library.whole(), Configuration.of(here))
     assert probe_messages(again) == probe_messages(module)
     assert again.settings.value == module.settings.value
 
@@ -66,27 +66,27 @@ def test_what_an_optimiser_made_is_carried_by_its_content() -> None:
     predictor = dict(module.named_predictors())["generate.write"]
     predictor.signature = predictor.signature.with_instructions("Write on.")
     predictor.demos = [DEMO]
-    luggage = Luggage(PROGRAM)
-    here = carried(luggage, frozen(values, module))
+    library = CandidateLibrary(PROGRAM)
+    here = translate_configuration(library, frozen(values, module))
     assert OPTIMIZER not in here
     assert (here[SLOT], here["generate.write.demos"], here["infer.read.instruction"]) == ("gepa", "gepa", SEED)
-    again = build(luggage.whole(), Configuration.of(here))
+    again = build(library.whole(), Configuration.of(here))
     adjust(again, settings_of(here))
     assert again.dump_state() == module.dump_state()
 
 
 def test_another_module_is_refused() -> None:
     with pytest.raises(UsageError, match="names hyperalign_dspy"):
-        carried(Luggage(PROGRAM), frozen({}, None, "elsewhere:Program"))
+        translate_configuration(CandidateLibrary(PROGRAM), frozen({}, None, "elsewhere:Program"))
 
 
 def test_slots_hold_what_is_visited_first_and_keep_their_own() -> None:
     recipe = load_recipe("quick", "authorship")
     starts = [{"samples": 5, "hypotheses": 2}, dict(recipe.start[0])]
-    wide = widened(recipe, PROGRAM.baseline, starts)
+    wide = with_starts(recipe, PROGRAM.baseline, starts)
     assert wide.slots["samples"] == (*recipe.slots["samples"], 5)
     assert wide.slots["hypotheses"] == (1, 2)
-    assert wide.slots["told"] == recipe.slots["told"]
+    assert wide.slots["shown_hypotheses"] == recipe.slots["shown_hypotheses"]
     assert list(wide.start) == [*starts, *recipe.start[1:]]
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from hyperalign_dspy.experiment.confirm import COMPILED, Terms, confirm, verdict_arms
 from hyperalign_dspy.judges.grader import Grader, GradingJudge
-from hyperalign_dspy.judges.llm_judge import Opinion, gated
-from hyperalign_dspy.judges.qualify import last_trial, remember
-from hyperalign_dspy.judges.tally import Judged, tally
+from hyperalign_dspy.judges.llm_judge import JudgeResult, apply_judge_gate
+from hyperalign_dspy.judges.qualify import last_qualification, record_qualification
+from hyperalign_dspy.judges.tally import JudgedPair, tally
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.metrics.stats import Verdict, paired, proportion, verdict, widened
@@ -29,10 +29,10 @@ class Case:
     user_id: str
 
 
-def opinion(wins: int, of: int, *, qualified: bool) -> Opinion:
+def llm_judge(wins: int, of: int, *, qualified: bool) -> JudgeResult:
     sides = ["first"] * wins + ["second"] * (of - wins)
-    found = tally([Judged(f"u{n}", side, (side, side), 0) for n, side in enumerate(sides)])
-    return Opinion("m", "authorship", qualified, None, False, found, None, None, False)
+    found = tally([JudgedPair(f"u{n}", side, (side, side), 0) for n, side in enumerate(sides)])
+    return JudgeResult("m", "authorship", qualified, None, False, found, None, None, False)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def opinion(wins: int, of: int, *, qualified: bool) -> Opinion:
 def test_only_a_qualified_judge_takes_a_gain_away_and_none_gives_one(
     wins: int, qualified: bool, was: Verdict, becomes: Verdict
 ) -> None:
-    assert gated(was, opinion(wins, 20, qualified=qualified)) == becomes
-    assert gated(was, None) == was
+    assert apply_judge_gate(was, llm_judge(wins, 20, qualified=qualified)) == becomes
+    assert apply_judge_gate(was, None) == was
 
 
 def speaking(says: Any) -> Any:
@@ -77,17 +77,17 @@ def test_two_grades_are_a_verdict_for_two_calls() -> None:
 
 
 def test_the_last_trial_of_the_same_judge_for_the_same_purpose_counts() -> None:
-    assert last_trial("scripted", "helpfulness") is None
+    assert last_qualification("scripted", "helpfulness") is None
     form = {"judge": "scripted", "purpose": "helpfulness", "adapter": "turns", "words": 150}
     for qualified in (True, False):
-        remember({**form, "qualified": qualified}, "pairs")
-    remember({**form, "qualified": True}, "grades")
-    remember({**form, "qualified": True, "words": 40}, "pairs")
-    found = last_trial("scripted", "helpfulness")
+        record_qualification({**form, "qualified": qualified}, "pairs")
+    record_qualification({**form, "qualified": True}, "grades")
+    record_qualification({**form, "qualified": True, "words": 40}, "pairs")
+    found = last_qualification("scripted", "helpfulness")
     assert found
     assert found["qualified"] is False
-    assert last_trial("scripted", "authorship") is None
-    assert last_trial("scripted:delay=1", "helpfulness") is None
+    assert last_qualification("scripted", "authorship") is None
+    assert last_qualification("scripted:delay=1", "helpfulness") is None
 
 
 def test_bounds_look_at_the_longest_run_and_at_shares() -> None:
@@ -117,10 +117,10 @@ def test_a_later_look_asks_for_more_certainty_where_nobody_was_harmed() -> None:
     def start(arm: Arm, instances: Any, **_: Any) -> Any:
         helped = [Outcome(i, "", Score(float(arm.name == COMPILED) * (1 + n % 2))) for n, i in enumerate(instances)]
         found = [*helped, *(Outcome(i, "", Score(0.0, harm=True)) for i in instances)]
-        return SimpleNamespace(land=lambda: found)
+        return SimpleNamespace(result=lambda: found)
 
     evaluator: Any = SimpleNamespace(start=start, ledger=Ledger())
-    bench: Any = SimpleNamespace(sealed=cases)
+    task_data: Any = SimpleNamespace(sealed=cases)
     arms = verdict_arms(baseline, compiled)
-    found = [confirm(bench, evaluator, arms, terms=Terms(looks=looks)).verdict for looks in (1, 2)]
+    found = [confirm(task_data, evaluator, arms, terms=Terms(test_count=looks)).verdict for looks in (1, 2)]
     assert found == ["gain", "harm not excluded"]

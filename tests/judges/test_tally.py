@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperalign_dspy.judges.tally import Judged, length_controlled, tally
+from hyperalign_dspy.judges.tally import JudgedPair, length_controlled, tally
 from hyperalign_dspy.metrics.style import judge_claims
 
 
-def verdicts(count: int, prefers_length: float, quality: float, longer: float, seed: int = 0) -> list[Judged]:
+def verdicts(count: int, prefers_length: float, quality: float, longer: float, seed: int = 0) -> list[JudgedPair]:
     """A judge who likes length by so much and quality by so much; ours are longer by ``longer`` words on average."""
     rng, found = random.Random(seed), []
     for n in range(count):
@@ -21,7 +21,7 @@ def verdicts(count: int, prefers_length: float, quality: float, longer: float, s
         odds = quality + prefers_length * np.tanh(length / 30)
         won = rng.random() < 1 / (1 + np.exp(-odds))
         side = "first" if won else "second"
-        found.append(Judged(f"u{n}", side, (side, side), length))
+        found.append(JudgedPair(f"u{n}", side, (side, side), length))
     return found
 
 
@@ -53,10 +53,10 @@ def test_the_other_side_wins_the_rest(wins: list[float], seed: int) -> None:
 def test_orders_that_disagree_are_flips_and_silence_is_no_flip() -> None:
     found = tally(
         [
-            Judged("a", "tie", ("first", "second"), 3),
-            Judged("b", "first", ("first", "first"), -3),
-            Judged("c", "tie", ("first", "abstain"), 0),
-            Judged("d", "abstain", ("abstain", "abstain"), 1),
+            JudgedPair("a", "tie", ("first", "second"), 3),
+            JudgedPair("b", "first", ("first", "first"), -3),
+            JudgedPair("c", "tie", ("first", "abstain"), 0),
+            JudgedPair("d", "abstain", ("abstain", "abstain"), 1),
         ]
     )
     assert found.wins.mean == 0.625

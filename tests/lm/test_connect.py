@@ -12,7 +12,7 @@ import pytest
 from hyperalign_dspy.errors import BadWeights
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.root_cause import unwrap
+from hyperalign_dspy.lm.root_cause import root_cause
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,6 @@ def test_what_fails_in_another_process_is_raised_here_with_its_fix(tmp_path: Pat
         lm = connect(f"gguf:{tmp_path / 'a.gguf'}", executor=processes)
         with pytest.raises(Exception, match="not a GGUF") as caught:
             lm("Write about rain.")
-    cause = unwrap(caught.value)
+    cause = root_cause(caught.value)
     assert isinstance(cause, BadWeights)
     assert "hyperalign models pull" in cause.fix

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hyperalign_dspy.errors import BudgetReached
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.lm.n_completions import expected, siblings
+from hyperalign_dspy.lm.n_completions import completions_expected, n_completions
 from hyperalign_dspy.lm.prices import Price, Prices
 from hyperalign_dspy.lm.records import Sessions
 from hyperalign_dspy.lm.scripted import ScriptedEngine
@@ -44,7 +44,7 @@ class Provider:
         self._random, self._failing, self._lock = random.Random(seed), failing, threading.Lock()
         self._made: dict[tuple[str, int], Usage] = {}
         if at_once:
-            self.drafts = lambda request: expected()
+            self.drafts = lambda request: completions_expected()
 
     def complete(self, request: Request) -> Response:
         text, seed = str(request.messages[0].text), int(request.config.seed or 0)
@@ -74,7 +74,7 @@ def spend(ledger: Ledger, provider: Provider, name: str) -> int:
     def texts(number: int) -> None:
         for place in range(3):
             try:
-                with siblings(3 - place), suppress(RuntimeError):
+                with n_completions(3 - place), suppress(RuntimeError):
                     engine.complete(ask(f"{name} {number} " + "é" * (number % 7), seed=place))
             except BudgetReached as error:
                 refused.append(error)
@@ -213,10 +213,10 @@ def test_drafts_that_are_made_at_once_are_set_aside_at_once() -> None:
     ledger = Ledger(limits=Limits(max_calls=5))
     engine = ledger.wrap(provider, "m")
     for place in range(3):
-        with siblings(3 - place):
+        with n_completions(3 - place):
             engine.complete(ask("a", seed=place))
-    with siblings(3), pytest.raises(BudgetReached):
+    with n_completions(3), pytest.raises(BudgetReached):
         engine.complete(ask("b"))
-    with siblings(2):
+    with n_completions(2):
         engine.complete(ask("b"))
     assert (provider.calls, ledger.cost().calls) == (5, 4)

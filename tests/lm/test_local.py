@@ -26,7 +26,7 @@ from hyperalign_dspy.lm import models
 from hyperalign_dspy.lm.connect import check_name, connect, describe, slug
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.n_completions import siblings
+from hyperalign_dspy.lm.n_completions import n_completions
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_the_same_request_has_the_same_answer_alone_or_among_others(engine: Loca
 
 def test_siblings_are_what_each_would_have_been_alone(engine: LocalEngine) -> None:
     alone = [engine.complete(ask("Write about rain.", seed)).message.text for seed in (5, 6, 7)]
-    with siblings(3):
+    with n_completions(3):
         shared = [engine.complete(ask("Write about rain.", seed)).message.text for seed in (5, 6, 7)]
     assert shared == alone
     assert len(set(shared)) == 3
@@ -65,7 +65,7 @@ def test_siblings_reach_the_engine_through_dspy_and_threads(weights: Path) -> No
     program, lm = dspy.Predict("question -> answer"), connect("local", max_tokens=16, temperature=0.7)
 
     def draft() -> str:
-        with dspy.context(lm=lm, disable_history=True), siblings(2):
+        with dspy.context(lm=lm, disable_history=True), n_completions(2):
             from hyperalign_dspy.program.adapters import adapter
 
             with dspy.context(adapter=adapter("turns")):

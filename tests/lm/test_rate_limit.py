@@ -23,8 +23,8 @@ from hyperalign_dspy.lm import rate_limit as patience
 from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.lm.rate_limit import Patience, hint_of, pause
-from hyperalign_dspy.lm.root_cause import unwrap
+from hyperalign_dspy.lm.rate_limit import RateLimit, pause, retry_after
+from hyperalign_dspy.lm.root_cause import root_cause
 from tests.resume.server import Mood, Server, Trouble
 
 MODEL = "openai/small"
@@ -94,7 +94,7 @@ def test_a_wait_ends_at_the_cap_on_time_and_costs_no_call(serve: Callable[..., A
     with Server(lambda n: Trouble(429, "60")) as server, Ledger(path, Limits(9, max_seconds=20)) as ledger:
         with pytest.raises(Exception, match="rate limit for 60 s") as caught:
             serve(server, ledger)("hello")
-        assert isinstance(unwrap(caught.value), BudgetReached)
+        assert isinstance(root_cause(caught.value), BudgetReached)
         assert (server.requests, ledger.failures, ledger.spent(), ledger.seconds() < 15) == (1, 0, 0, True)
     assert path.read_text() == ""
 
@@ -102,11 +102,11 @@ def test_a_wait_ends_at_the_cap_on_time_and_costs_no_call(serve: Callable[..., A
 def test_a_call_that_is_always_refused_is_one_failed_call(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "MOST_TRIES", 5)
+    monkeypatch.setattr(patience, "_MOST_TRIES", 5)
     with Server(lambda n: Trouble(429, "0")) as server, Ledger() as ledger:
         with pytest.raises(Exception, match="refused a call 5 times") as caught:
             serve(server, ledger)("hello")
-        assert isinstance(unwrap(caught.value), ModelError)
+        assert isinstance(root_cause(caught.value), ModelError)
         # DSPy's own tries do not multiply with ours.
         assert (server.requests, ledger.failures) == (5, 1)
 
@@ -156,18 +156,18 @@ def header(value: str) -> LMError:
 
 
 def test_hints_are_seconds_or_dates_and_nonsense_is_none() -> None:
-    assert hint_of(LMRateLimitError("x", retry_after=2.5)) == 2.5
-    assert (hint_of(header("7")), hint_of(header("0.5"))) == (7, 0.5)
+    assert retry_after(LMRateLimitError("x", retry_after=2.5)) == 2.5
+    assert (retry_after(header("7")), retry_after(header("0.5"))) == (7, 0.5)
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
-    assert 85 < (hint_of(header(soon)) or 0) <= 90
-    assert hint_of(header("Wed, 21 Oct 2015 07:28:00 GMT")) == 0
-    assert [hint_of(header(text)) for text in ("", "soon", "-1", "nan", "inf")] == [None] * 5
-    assert hint_of(LMRateLimitError("x")) is None
+    assert 85 < (retry_after(header(soon)) or 0) <= 90
+    assert retry_after(header("Wed, 21 Oct 2015 07:28:00 GMT")) == 0
+    assert [retry_after(header(text)) for text in ("", "soon", "-1", "nan", "inf")] == [None] * 5
+    assert retry_after(LMRateLimitError("x")) is None
 
 
 def test_one_line_a_minute_says_that_it_waits(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    patient = Patience("openai", clock=lambda: now[0])
+    patient = RateLimit("openai", clock=lambda: now[0])
     with caplog.at_level(logging.WARNING):
         for _ in range(10):
             now[0] += 7

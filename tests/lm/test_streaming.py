@@ -12,8 +12,8 @@ import pytest
 from hyperalign_dspy.errors import ModelError
 from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.root_cause import unwrap
-from hyperalign_dspy.lm.streaming import listening
+from hyperalign_dspy.lm.root_cause import root_cause
+from hyperalign_dspy.lm.streaming import streaming
 from hyperalign_dspy.program.adapters import adapter
 from tests.resume.server import Server, Trouble
 
@@ -35,7 +35,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.mark.parametrize("model", ["scripted", "openai/small"])
 def test_the_pieces_make_the_answer_that_nobody_heard(model: str, server: Server) -> None:
     heard: list[str] = []
-    with listening(heard.append):
+    with streaming(heard.append):
         told = ask(model)
     assert len(heard) > 3
     assert "".join(heard).strip() == told
@@ -46,7 +46,7 @@ def test_a_remote_answer_is_heard_before_it_is_done_and_recorded_as_any_other(se
     server.pause = 0.02
     ledger = Ledger()
     times: list[float] = []
-    with listening(lambda piece: times.append(time.monotonic())):
+    with streaming(lambda piece: times.append(time.monotonic())):
         text = ask("openai/small", ledger)
     done = time.monotonic()
     assert len(times) == len(text.split())
@@ -54,7 +54,7 @@ def test_a_remote_answer_is_heard_before_it_is_done_and_recorded_as_any_other(se
     assert (ledger.cost().calls, ledger.cost().output_tokens) == (1, len(text.split()))
     # From the record it comes as a whole: there is nothing to hear.
     again: list[str] = []
-    with listening(again.append):
+    with streaming(again.append):
         assert ask("openai/small", ledger) == text
     assert (again, server.requests) == ([], 1)
 
@@ -62,9 +62,9 @@ def test_a_remote_answer_is_heard_before_it_is_done_and_recorded_as_any_other(se
 def test_an_answer_that_breaks_off_is_an_error_and_no_beginning_is_told_twice(server: Server) -> None:
     server.told = 3
     heard: list[str] = []
-    with pytest.raises(Exception) as caught, listening(heard.append):
+    with pytest.raises(Exception) as caught, streaming(heard.append):
         ask("openai/small")
-    cause = unwrap(caught.value)
+    cause = root_cause(caught.value)
     assert isinstance(cause, ModelError)
     assert "broke off" in str(cause)
     assert (len(heard), server.requests) == (3, 1)
@@ -73,14 +73,14 @@ def test_an_answer_that_breaks_off_is_an_error_and_no_beginning_is_told_twice(se
 def test_what_is_refused_before_a_word_is_asked_again(server: Server) -> None:
     server.mood = lambda number: Trouble(429, "0") if number == 1 else None
     heard: list[str] = []
-    with listening(heard.append):
+    with streaming(heard.append):
         assert ask("openai/small") == "".join(heard).strip()
     assert server.requests == 2
 
 
 def test_the_embedded_model_is_heard_word_by_word(weights: Path) -> None:
     heard: list[str] = []
-    with listening(heard.append):
+    with streaming(heard.append):
         told = ask("local")
     assert len(heard) > 5
     assert "".join(heard).strip() == told == ask("local")

@@ -15,7 +15,7 @@ import pytest
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.loop import Orders, lag_of, search
+from hyperalign_dspy.optimize.loop import SearchConfig, max_in_flight, search
 from hyperalign_dspy.optimize.study import Study
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
@@ -43,7 +43,7 @@ from tests.experiment.test_compile import CASES, FewWorths, ToyBench, worth
     ],
 )
 def test_visits_overlap_where_there_are_places_for_them(concurrency: int, block: int, visits: int, lag: int) -> None:
-    assert lag_of(concurrency, block, visits) == lag
+    assert max_in_flight(concurrency, block, visits) == lag
 
 
 def test_a_run_keeps_the_number_that_it_began_with(tmp_path: Path) -> None:
@@ -77,13 +77,13 @@ def walk(lag: int, seed: int) -> tuple[list[tuple[str, Configuration]], int]:
     with Evaluator(ToyBench(), lm, ledger, 64) as made:  # type: ignore[arg-type]
         visits = Visits(made, make_blocks(CASES, 6, 0), worth(1.0))
         begun = list[tuple[str, Configuration]]()
-        orders = Orders(
+        config = SearchConfig(
             visits=9,
             finalists=0,
-            lag=lag,
+            max_in_flight=lag,
             begins=lambda phase, configuration, blocks: begun.append((phase, configuration)),
         )
-        search(Study(None, Worths(), "random", 0), visits, orders)
+        search(Study(None, Worths(), "random", 0), visits, config)
     return begun, most
 
 

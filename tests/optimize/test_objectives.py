@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.experiment.confirm import Terms
-from hyperalign_dspy.experiment.sealed_counts import look, name_of
-from hyperalign_dspy.optimize.objectives import MEASURES, check, check_names, eased, exceeded, measured
+from hyperalign_dspy.experiment.sealed_counts import register_test, sealed_key
+from hyperalign_dspy.optimize.objectives import MEASURES, check, check_names, exceeded, measured, objective_deltas
 from hyperalign_dspy.optimize.samplers import refuse_several
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
@@ -67,7 +67,7 @@ def test_what_nobody_knows_is_no_objective() -> None:
     plain = [text(Score(1.0), money=None)]
     for name in ("harm", "cost"):
         with pytest.raises(UsageError, match=name):
-            eased([name], plain, plain)
+            objective_deltas([name], plain, plain)
     silent = [text(Score(1.0), calls=1, input_tokens=8)]
     told = [*silent, text(Score(1.0), calls=1, input_tokens=8, output_tokens=2)]
     assert exceeded(told, {"tokens": 9, "call_tokens": 10}) == {"tokens": 10}
@@ -80,7 +80,7 @@ def test_what_nobody_knows_is_no_objective() -> None:
         check_names("objective", ["tokens", "tokens"])
     with pytest.raises(UsageError, match="refusals"):
         check({"refusals": float("nan")})
-    assert eased(["tokens", "latency"], [text(Score(1.0), output_tokens=5)], plain) == (5, 0)
+    assert objective_deltas(["tokens", "latency"], [text(Score(1.0), output_tokens=5)], plain) == (5, 0)
     with pytest.raises(UnknownName, match="tokns"):
         check_names("objective", ["tokns"])
 
@@ -91,8 +91,8 @@ def test_a_sampler_for_one_objective_says_so() -> None:
 
 
 def test_further_looks_ask_for_more_certainty_and_err_together_in_at_most_a_twentieth() -> None:
-    assert [Terms(looks=looks).level for looks in (1, 2, 5)] == pytest.approx([0.95, 0.975, 0.9975])
-    assert sum(1 - Terms(looks=looks).level for looks in range(2, 1000)) < 0.05
+    assert [Terms(test_count=looks).level for looks in (1, 2, 5)] == pytest.approx([0.95, 0.975, 0.9975])
+    assert sum(1 - Terms(test_count=looks).level for looks in range(2, 1000)) < 0.05
 
 
 class Given:
@@ -105,7 +105,7 @@ class Given:
         value, tokens = self.worth[arm.configuration]
         cost = Cost(calls=1, input_tokens=1, output_tokens=tokens)
         found = [Outcome(i, "", Score(value), cost=cost) for i in instances]
-        return type("Landed", (), {"land": lambda self: found})()
+        return type("Landed", (), {"result": lambda self: found})()
 
 
 @settings(deadline=None, max_examples=40)
@@ -144,10 +144,10 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     assert again == [*result["pareto"][:-1], {**result["pareto"][-1], "name": name}]
     assert "Pareto set" in inside("runs", "show", result["run"], cwd=small).stdout
     asked = next(p for p in result["pareto"] if p["point"] and not p["chosen"])
-    freeze = ("freeze", result["run"], "--point", str(asked["point"]))
+    freeze = ("freeze", result["run"], "--pareto-index", str(asked["point"]))
     assert inside(*freeze, cwd=small).returncode == 2
     before = len(rows(small))
-    confirm = ("runs", "confirm", result["run"], "--point", str(asked["point"]), "--json")
+    confirm = ("runs", "confirm", result["run"], "--pareto-index", str(asked["point"]), "--json")
     point = json.loads(inside(*confirm, cwd=small).stdout)
     paid = len(rows(small))
     assert (point["changes"], point["confirmation"]["looks"], paid > before) == (asked["changes"], 2, True)
@@ -163,7 +163,7 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     frozen = load_frozen(json.loads(reply.stdout)["path"])
     assert frozen.manifest["measured"]["looks"] == 2
     assert frozen.manifest["configuration"].items() >= asked["changes"].items()
-    missing = inside("runs", "confirm", result["run"], "--point", "99", cwd=small)
+    missing = inside("runs", "confirm", result["run"], "--pareto-index", "99", cwd=small)
     assert (missing.returncode, "numbered from 1" in missing.stderr) == (2, True)
 
 
@@ -171,7 +171,7 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
 def test_caps_that_do_not_cover_a_points_confirmation_are_refused_before_it(small: Path, inside: Inside) -> None:
     result = json.loads(inside(*SMALL, "--objective", "tokens", "--json", cwd=small).stdout)
     asked = next(p["point"] for p in result["pareto"] if p["point"] and not p["chosen"])
-    confirm = ("runs", "confirm", result["run"], "--point", str(asked))
+    confirm = ("runs", "confirm", result["run"], "--pareto-index", str(asked))
     before = rows(small)
     caps: tuple[str, ...] = ("--max-cost", "1", "--max-time", "2h")
     for option in ("--max-calls", "--max-tokens"):
@@ -192,12 +192,12 @@ def test_caps_that_do_not_cover_a_points_confirmation_are_refused_before_it(smal
 def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> None:
     result = json.loads(inside(*SMALL, "--visits", "1", "--json", cwd=small).stdout)
     assert result["pareto"] == []
-    reply = inside("runs", "confirm", result["run"], "--point", "1", cwd=small)
+    reply = inside("runs", "confirm", result["run"], "--pareto-index", "1", cwd=small)
     assert (reply.returncode, "one objective" in reply.stderr) == (2, True)
     refused = inside(*SMALL, "--optimizer", "copro", "--objective", "tokens", cwd=small)
     assert (refused.returncode, "--optimizer" in refused.stderr) == (2, True)
 
 
 def test_a_look_counts_once_and_another_configuration_is_another(tmp_path: Path) -> None:
-    run, (one, other) = Run(tmp_path), (name_of(Configuration.of({"n": n})) for n in (1, 2))
-    assert [look(run, name) for name in (one, one, other, one, other)] == [1, 1, 2, 1, 2]
+    run, (one, other) = Run(tmp_path), (sealed_key(Configuration.of({"n": n})) for n in (1, 2))
+    assert [register_test(run, name) for name in (one, one, other, one, other)] == [1, 1, 2, 1, 2]

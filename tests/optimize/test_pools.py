@@ -22,7 +22,7 @@ from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import FrozenMismatch, UnknownName, UsageError
 from hyperalign_dspy.experiment import compile as compiling
 from hyperalign_dspy.experiment.compile import Compiler
-from hyperalign_dspy.experiment.evaluate_frozen import Measured, measure
+from hyperalign_dspy.experiment.evaluate_frozen import Evaluation, evaluate_frozen
 from hyperalign_dspy.experiment.result import Compiled
 from hyperalign_dspy.files import digest, dump, read_json
 from hyperalign_dspy.lm import connect as connecting
@@ -30,7 +30,7 @@ from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine, _scripted
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
 from hyperalign_dspy.optimize.filters import LONGEST, clean, clean_demos, clean_instructions
-from hyperalign_dspy.optimize.proposers import Scene, goodness
+from hyperalign_dspy.optimize.proposers import ProposalContext, goodness
 from hyperalign_dspy.program.configuration import Configuration, build, with_candidates
 from hyperalign_dspy.program.specs import RecipeSpec, load_program, load_recipe, recipe_digest
 from hyperalign_dspy.tasks import authorship
@@ -94,7 +94,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Model:
         return made.propose(text) if PROPOSING in text else _scripted(request)
 
     made.engine = ScriptedEngine(answer)
-    monkeypatch.setattr(connecting, "engine_of", lambda name, *_: made.engine)
+    monkeypatch.setattr(connecting, "_engine_of", lambda name, *_: made.engine)
     return made
 
 
@@ -114,14 +114,14 @@ def few_users(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def recipe_of(folder: Path, wishes: str) -> RecipeSpec:
+def recipe_of(folder: Path, proposals: str) -> RecipeSpec:
     path = folder / "pools.toml"
-    path.write_text(RECIPE + (WISHES + wishes if wishes else ""))
+    path.write_text(RECIPE + (WISHES + proposals if proposals else ""))
     return load_recipe(str(path), "authorship")
 
 
 def job_of(recipe: RecipeSpec, **more: Any) -> Job:
-    return Job(load_program("authorship"), recipe, "bundled", {"words": 18}, anyway=True, **more)
+    return Job(load_program("authorship"), recipe, "bundled", {"words": 18}, force=True, **more)
 
 
 def compiled(job: Job, heard: Heard | None = None) -> Compiled:
@@ -145,8 +145,8 @@ def test_made_candidates_are_searched_and_a_repeat_is_the_same_for_nothing(tmp_p
         "reflective-2",
     ]
     assert list(made["candidates"]["generate.write.demos"]) == ["bootstrap-1"]
-    assert made["makers"]["grounded"]["calls"] == made["makers"]["reflective"]["calls"] == 2
-    assert made["makers"]["grounded"]["input_tokens"] > 0
+    assert made["proposers"]["grounded"]["calls"] == made["proposers"]["reflective"]["calls"] == 2
+    assert made["proposers"]["grounded"]["input_tokens"] > 0
     assert any(line.startswith("grounded: 2 of 2 for generate.write.instruction, 2 calls") for line in heard.lines)
     assert first.plan.propose_calls == 4
     assert first.plan.configurations == 12
@@ -162,9 +162,9 @@ def test_what_makers_see_is_of_validation_users_only(tmp_path: Path, model: Mode
     job = job_of(recipe_of(tmp_path, "grounded = 2\nreflective = 3\n"))
     compiler = Compiler(job, "scripted", Heard())
     compiler.run()
-    shown = {i.user_id for i in compiler.bench.validation}
+    shown = {i.user_id for i in compiler.task_data.validation}
     assert len(model.asked) == 5
-    for user in compiler.bench.corpus.users:  # type: ignore[attr-defined]
+    for user in compiler.task_data.corpus.users:  # type: ignore[attr-defined]
         if user.user_id not in shown:
             for prompt in model.asked:
                 assert longest_run_among(prompt, [s.text for s in user.samples]) < RUN, user.user_id
@@ -217,9 +217,9 @@ def test_demonstrations_of_private_texts_are_refused_before_anything_is_paid(tmp
     job = replace(job_of(recipe_of(tmp_path, "bootstrap = 1\n")), source="own.jsonl")
     with pytest.raises(UsageError, match="not declared public") as caught:
         compiled(job)
-    assert "--embed-private" in caught.value.fix
+    assert "--allow-private-demos" in caught.value.fix
     assert model.engine.calls == 0
-    assert Compiler(replace(job, embed_private=True), "scripted", Heard()).plan().calls > 0
+    assert Compiler(replace(job, allow_private_demos=True), "scripted", Heard()).plan().calls > 0
 
 
 def test_demo_sets_hold_what_was_asked_and_written_each_of_another_user(tmp_path: Path, model: Model) -> None:
@@ -235,18 +235,18 @@ def test_demo_sets_hold_what_was_asked_and_written_each_of_another_user(tmp_path
 
 def test_other_tasks_have_candidates_made_too(tmp_path: Path, model: Model) -> None:
     text = (Path(__file__).parents[2] / "optimizers/deliberative-quick.toml").read_text()
-    wishes = '[candidates."answer"]\ngrounded = 1\nreflective = 1\nbootstrap = 1\n'
-    (tmp_path / "few.toml").write_text(text.replace("visits = 6", "visits = 1") + wishes)
+    proposals = '[candidates."answer"]\ngrounded = 1\nreflective = 1\nbootstrap = 1\n'
+    (tmp_path / "few.toml").write_text(text.replace("visits = 6", "visits = 1") + proposals)
     recipe = load_recipe("few.toml", "deliberative")
-    job = Job(load_program("deliberative"), recipe, "bundled", anyway=True, embed_private=True)
+    job = Job(load_program("deliberative"), recipe, "bundled", force=True, allow_private_demos=True)
     compiler = Compiler(job, "scripted", Heard())
     made = read_json(compiler.run().run.path("candidates.json"))["candidates"]
     assert set(made["answer.instruction"]) == {"grounded-1", "reflective-1"}
     assert all({"request", "text"} <= set(demo) for demo in made["answer.demos"]["bootstrap-1"]["content"])
     assert sum("Score:" in prompt and "helpfulness" in prompt for prompt in model.asked) == 1
     taking = compiler.space.configuration({"answer.demos": "bootstrap-1"})
-    assert compiler.pools.private(taking, compiler.bench.facts)
-    assert not compiler.pools.private(compiler.space.baseline, compiler.bench.facts)
+    assert compiler.pools.private(taking, compiler.task_data.facts)
+    assert not compiler.pools.private(compiler.space.baseline, compiler.task_data.facts)
 
 
 def test_a_cap_that_leaves_no_room_for_makers_is_refused_and_the_reserve_is_never_touched(
@@ -278,11 +278,11 @@ def test_a_prompt_model_of_its_own_is_part_of_what_the_run_is(tmp_path: Path, mo
 
 
 class Mine:
-    """A maker of one's own."""
+    """A proposer of one's own."""
 
     part, embeds, whole, asks = "instruction", False, False, False
 
-    def make(self, scene: Scene, count: int) -> list[str]:
+    def make(self, context: ProposalContext, count: int) -> list[str]:
         return ["Mind the first line.", "Mind the last line."][:count]
 
 
@@ -304,10 +304,10 @@ def test_a_prompt_model_that_fails_is_told_with_its_reason(tmp_path: Path, model
 
 
 def test_the_command_that_gives_a_run_again_holds_the_new_options() -> None:
-    words = ["authorship", "--embed-private", "--prompt-model", "scripted"]
+    words = ["authorship", "--allow-private-demos", "--prompt-model", "scripted"]
     with compile_command.make_context("compile", list(words)) as context:
         again = command_of(context)
-    assert "--embed-private" in again
+    assert "--allow-private-demos" in again
     assert "True" not in again
     assert again[again.index("--prompt-model") + 1] == "scripted"
 
@@ -341,8 +341,8 @@ def test_a_wish_for_no_predictor_is_refused(tmp_path: Path) -> None:
         Compiler(job_of(recipe), "scripted", Heard())
 
 
-def load_wrong(folder: Path, wishes: str) -> RecipeSpec:
-    (folder / "wrong.toml").write_text(RECIPE + "\n" + wishes)
+def load_wrong(folder: Path, proposals: str) -> RecipeSpec:
+    (folder / "wrong.toml").write_text(RECIPE + "\n" + proposals)
     return load_recipe(str(folder / "wrong.toml"), "authorship")
 
 
@@ -363,7 +363,7 @@ def frozen_with(folder: Path, content: str = "Keep to short sentences.") -> Path
     module = build(program, Configuration.of(values))
     estimate = {"mean": 0.0, "low": 0.0, "high": 0.0, "n_users": 3, "n_instances": 3}
     row = {"name": "compiled", "drafts": 1, "value": estimate, "gap": estimate, "wins": estimate, "copied": 0.0}
-    made = {slot: {"id": "grounded-1", "maker": "grounded", "model": "scripted", "content": content}}
+    made = {slot: {"id": "grounded-1", "proposer": "grounded", "model": "scripted", "content": content}}
     return freeze(
         module,
         Provenance(
@@ -388,7 +388,7 @@ def test_a_frozen_program_holds_what_was_proposed_and_says_by_whom(tmp_path: Pat
     predictors = dict(found.module.named_predictors())
     assert predictors["generate.write"].signature.instructions == "Keep to short sentences."
     said = found.manifest["candidates"]["generate.write.instruction"]
-    assert (said["maker"], said["model"], said["id"]) == ("grounded", "scripted", "grounded-1")
+    assert (said["proposer"], said["model"], said["id"]) == ("grounded", "scripted", "grounded-1")
     assert found.manifest["embedded_texts"]["private"] is False
 
 
@@ -407,13 +407,13 @@ def test_a_winning_proposal_is_frozen_and_measured_again(
     job = job_of(recipe_of(tmp_path, "grounded = 1\nbootstrap = 1\n"))
     found = compiled(job)
     frozen = load_frozen(found.frozen)
-    assert {slot: made["maker"] for slot, made in frozen.manifest["candidates"].items()} == {
+    assert {slot: made["proposer"] for slot, made in frozen.manifest["candidates"].items()} == {
         "generate.write.instruction": "grounded",
         "generate.write.demos": "bootstrap",
     }
     assert frozen.manifest["embedded_texts"] == {"demonstrations": 2, "private": False}
     plain = replace(job, recipe=replace(job.recipe, slots={}, start=(), candidates={}))
-    assert measure(plain, "scripted", Measured(frozen), Heard(), [])["changes"] == wins
+    assert evaluate_frozen(plain, "scripted", Evaluation(frozen), Heard(), [])["changes"] == wins
 
 
 @given(st.lists(st.text(max_size=60), max_size=6))

@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.loop import Orders, search
+from hyperalign_dspy.optimize.loop import SearchConfig, search
 from hyperalign_dspy.optimize.study import Study
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
@@ -39,7 +39,7 @@ class Told:
 
     def start(self, arm: Arm, instances: Sequence[Any], *, sealed: bool, phase: str) -> Any:
         found = [Outcome(i, "", Score(self.score(arm.configuration, i))) for i in instances]
-        return type("Landed", (), {"land": lambda self: found})()
+        return type("Landed", (), {"result": lambda self: found})()
 
 
 def visited(score: Callable[[Configuration, Case], float], **times: int) -> Visits:
@@ -95,6 +95,6 @@ def test_whoever_is_chosen_has_been_seen_on_every_block(finalists: int) -> None:
 
     visits = Visits(Told(score), make_blocks(CASES, 9, 0, rounds=4), BASE)
     start = [{"who": "one"}, {"who": "other"}]
-    search(Study(None, Names(), "random", 0), visits, Orders(visits=2, finalists=finalists, start=start))
+    search(Study(None, Names(), "random", 0), visits, SearchConfig(visits=2, finalists=finalists, start=start))
     assert visits.winner() == (OTHER if finalists else ONE)
     assert len(visits.seen(visits.winner())) == (4 if finalists else 1)

@@ -46,7 +46,7 @@ def job(program: ProgramSpec, **recipe: Any) -> Job:
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("part", ["task", "metric", "adapter", "candidate adapter", "maker", "sampler"])
+@pytest.mark.parametrize("part", ["task", "metric", "adapter", "candidate adapter", "proposer", "sampler"])
 def test_whatever_of_ones_own_a_run_depends_on_is_part_of_it(part: str) -> None:
     program, own = load_program("authorship"), "score:rhymes"
     given = {
@@ -54,7 +54,7 @@ def test_whatever_of_ones_own_a_run_depends_on_is_part_of_it(part: str) -> None:
         "metric": job(replace(program, metric=own)),
         "adapter": job(replace(program, baseline={**program.baseline, "adapter": own})),
         "candidate adapter": job(program, slots={"adapter": ("chat", own)}),
-        "maker": job(program, candidates={"generate.write": {own: 1}}),
+        "proposer": job(program, candidates={"generate.write": {own: 1}}),
         "sampler": job(program, sampler=own),
     }
     assert list(own_code(given[part].program, given[part].recipe)["code"]) == ["score.py"]

@@ -37,7 +37,7 @@ def heard(module: Any, engine: ScriptedEngine, **inputs: Any) -> tuple[Any, list
 @pytest.mark.parametrize("known", ["nothing", "attributes", "hypotheses", "both"])
 @pytest.mark.parametrize("deliberate", [False, True])
 def test_what_is_known_and_weighed_reaches_the_answer(known: Any, deliberate: bool) -> None:
-    module = Deliberate(DeliberateSettings(known=known, deliberate=deliberate))
+    module = Deliberate(DeliberateSettings(user_context=known, deliberate=deliberate))
     said, seen = heard(module, ScriptedEngine(), request=REQUEST, attributes=WHO)
     assert len(seen) == 1 + (known in ("hypotheses", "both")) + deliberate == len(probe_messages(module))
     assert ("nurse" in seen[-1]) is (known in ("attributes", "both"))
@@ -58,7 +58,9 @@ def test_who_is_unknown_is_not_supposed() -> None:
     assert (said.hypotheses, len(seen)) == ([], 1)
 
 
-@pytest.mark.parametrize("settings", [{"known": "all"}, {"deliberate": "yes"}, {"max_tokens": 0}, {"temperature": "x"}])
+@pytest.mark.parametrize(
+    "settings", [{"user_context": "all"}, {"deliberate": "yes"}, {"max_tokens": 0}, {"temperature": "x"}]
+)
 def test_settings_that_make_no_sense_are_refused(settings: Any) -> None:
     with pytest.raises(UsageError):
         DeliberateSettings(**settings)

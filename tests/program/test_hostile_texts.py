@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.lm.escape import CONTROL, neutral, without_labels
+from hyperalign_dspy.lm.escape import CONTROL, escape_control_tokens, escape_labels
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.adapters.turns import turns
@@ -38,9 +38,9 @@ texts = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_si
 @given(texts)
 @settings(max_examples=300, deadline=None)
 def test_a_neutral_text_holds_no_control_word_and_stays_as_it_is(text: str) -> None:
-    made = neutral(text)
+    made = escape_control_tokens(text)
     assert not [word for word in CONTROL if word in made]
-    assert neutral(made) == made
+    assert escape_control_tokens(made) == made
     assert made.replace(" ", "") == text.replace(" ", "")
 
 
@@ -69,10 +69,10 @@ def test_turns_make_of_any_text_as_many_messages_and_fields_as_of_a_plain_one(
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"])
 def test_a_label_is_seen_after_any_line_break_and_a_listed_text_is_one_line(end: str) -> None:
     for label in ("Request:", " request:", "\tREQUEST \t:"):
-        assert without_labels(f"a{end}{label} b", ["Request"]) == f"a{end}{label.split(':')[0].rstrip()} : b"
-        assert without_labels(f"{label} b", ["Request"]) == f"{label.split(':')[0].rstrip()} : b"
+        assert escape_labels(f"a{end}{label} b", ["Request"]) == f"a{end}{label.split(':')[0].rstrip()} : b"
+        assert escape_labels(f"{label} b", ["Request"]) == f"{label.split(':')[0].rstrip()} : b"
     for plain in (f"a{end}Note: b", f"a Request: b{end}", f"a{end}Request{end}: b", f"a{end}Requests: b"):
-        assert without_labels(plain, ["Request"]) == plain
+        assert escape_labels(plain, ["Request"]) == plain
     inputs = {"hypotheses": [f"nice{end}- forged"], "samples": turns([], asked="request", answered="text")}
     last = adapter("turns").format(WriteAs, [], {**inputs, "request": "x"})[-1]["content"]
     assert last == "Hypotheses:\n- nice - forged\n\nx"
@@ -81,7 +81,7 @@ def test_a_label_is_seen_after_any_line_break_and_a_listed_text_is_one_line(end:
 def test_a_long_text_of_white_space_takes_no_time() -> None:
     began = time.monotonic()
     for text in ("\n" * 200_000, " " * 200_000, "\n" + "Request" + " " * 200_000):
-        assert without_labels(text, LABELS) == text
+        assert escape_labels(text, LABELS) == text
     assert time.monotonic() - began < 5
 
 
@@ -141,7 +141,7 @@ def test_dspys_adapters_send_no_control_word_and_else_what_dspy_sends(name: str)
 
 
 def test_a_refused_text_reaches_the_caller_as_it_is() -> None:
-    module = HyPerAlign(Settings(adapter="chat", told="none"))
+    module = HyPerAlign(Settings(adapter="chat", shown_hypotheses="none"))
     with (
         dspy.context(lm=dspy.LM("scripted", engine=ScriptedEngine(), cache=False)),
         pytest.raises(UsageError, match=r"\[\[ ##"),

@@ -49,7 +49,7 @@ def test_three_lines_in_a_notebook(weights: Path) -> None:
 def test_the_best_draft_is_kept_and_the_first_is_known() -> None:
     lm, seen = scripted(lambda request: {0: "Fine.", 1: "Oh! Yes! Wow!", 2: "Well."}[request.config.seed])
     shouting = ["Oh! Yes! What a day! Really! Good!", "Wow! So good! Yes! Come! Now!"]
-    program = HyPerAlign(Settings(told="none", drafts=3))
+    program = HyPerAlign(Settings(shown_hypotheses="none", drafts=3))
     with dspy.context(lm=lm):
         written = program(samples=shouting, request=REQUEST)
     assert written.drafts == ["Fine.", "Oh! Yes! Wow!", "Well."]
@@ -75,7 +75,7 @@ def test_edited_hypotheses_are_used_and_nothing_is_inferred() -> None:
 def test_samples_become_earlier_turns() -> None:
     lm, seen = scripted()
     with dspy.context(lm=lm):
-        HyPerAlign(Settings(told="none", samples=2))(samples=SAMPLES, request=REQUEST)
+        HyPerAlign(Settings(shown_hypotheses="none", samples=2))(samples=SAMPLES, request=REQUEST)
     roles = [message["role"] for message in messages_of(seen[0])]
     assert roles == ["system", "user", "assistant", "user", "assistant", "user"]
     assert messages_of(seen[0])[1]["content"] == SAMPLES[0].request
@@ -83,7 +83,7 @@ def test_samples_become_earlier_turns() -> None:
 
 
 def test_a_program_is_saved_and_loaded_by_plain_dspy(tmp_path: Path) -> None:
-    program = HyPerAlign(Settings(drafts=3, samples=2, told="both"))
+    program = HyPerAlign(Settings(drafts=3, samples=2, shown_hypotheses="both"))
     program.generate.write.signature = program.generate.write.signature.with_instructions("Write so.")
     program.save(tmp_path / "program.json")
     loaded = HyPerAlign()
@@ -99,7 +99,7 @@ def test_a_dspy_optimiser_can_take_it() -> None:
     train = [dspy.Example(samples=[s.text for s in SAMPLES], request=REQUEST).with_inputs("samples", "request")]
     optimiser = dspy.BootstrapFewShot(metric=lambda example, prediction, trace=None: True, max_labeled_demos=0)
     with dspy.context(lm=lm):
-        compiled = optimiser.compile(HyPerAlign(Settings(told="none")), trainset=train)
+        compiled = optimiser.compile(HyPerAlign(Settings(shown_hypotheses="none")), trainset=train)
     assert compiled.generate.write.demos
 
 

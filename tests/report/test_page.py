@@ -110,7 +110,7 @@ def made(folder: Path, texts: int = 6) -> Run:
     command = ["compile", "nowhere", "--data", "my file.csv"]
     write_json(run.path("plan.json"), {**plan, "program_digest": "0", "command": command})
     for number, gap in enumerate([0.5, -0.25, 1.5, 1.0]):
-        changes = {"told": HOSTILE} if number else {"samples": 4}
+        changes = {"shown_hypotheses": HOSTILE} if number else {"samples": 4}
         run.append("visits.jsonl", {"visit": number, "configuration": changes, "gap": gap})
     for phase in ("search", "search", "confirm:generic"):
         run.append("calls.jsonl", {"phase": phase, "input_tokens": 1000, "output_tokens": None, "seconds": 0.5})
@@ -129,12 +129,17 @@ def finished(run: Run, **more: Any) -> Run:
         {"generic": (estimate(3.0), estimate(0.75, 0.125))},
         {"words": Agreement(estimate(0.5, 0.125), float("nan"))},
     ).as_dict()
-    top = {"changes": {"told": "none"}, "estimate": {"mean": 1.0, "low": 0.5, "high": 1.5}, "shrunk": 0.75, "blocks": 2}
+    top = {
+        "changes": {"shown_hypotheses": "none"},
+        "estimate": {"mean": 1.0, "low": 0.5, "high": 1.5},
+        "shrunk": 0.75,
+        "blocks": 2,
+    }
     result = {
         "schema": "hyperalign/result/1",
         "run": run.run_id,
         "plan": {"unit": "log-odds"},
-        "changes": {"told": HOSTILE},
+        "changes": {"shown_hypotheses": HOSTILE},
         "confirmation": confirmation,
         "facts": {"judge": {"mrr": {"mean": 0.96}, "ceiling": 4.7, "floor": -11.3}},
         "cost": {},
@@ -220,7 +225,7 @@ def test_half_a_character_is_no_reason_to_lose_a_confirmation(tmp_path: Path) ->
 
 
 def test_what_a_slot_contributes_is_counted_over_the_visits_that_had_it(run: Run) -> None:
-    told = Story(run).contributions["told"]
+    told = Story(run).contributions["shown_hypotheses"]
     assert told[UNKNOWN] == Estimate(0.5, pytest.approx(float("nan"), nan_ok=True), told[UNKNOWN].high, 1, 1)
     assert (told[HOSTILE].mean, told[HOSTILE].n_users) == (0.75, 3)
     assert told[HOSTILE].low < 0.75 < told[HOSTILE].high
@@ -263,13 +268,18 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path: Path) -> None:
 
 def test_harm_several_objectives_and_a_models_opinion_stand_where_they_are(tmp_path: Path) -> None:
     front = [
-        {"point": 1, "changes": {"told": "none"}, "objectives": {"value": 1.0, "tokens": 300.0}, "chosen": True},
+        {
+            "point": 1,
+            "changes": {"shown_hypotheses": "none"},
+            "objectives": {"value": 1.0, "tokens": 300.0},
+            "chosen": True,
+        },
         {"point": 0, "changes": {}, "objectives": {"value": 0.0, "tokens": 100.0}, "chosen": False},
     ]
     rows = tuple(replace(row(name, 1.0), harm=estimate(0.5), harm_rise=estimate(0.25)) for name in (EQUAL, COMPILED))
     rows = (replace(rows[0], name=BASELINE), *rows)
     tally = {name: {"mean": 0.5, "low": 0.4, "high": 0.6, "n_instances": 30} for name in ("wins", "flips")}
-    opinion = {
+    llm_judge = {
         "model": "some/model",
         "purpose": "helpfulness",
         "qualified": False,
@@ -283,7 +293,7 @@ def test_harm_several_objectives_and_a_models_opinion_stand_where_they_are(tmp_p
         made(tmp_path),
         pareto=front,
         facts={"harm": "compliance"},
-        confirmation={**confirmation, "opinion": opinion},
+        confirmation={**confirmation, "llm_judge": llm_judge},
     )
     text = run_page(Story(run))
     page = Page(text).text

@@ -13,11 +13,11 @@ from hyperalign_dspy.tasks.protocol import Asked, Job
 
 
 def test_a_delicate_request_comes_with_what_its_answer_needs() -> None:
-    bench = DeliberativeTask().prepare(
+    task_data = DeliberativeTask().prepare(
         Job(load_program("deliberative"), load_recipe("quick", "deliberative"), "bundled")
     )
-    plea = next(plea for plea in bench.sealed if plea.request.needs)
-    assert bench.asked(plea) == Asked(plea.request.request, "; ".join(plea.request.needs))
+    plea = next(plea for plea in task_data.sealed if plea.request.needs)
+    assert task_data.asked(plea) == Asked(plea.request.request, "; ".join(plea.request.needs))
 
 
 def test_a_row_is_shown_as_its_inputs_and_the_rest(tmp_path: Path) -> None:
@@ -26,8 +26,8 @@ def test_a_row_is_shown_as_its_inputs_and_the_rest(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     program = replace(load_program("authorship"), task="examples", metric="operator:eq", inputs=("question",))
     recipe = load_recipe("quick", "authorship")
-    bench = ExamplesTask().prepare(Job(program, recipe, str(file)))
-    asked = bench.asked(bench.sealed[0])
+    task_data = ExamplesTask().prepare(Job(program, recipe, str(file)))
+    asked = task_data.asked(task_data.sealed[0])
     question, answer = json.loads(asked.request)["question"], json.loads(asked.reference)["answer"]
     assert question == f"How much is {answer - 1} + 1?"
     alone = ExamplesTask().prepare(Job(replace(program, inputs=("question", "answer")), recipe, str(file)))

@@ -25,7 +25,7 @@ from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks import outcomes as recording
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import OUTCOMES, Outcome, OutcomeRecord, outcomes_of
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Knows, Score
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Score
 from tests.experiment.test_compile import CASES, Case
 
 ARM = Arm("one", Configuration.of({"number": 1}))
@@ -42,9 +42,9 @@ class Bench:
     def module(self, configuration: Configuration) -> Any:
         return dspy.Predict(dspy.Signature("request -> text", self.instruction))
 
-    def answer(self, module: Any, instance: Case, *, knows: Knows = "user") -> Answer:
+    def answer(self, module: Any, instance: Case, *, context: Context = "own") -> Answer:
         self.answered.append(instance.instance_id)
-        return Answer(str(module(request=f"{instance.instance_id} {knows}").text))
+        return Answer(str(module(request=f"{instance.instance_id} {context}").text))
 
     def score(self, answers: Any, instances: Any, *, sealed: bool) -> list[Score]:
         self.scored += len(answers)
@@ -54,7 +54,7 @@ class Bench:
 class Echo(ScriptedEngine):
     """Says what it was asked; fails for whom it is told to."""
 
-    def __init__(self, fails: str = "nobody") -> None:
+    def __init__(self, fails: str = "none") -> None:
         super().__init__(lambda request: f"[[ ## text ## ]]\n{said(request)}\n\n[[ ## completed ## ]]")
         self.asked, self._fails = 0, fails
 
@@ -70,10 +70,10 @@ def said(request: Request) -> str:
 
 
 @contextmanager
-def session(folder: Path, engine: Echo, bench: Bench) -> Iterator[Evaluator]:
+def session(folder: Path, engine: Echo, task_data: Bench) -> Iterator[Evaluator]:
     with Ledger(folder / "calls.jsonl") as ledger, OutcomeRecord(folder / OUTCOMES) as record:
         lm = dspy.LM("scripted", engine=ledger.wrap(engine, "scripted"), cache=False, num_retries=0)
-        with Evaluator(bench, lm, ledger, 4) as made, dspy.context(adapter=dspy.ChatAdapter()):  # type: ignore[arg-type]
+        with Evaluator(task_data, lm, ledger, 4) as made, dspy.context(adapter=dspy.ChatAdapter()):  # type: ignore[arg-type]
             made.record = record
             yield made
 
@@ -82,14 +82,14 @@ def visited(
     folder: Path, arm: Arm = ARM, *, sealed: bool = False, engine: Echo | None = None
 ) -> tuple[Any, Bench, int]:
     """What comes of all cases in one more session; the bench; and how many calls the engine was asked for."""
-    engine, bench = engine or Echo(), Bench()
-    with session(folder, engine, bench) as made:
+    engine, task_data = engine or Echo(), Bench()
+    with session(folder, engine, task_data) as made:
         found = made.outcomes(arm, CASES, sealed=sealed, phase="search")
         ledger = made.ledger
         assert (
             ledger.cost("search").calls == ledger.cost_of(asked(found)).calls == ledger.path().calls - ledger.failures
         )
-    return found, bench, engine.asked
+    return found, task_data, engine.asked
 
 
 def asked(found: list[Outcome]) -> list[str]:
@@ -97,24 +97,24 @@ def asked(found: list[Outcome]) -> list[str]:
 
 
 def test_what_was_scored_is_neither_answered_nor_scored_again_and_counts_as_before(tmp_path: Path) -> None:
-    first, bench, calls = visited(tmp_path)
-    assert (len(bench.answered), bench.scored, calls) == (len(CASES),) * 3
-    again, bench, calls = visited(tmp_path)
+    first, task_data, calls = visited(tmp_path)
+    assert (len(task_data.answered), task_data.scored, calls) == (len(CASES),) * 3
+    again, task_data, calls = visited(tmp_path)
     assert again == first
-    assert (bench.answered, bench.scored, calls) == ([], 0, 0)
+    assert (task_data.answered, task_data.scored, calls) == ([], 0, 0)
 
 
 def test_another_judge_another_reader_or_another_prompt_finds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visited(tmp_path)
-    found, bench, calls = visited(tmp_path, sealed=True)
-    assert (bench.scored, calls, found[0].score.value % 1) == (len(CASES), 0, pytest.approx(1 / 3))
-    _, bench, calls = visited(tmp_path, Arm("one", ARM.configuration, "stranger"))
-    assert (bench.scored, calls) == (len(CASES),) * 2
+    found, task_data, calls = visited(tmp_path, sealed=True)
+    assert (task_data.scored, calls, found[0].score.value % 1) == (len(CASES), 0, pytest.approx(1 / 3))
+    _, task_data, calls = visited(tmp_path, Arm("one", ARM.configuration, "other"))
+    assert (task_data.scored, calls) == (len(CASES),) * 2
     monkeypatch.setattr(Bench, "instruction", "Say something else.")
-    _, bench, calls = visited(tmp_path)
-    assert (bench.scored, calls) == (len(CASES),) * 2
+    _, task_data, calls = visited(tmp_path)
+    assert (task_data.scored, calls) == (len(CASES),) * 2
 
 
 def test_after_the_code_has_changed_recorded_calls_are_scored_anew(
@@ -122,47 +122,47 @@ def test_after_the_code_has_changed_recorded_calls_are_scored_anew(
 ) -> None:
     first, _, _ = visited(tmp_path)
     monkeypatch.setattr(recording, "package_digest", lambda: "another")
-    again, bench, calls = visited(tmp_path)
-    assert (again, bench.scored, calls) == (first, len(CASES), 0)
+    again, task_data, calls = visited(tmp_path)
+    assert (again, task_data.scored, calls) == (first, len(CASES), 0)
 
 
 def test_who_got_no_answer_is_asked_again_and_a_call_that_is_gone_is_too(tmp_path: Path) -> None:
     lost, _, _ = visited(tmp_path, engine=Echo(fails=f"\n{CASES[3].instance_id} "))
     assert [outcome.instance for outcome in lost if outcome.score is None] == [CASES[3]]
-    whole, bench, calls = visited(tmp_path)
-    assert (bench.answered, calls, [o.instance for o in whole]) == ([CASES[3].instance_id], 1, CASES)
+    whole, task_data, calls = visited(tmp_path)
+    assert (task_data.answered, calls, [o.instance for o in whole]) == ([CASES[3].instance_id], 1, CASES)
     lines = (tmp_path / "calls.jsonl").read_text().splitlines(keepends=True)
     gone = [line for line in lines if f'"key": "{whole[5].asked[0]}"' not in line]
     (tmp_path / "calls.jsonl").write_text("".join(gone))
-    again, bench, calls = visited(tmp_path)
-    assert ([o.text for o in again], bench.answered, calls) == ([o.text for o in whole], [CASES[5].instance_id], 1)
+    again, task_data, calls = visited(tmp_path)
+    assert ([o.text for o in again], task_data.answered, calls) == ([o.text for o in whole], [CASES[5].instance_id], 1)
 
 
 def test_equal_arms_are_found_again_each(tmp_path: Path) -> None:
     arms = [Arm(name, ARM.configuration) for name in ("baseline", "baseline, equal drafts")]
     lines = []
-    for bench in (Bench(), Bench()):
-        with session(tmp_path, Echo(), bench) as made:
-            flights = [made.start(arm, CASES, sealed=True, phase="confirm") for arm in arms]
-            first, second = (flight.land() for flight in flights)
+    for task_data in (Bench(), Bench()):
+        with session(tmp_path, Echo(), task_data) as made:
+            batches = [made.start(arm, CASES, sealed=True, phase="confirm") for arm in arms]
+            first, second = (batch.result() for batch in batches)
         assert first == second
         lines.append((tmp_path / OUTCOMES).read_text().count("\n"))
-    assert (bench.answered, bench.scored, lines) == ([], 0, [2 * len(CASES)] * 2)
+    assert (task_data.answered, task_data.scored, lines) == ([], 0, [2 * len(CASES)] * 2)
 
 
 def test_an_answer_without_a_call_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bench, "answer", lambda self, module, instance, knows="user": Answer("at once"))
+    monkeypatch.setattr(Bench, "answer", lambda self, module, instance, context="user": Answer("at once"))
     visited(tmp_path)
-    _, bench, _ = visited(tmp_path)
-    assert bench.scored == len(CASES)
+    _, task_data, _ = visited(tmp_path)
+    assert task_data.scored == len(CASES)
 
 
 def test_only_what_the_record_lacks_has_to_be_asked(tmp_path: Path) -> None:
     visited(tmp_path, sealed=True)
-    with session(tmp_path, Echo(), bench := Bench()) as made:
+    with session(tmp_path, Echo(), task_data := Bench()) as made:
         assert made.lacking(ARM, CASES, "confirm") == 0
-        assert made.lacking(Arm("one", ARM.configuration, "stranger"), CASES[:5], "confirm") == 5
-    assert bench.answered == [case.instance_id for case in CASES[:5]]
+        assert made.lacking(Arm("one", ARM.configuration, "other"), CASES[:5], "confirm") == 5
+    assert task_data.answered == [case.instance_id for case in CASES[:5]]
 
 
 GOOD = {"arm": "a", "instance": "i", "text": "t", "asked": ["k"], "value": 1.0, "others": {}, "rank": 1}
@@ -182,8 +182,8 @@ def test_what_cannot_be_read_is_made_again_and_half_a_line_too(tmp_path: Path, l
     first, _, _ = visited(tmp_path)
     path = tmp_path / OUTCOMES
     path.write_bytes(line + b"\n" + path.read_bytes()[:-40])
-    again, bench, calls = visited(tmp_path)
-    assert (again, bench.scored, calls) == (first, 1, 0)
+    again, task_data, calls = visited(tmp_path)
+    assert (again, task_data.scored, calls) == (first, 1, 0)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_where_a_program_has_code_of_ones_own_nothing_is_kept(tmp_path: Path, pa
 def test_what_an_adapter_of_ones_own_renders_is_read_again(tmp_path: Path, adapter: str, scored: int) -> None:
     arm = Arm("one", Configuration.of({"adapter": adapter}))
     visited(tmp_path, arm)
-    _, bench, calls = visited(tmp_path, arm)
-    assert (bench.scored, calls) == (scored, 0)
+    _, task_data, calls = visited(tmp_path, arm)
+    assert (task_data.scored, calls) == (scored, 0)
 
 
 @given(text=st.text(), value=st.floats(), others=st.dictionaries(st.text(), st.floats(allow_nan=False)))

@@ -96,7 +96,7 @@ def _steps(frozen: Frozen) -> dict[str, Step]:
     """The predictors that the program calls under its settings, each as it calls it."""
     module = frozen.module
     predictors = dict(module.named_predictors())
-    called = module.probes() if hasattr(module, "probes") else predictors
+    called = module.probe_inputs() if hasattr(module, "probe_inputs") else predictors
     return {name: Step(_speaker(module, name), predictors[name].signature, predictors[name].demos) for name in called}
 
 

@@ -38,7 +38,7 @@ def upload(folder: Path, repository: str, manifest: Mapping[str, Any]) -> str:
     if manifest["embedded_texts"]["private"]:
         raise GateFailed(
             "This program holds texts of users, which are not public; it is not uploaded.",
-            fix="Compile one without --embed-private.",
+            fix="Compile one without --allow-private-demos.",
         )
     import httpx
     from huggingface_hub import HfApi

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 
 from hyperalign_dspy.artifacts.export.answers import read_answer
 from hyperalign_dspy.data.load import USUAL
-from hyperalign_dspy.lm.escape import on_one_line, without_labels
+from hyperalign_dspy.lm.escape import escape_labels, on_one_line
 from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
-from hyperalign_dspy.program.deliberate import heard
-from hyperalign_dspy.program.generate import UNKNOWN_REQUEST, told
+from hyperalign_dspy.program.deliberate import asker_description
+from hyperalign_dspy.program.generate import UNKNOWN_REQUEST, chosen_hypotheses
 from hyperalign_dspy.program.infer import claims_of, claims_topic, cut
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
@@ -66,7 +66,7 @@ def _safe(stage: Mapping[str, Any], piece: Mapping[str, Any], text: str) -> str:
         raise ValueError(f"The input {piece['slot']!r} holds {held[0].strip()!r}, by which fields are told apart.")
     for word, harmless in stage["neutral"]:
         text = text.replace(word, harmless)
-    text = without_labels(text, piece.get("labels", ()))
+    text = escape_labels(text, piece.get("labels", ()))
     if piece.get("one_line"):
         text = on_one_line(text)
     if piece.get("trim") == "end":
@@ -104,7 +104,7 @@ def writing(
     settings = SimpleNamespace(**program["settings"])
     shown = [sample for sample in samples if sample.text.strip()][: settings.samples]
     turns = [{"request": s.request or UNKNOWN_REQUEST, "text": cut(s.text, settings.sample_words)} for s in shown]
-    hypotheses = told(known, settings.told, 3 * settings.hypotheses)
+    hypotheses = chosen_hypotheses(known, settings.shown_hypotheses, 3 * settings.hypotheses)
     return {"hypotheses": hypotheses, "samples": turns, "request": request}
 
 
@@ -113,7 +113,7 @@ def _measured(program: Mapping[str, Any], texts: Sequence[str]) -> list[Hypothes
 
 
 def _inferred(program: Mapping[str, Any], ask: Ask, texts: Sequence[str], settings: Any) -> list[Hypothesis]:
-    if settings.told not in ("inferred", "both"):
+    if settings.shown_hypotheses not in ("inferred", "both"):
         return []
     shown = [cut(text, settings.sample_words) for text in texts[: settings.infer_samples]]
     answer = ask(program["stages"]["infer.read"], {"samples": shown}, None)
@@ -139,10 +139,10 @@ def deliberate(
         raise ValueError("The request is empty.")
     settings, stages = SimpleNamespace(**program["settings"]), program["stages"]
     inferred: list[str] = []
-    if settings.known in ("hypotheses", "both") and (known or samples):
+    if settings.user_context in ("hypotheses", "both") and (known or samples):
         shown = [cut(sample.text, settings.sample_words) for sample in samples]
         inferred = _sentences(ask, stages["suppose"], {"samples": shown, "attributes": list(known), "request": request})
-    told_of = heard(known, inferred, settings.known)
+    told_of = asker_description(known, inferred, settings.user_context)
     weighed: list[str] = []
     if settings.deliberate:
         weighed = _sentences(ask, stages["weigh"], {"hypotheses": told_of, "request": request})
@@ -310,6 +310,8 @@ def _answered(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict
     """The messages of the answering stage for a test's variables: request, attributes ("name: value"), hypotheses and
     deliberation (sentences).
     """
-    hypotheses = heard(given.get("attributes", ()), given.get("hypotheses", ()), program["settings"]["known"])
+    hypotheses = asker_description(
+        given.get("attributes", ()), given.get("hypotheses", ()), program["settings"]["user_context"]
+    )
     values = {"hypotheses": hypotheses, "deliberation": given.get("deliberation", ()), "request": given["request"]}
     return render(program["stages"]["answer"], values)

@@ -11,7 +11,7 @@ from hyperalign_dspy.errors import HyperalignError
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import COMPILED
 from hyperalign_dspy.experiment.outputs import OUTPUTS
-from hyperalign_dspy.experiment.teleprompters import ForeignCompiler
+from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
 from hyperalign_dspy.lm.records import read_rows
 from hyperalign_dspy.metrics.stats import Estimate, paired
 from hyperalign_dspy.optimize.defaults import DSPY_OPTIMIZERS, Optimizer
@@ -105,7 +105,9 @@ def _compiler(job: Job, model: str, name: str, watcher: Watcher, command: Sequen
     if name == _SEARCH:
         made = Compiler(job, model, watcher, command)
     else:
-        made = ForeignCompiler(job, model, watcher, Optimizer(name, {}, job.prompt_model, job.embed_private), command)
+        made = TeleprompterCompiler(
+            job, model, watcher, Optimizer(name, {}, job.prompt_model, job.allow_private_demos), command
+        )
     # A contest under a cap is no run of the user's own, and is not gone on with under another cap.
     made.identity |= {"contest": asdict(job.limits)}
     return made

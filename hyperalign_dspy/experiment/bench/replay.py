@@ -23,7 +23,7 @@ from scipy import special
 
 from hyperalign_dspy.experiment.bench.tables import ScoreTable
 from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.loop import Ended, Orders, search
+from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, search
 from hyperalign_dspy.optimize.study import SamplerMaker, Study
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
@@ -124,7 +124,7 @@ class _Lookup:
 class _Looked:
     outcomes: list[Outcome]
 
-    def land(self) -> list[Outcome]:
+    def result(self) -> list[Outcome]:
         """They are here already."""
         return self.outcomes
 
@@ -147,13 +147,13 @@ class Ours:
         visits = Visits(_Lookup(world, space), blocks, space.baseline)
         calls, chosen = [], []
 
-        def ended(visit: Ended) -> None:
+        def ended(visit: VisitResult) -> None:
             del visit
             calls.append(world.calls)
             chosen.append(space.place[visits.winner()])
 
         study = Study(None, space, self.sampler, world.seed, lambda c: cost[space.place[c]])
-        search(study, visits, Orders(visits=self.visits, finalists=0, ended=ended))
+        search(study, visits, SearchConfig(visits=self.visits, finalists=0, ended=ended))
         return Trace(tuple(calls), tuple(chosen))
 
 

@@ -111,7 +111,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         RunMismatch: it is not the run that was ``expected``. DataError: no instance was scored by all.
     """
     compiler = Compiler(replace(job, on="validation"), model, watcher)
-    bench, space, instances = compiler.bench, compiler.space, compiler.bench.sealed
+    task_data, space, instances = compiler.task_data, compiler.space, compiler.task_data.sealed
     configurations = [
         space.configuration(dict(zip(space.slots, v, strict=True))) for v in product(*space.slots.values())
     ]
@@ -125,15 +125,15 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         outcomes_of(run, job.program) as record,
     ):
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
-        with Evaluator(bench, lm, ledger, concurrency_of(lm)) as evaluator:
+        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.record = record
             compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
             # Most drafts first: those with fewer find theirs in the record. None waits for another's slowest answers.
-            flights = {
+            batches = {
                 c: evaluator.start(Arm(c.digest, c), instances, sealed=True, phase="tabulate")
-                for c in sorted(configurations, key=bench.calls, reverse=True)
+                for c in sorted(configurations, key=task_data.calls, reverse=True)
             }
-            answered = {configuration: flight.land() for configuration, flight in flights.items()}
+            answered = {configuration: batch.result() for configuration, batch in batches.items()}
         found = {configuration: answered[configuration] for configuration in configurations}
         whole = [n for n in range(len(instances)) if all(row[n].score for row in found.values())]
         # What the table needs: the record may hold more.
@@ -152,7 +152,7 @@ def _table(
             "No instance has a score under every configuration, so there is no table.",
             fix="Leave out of the recipe what the model cannot answer under.",
         )
-    job, bench, space = compiler.job, compiler.bench, compiler.space
+    job, task_data, space = compiler.job, compiler.task_data, compiler.space
     configurations, numbers = list(found), dict[str, int]()
     users = [found[space.baseline][n].instance.user_id for n in whole]
     places = {user: place for place, user in enumerate(dict.fromkeys(users))}
@@ -169,9 +169,9 @@ def _table(
         made={
             "program": job.program.name,
             "recipe": job.recipe.name,
-            "corpus": bench.facts["corpus"],
-            "corpus_digest": bench.facts["corpus_digest"],
-            "unit": bench.unit,
+            "corpus": task_data.facts["corpus"],
+            "corpus_digest": task_data.facts["corpus_digest"],
+            "unit": task_data.unit,
             "model": {**describe(compiler.model), "name": public_name(compiler.model)},
             "seed": job.seed,
             "instances_left_out": len(found[space.baseline]) - len(whole),

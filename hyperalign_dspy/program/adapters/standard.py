@@ -14,7 +14,7 @@ from typing import Any
 import dspy
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.lm.escape import CUSTOM_TYPE, neutral
+from hyperalign_dspy.lm.escape import CUSTOM_TYPE, escape_control_tokens
 
 
 class _Guarded:
@@ -77,7 +77,7 @@ def _checked(name: str, value: Any, marks: tuple[str, ...]) -> Any:
                 f"The input {name!r} holds {held.strip()!r}, by which this adapter tells fields apart.",
                 fix='Take it out of the text, or use the adapter "turns", which makes it harmless.',
             )
-        return neutral(value)
+        return escape_control_tokens(value)
     if isinstance(value, dspy.History):
         return dspy.History(messages=[_checked(name, turn, marks) for turn in value.messages])
     if isinstance(value, Mapping):

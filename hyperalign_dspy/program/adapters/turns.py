@@ -19,7 +19,7 @@ from dspy.adapters import Adapter
 from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
-from hyperalign_dspy.lm.escape import neutral, on_one_line, without_labels
+from hyperalign_dspy.lm.escape import escape_control_tokens, escape_labels, on_one_line
 from hyperalign_dspy.program.adapters.lines import from_json, from_lines
 
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
@@ -166,7 +166,7 @@ def _harmless(value: Any, labels: Sequence[str] = ()) -> Any:
     """A value whose texts cannot become a turn or one of the fields with these labels."""
     if isinstance(value, (list, tuple)):
         return [_harmless(item, labels) for item in value]
-    return without_labels(neutral(str(value)), labels)
+    return escape_labels(escape_control_tokens(str(value)), labels)
 
 
 def _label(name: str) -> str:

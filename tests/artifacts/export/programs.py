@@ -28,15 +28,18 @@ from tests.artifacts.test_frozen import provenance
 
 PROGRAMS = Path(__file__).parents[3] / "programs"
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "writes from samples": ("authorship", {"told": "none", "samples": 3, "drafts": 2}),
-    "writes from what is inferred": ("authorship", {"told": "inferred", "samples": 0}),
-    "writes from all": ("authorship", {"told": "both", "samples": 2, "hypotheses": 2, "sample_words": 4}),
-    "writes after a demonstration": ("authorship", {"told": "measured", "generate.write.demos": "one"}),
-    "writes by chat": ("authorship", {"adapter": "chat", "told": "both", "samples": 2}),
-    "writes by json": ("authorship", {"adapter": "json", "told": "both", "samples": 2}),
-    "writes by xml": ("authorship", {"adapter": "xml", "told": "both", "samples": 2}),
+    "writes from samples": ("authorship", {"shown_hypotheses": "none", "samples": 3, "drafts": 2}),
+    "writes from what is inferred": ("authorship", {"shown_hypotheses": "inferred", "samples": 0}),
+    "writes from all": (
+        "authorship",
+        {"shown_hypotheses": "both", "samples": 2, "hypotheses": 2, "sample_words": 4},
+    ),
+    "writes after a demonstration": ("authorship", {"shown_hypotheses": "measured", "generate.write.demos": "one"}),
+    "writes by chat": ("authorship", {"adapter": "chat", "shown_hypotheses": "both", "samples": 2}),
+    "writes by json": ("authorship", {"adapter": "json", "shown_hypotheses": "both", "samples": 2}),
+    "writes by xml": ("authorship", {"adapter": "xml", "shown_hypotheses": "both", "samples": 2}),
     "answers": ("deliberative", {}),
-    "answers after weighing": ("deliberative", {"known": "both", "deliberate": True, "answer.demos": "both"}),
+    "answers after weighing": ("deliberative", {"user_context": "both", "deliberate": True, "answer.demos": "both"}),
     "answers by chat": ("deliberative", {"adapter": "chat", "deliberate": True}),
     "answers by xml": ("deliberative", {"adapter": "xml", "deliberate": True}),
 }

@@ -106,9 +106,9 @@ class _Bench:
         """A predictor that is told who it is, so that no two configurations share a call."""
         return dspy.Predict(dspy.Signature("request -> text", f"You are {configuration.digest}."))
 
-    def answer(self, module: Any, instance: _Case, *, knows: str = "user") -> Answer:
+    def answer(self, module: Any, instance: _Case, *, context: str = "user") -> Answer:
         """One call."""
-        del knows
+        del context
         return Answer(str(module(request=f"{instance.instance_id} {_ASKED}").text))
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Any], *, sealed: bool) -> list[Score]:
@@ -125,7 +125,7 @@ def dispatch(configurations: int = 10, instances: int = 1000, seed: int = 0) -> 
     arms = [Arm(name, Configuration.of({"number": n})) for n, name in enumerate(names)]
     engine = _Slow(seed)
     with _evaluator(engine, Ledger(), instances, IN_FLIGHT) as evaluator:
-        seconds = _timed(lambda: confirm(evaluator.bench, evaluator, arms))
+        seconds = _timed(lambda: confirm(evaluator.task_data, evaluator, arms))
     ideal = _greedy(engine.latencies, IN_FLIGHT)
     total = sum(engine.latencies) / IN_FLIGHT
     return Dispatch(len(arms) * instances, IN_FLIGHT, seconds, ideal / seconds, total / seconds)
@@ -187,7 +187,7 @@ def _session(folder: Path, instances: int, concurrency: int) -> Iterator[Evaluat
 def _walk(evaluator: Evaluator, instances: int) -> list[list[Outcome]]:
     """Visit after visit, until so many instances are answered."""
     arms = [Arm(str(n), Configuration.of({"number": n})) for n in range(-(-instances // VISIT))]
-    visited = evaluator.bench.sealed
+    visited = evaluator.task_data.sealed
     return [evaluator.outcomes(arm, visited, sealed=False, phase="search") for arm in arms]
 
 

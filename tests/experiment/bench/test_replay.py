@@ -17,7 +17,7 @@ from hyperalign_dspy.experiment.bench.replay import SEARCHERS, World
 from hyperalign_dspy.experiment.bench.tables import ScoreTable, read_table, reliability
 from hyperalign_dspy.files import write_json
 
-SLOTS = {"told": ["none", "inferred"], "samples": [0, 2, 4], "drafts": [1, 2]}
+SLOTS = {"shown_hypotheses": ["none", "inferred"], "samples": [0, 2, 4], "drafts": [1, 2]}
 
 
 def table(noise: float = 1.0, users: int = 16, requests: int = 4) -> ScoreTable:
@@ -25,11 +25,13 @@ def table(noise: float = 1.0, users: int = 16, requests: int = 4) -> ScoreTable:
     rng = np.random.default_rng(0)
     names = sorted(SLOTS)
     choices = [dict(zip(names, values, strict=True)) for values in product(*(SLOTS[name] for name in names))]
-    worth = [0.5 * c["samples"] + 0.3 * (c["drafts"] == 2) - 0.2 * (c["told"] == "inferred") for c in choices]  # type: ignore[operator]
+    worth = [
+        0.5 * c["samples"] + 0.3 * (c["drafts"] == 2) - 0.2 * (c["shown_hypotheses"] == "inferred") for c in choices
+    ]  # type: ignore[operator]
     whose = [user for user in range(users) for _ in range(requests)]
     level = rng.normal(0, 3, users)
     values = [[round(float(level[u] + w + rng.normal(0, noise)), 3) for u in whose] for w in worth]
-    baseline = choices.index({"told": "inferred", "samples": 0, "drafts": 1})
+    baseline = choices.index({"shown_hypotheses": "inferred", "samples": 0, "drafts": 1})
     made = {"corpus": "made up", "model": {"name": "none"}, "calls": 0, "unit": "points"}
     return ScoreTable(SLOTS, choices, baseline, whose, values, [], needs(choices, whose), made)
 
@@ -39,8 +41,8 @@ def needs(choices: list[dict[str, object]], whose: list[int]) -> list[list[list[
     numbers: dict[tuple[object, ...], int] = {}
 
     def calls(choice: dict[str, object], place: int) -> list[int]:
-        drafts = [(place, choice["told"], choice["samples"], n) for n in range(int(choice["drafts"]))]  # type: ignore[call-overload]
-        inferred = [("infer", whose[place])] if choice["told"] == "inferred" else []
+        drafts = [(place, choice["shown_hypotheses"], choice["samples"], n) for n in range(int(choice["drafts"]))]  # type: ignore[call-overload]
+        inferred = [("infer", whose[place])] if choice["shown_hypotheses"] == "inferred" else []
         return [numbers.setdefault(key, len(numbers)) for key in [*inferred, *drafts]]
 
     return [[calls(choice, place) for place in range(len(whose))] for choice in choices]
@@ -65,7 +67,7 @@ def test_a_call_is_paid_once_whoever_needs_it() -> None:
     known = table()
     world = World(known, 0)
     cells = [cell.place for cell in world.cells]
-    two, one = (known.choices.index({"drafts": n, "samples": 4, "told": "inferred"}) for n in (2, 1))
+    two, one = (known.choices.index({"drafts": n, "samples": 4, "shown_hypotheses": "inferred"}) for n in (2, 1))
     for place in cells:
         world.score(two, place)
     assert known.calls[two] == 3
