@@ -78,22 +78,35 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
             raise
 
 
+def write_folder(place: Path, texts: Mapping[str, str]) -> None:
+    """Replace a folder by one that holds these texts, by file name, whole or not at all. Raises: MissingFolder."""
+    with writing(place):
+        fresh = _fresh_folder(place)
+        try:
+            fresh.chmod(0o755)
+            for name, text in texts.items():
+                write_text(fresh / name, text)
+            _replace_folder(fresh, place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
 def copy_folder(source: Path, place: Path) -> None:
     """Put a copy of a folder into place, whole or not at all. Raises: MissingFolder."""
     with writing(place):
-        fresh = fresh_folder(place) / "copy"
+        fresh = _fresh_folder(place) / "copy"
         shutil.copytree(source, fresh)
-        replace_folder(fresh, place)
+        _replace_folder(fresh, place)
         fresh.parent.rmdir()
 
 
-def fresh_folder(place: Path) -> Path:
+def _fresh_folder(place: Path) -> Path:
     """A new folder beside the one that it is to become."""
     place.parent.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
 
 
-def replace_folder(fresh: Path, place: Path) -> None:
+def _replace_folder(fresh: Path, place: Path) -> None:
     """Move a finished folder into place; what was there is gone only once the new one stands."""
     old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:

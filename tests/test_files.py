@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hyperalign_dspy.errors import MissingFolder
-from hyperalign_dspy.files import fresh_folder, replace_folder, write_text
+from hyperalign_dspy.files import write_folder, write_text
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002])
@@ -45,12 +45,27 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     assert (tmp_path / "a").read_text() == "old"
 
 
-def test_a_folder_that_cannot_be_put_into_place_leaves_the_old_one(tmp_path: Path) -> None:
-    write_text(tmp_path / "a" / "b", "old")
-    with pytest.raises(FileNotFoundError):
-        replace_folder(tmp_path / "none", tmp_path / "a")
+def test_a_folder_that_cannot_be_put_into_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "a", {"b": "old"})
+    replace, refused = os.replace, []
+
+    def refuse_once(source: Path, target: Path) -> None:
+        if target == tmp_path / "a" and not refused:
+            refused.append(source)
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_once)
+    with pytest.raises(MissingFolder, match="No space"):
+        write_folder(tmp_path / "a", {"b": "new"})
+    with pytest.raises(UnicodeEncodeError):
+        write_folder(tmp_path / "a", {"b": "new", "c": "\udcff"})
+    assert len(refused) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a" / "b").read_text() == "old"
-    assert fresh_folder(tmp_path / "a").is_dir()
+    write_folder(tmp_path / "a", {"c": "new"})
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["c"]
     with pytest.raises(MissingFolder):
-        write_text(tmp_path / "a" / "b" / "c", "x")
+        write_text(tmp_path / "a" / "c" / "d", "x")

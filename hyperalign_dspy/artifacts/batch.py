@@ -6,11 +6,13 @@ until every request has its answer, so that nothing is paid twice.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Tally:
+class AnswerCount:
     """How many lines there are now, how many of them without an answer, and what it all cost."""
 
     lines: int
@@ -55,7 +57,7 @@ class Tally:
     cost: Cost
 
 
-def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
+def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> AnswerCount:
     """Answer every request that has no answer yet; those that failed before are asked again.
 
     What is wrong with one request, or with one user's profile, is said in its lines. What concerns all of them, such as
@@ -77,12 +79,16 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> Tally:
         left = batch.lines[done:]
         lm = connect(batch.model, ledger=ledger, concurrency=batch.concurrency)
         with ThreadPool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
-            ended = _Ended(done, len(batch.lines), ledger, watcher)
-            failed = _write(batch, left, marks[done:], _begun(batch, left, pool, ended))
+            ended = itertools.count(done + 1)
+
+            def tell() -> None:
+                watcher.step("requests", next(ended), len(batch.lines), ledger.cost())
+
+            failed = _write(batch, left, marks[done:], _begun(batch, left, pool, tell))
         cost = ledger.cost()
     if not failed:
         shutil.rmtree(record, ignore_errors=True)
-    return Tally(len(batch.lines), failed, cost)
+    return AnswerCount(len(batch.lines), failed, cost)
 
 
 def _begun(batch: Batch, lines: Sequence[_Line], pool: ThreadPool, ended: Callable[[], None]) -> list[Future[Any]]:
@@ -121,17 +127,6 @@ def _write(batch: Batch, lines: Sequence[_Line], marks: Sequence[str], answers: 
     return failed
 
 
-class _Ended:
-    """Tells a watcher how many requests are done."""
-
-    def __init__(self, done: int, total: int, ledger: Ledger, watcher: Watcher) -> None:
-        self._done, self._total, self._ledger, self._watcher = done, total, ledger, watcher
-
-    def __call__(self) -> None:
-        self._done += 1
-        self._watcher.step("requests", self._done, self._total, self._ledger.cost())
-
-
 def _go_on(batch: Batch, marks: Sequence[str]) -> int:
     """How many requests are answered; the file ends with the last of these, and what is torn or failed is cut off.
 
@@ -165,19 +160,15 @@ def _kept(batch: Batch, marks: Sequence[str]) -> tuple[list[str], bool]:
             raise _foreign(
                 f"Line {number + 1} of {batch.out} answers something else: another request, program or model."
             )
-    if torn and not kept and not _begins(torn, batch.lines[0]):
-        raise _foreign(f"Line 1 of {batch.out} is no answer to what is asked.")
+    if torn and not kept:
+        begun = _dumped(_asked(batch.lines[0])).removesuffix("}").encode("utf-8")
+        if not torn.startswith(begun) and not begun.startswith(torn):
+            raise _foreign(f"Line 1 of {batch.out} is no answer to what is asked.")
     return kept, not torn
 
 
 def _foreign(message: str) -> RunMismatch:
     return RunMismatch(message, fix="Name another file with --out, or delete this one.")
-
-
-def _begins(torn: bytes, line: _Line) -> bool:
-    """Whether a torn line is the beginning of a line's answer."""
-    own = _dumped(_asked(line)).removesuffix("}").encode("utf-8")
-    return torn.startswith(own) or own.startswith(torn)
 
 
 def _row(text: str) -> dict[str, Any]:
@@ -234,13 +225,13 @@ def read_lines(path: Path, seed: int = 0) -> list[_Line]:
     if not rows:
         raise DataError(f"{path} is empty.", fix='Write one object a line: {"user": "ada", "request": "..."}')
     own = _own_samples(rows)
-    profiles: dict[str, Profile] = {}
-    lines = [_line(where, number, row, own, profiles, seed) for where, number, row in rows]
+    load = cache(Profile.load)
+    lines = [_line(where, number, row, own, load, seed) for where, number, row in rows]
     seen: dict[str, str] = {}
     for (where, _, _), line in zip(rows, lines, strict=True):
-        if line.line_id in seen:
-            raise DataError(f"{where} has the id {line.line_id!r} of {seen[line.line_id]}.", fix="Give it another.")
-        seen[line.line_id] = where
+        first = seen.setdefault(line.line_id, where)
+        if first != where:
+            raise DataError(f"{where} has the id {line.line_id!r} of {first}.", fix="Give it another.")
     return lines
 
 
@@ -261,7 +252,7 @@ def _line(
     number: str,
     row: Mapping[str, Any],
     own: Mapping[str, tuple[Sample, ...]],
-    profiles: dict[str, Profile],
+    load: Callable[[str], Profile],
     seed: int,
 ) -> _Line:
     strange = next((name for name in row if name not in _KNOWN), None)
@@ -272,9 +263,7 @@ def _line(
         raise DataError(f"{where} has no request.", fix="Say what is to be written, or delete the row.")
     hypotheses = _hypotheses(row, where)
     samples = own.get(user) or (_samples(row["samples"], where) if row.get("samples") else ())
-    profile = None
-    if user and not samples:
-        profile = profiles[user] = profiles.get(user) or Profile.load(user)
+    profile = load(user) if user and not samples else None
     if not user and not samples and hypotheses is None:
         raise DataError(f"{where} says of nobody to write as.", fix="Name a user with a profile, or give samples.")
     chosen = row.get("seed", seed)
@@ -292,19 +281,16 @@ def _user(row: Mapping[str, Any], where: str) -> str:
 
 
 def _samples(value: Any, where: str) -> tuple[Sample, ...]:
-    listed = value if isinstance(value, list) else [value]
-    found = [_sample(item) for item in listed]
-    samples = tuple(sample for sample in found if sample)
-    if len(samples) != len(listed):
-        raise DataError(f"{where} has a sample that is no text.", fix='Give texts, or {"text": ..., "request": ...}.')
-    return samples
-
-
-def _sample(value: Any) -> Sample | None:
-    text = value.get("text") if isinstance(value, dict) else value
-    if not isinstance(text, str) or not text.strip():
-        return None
-    return Sample(text.strip(), str(value.get("request") or "") if isinstance(value, dict) else "")
+    found = []
+    for item in value if isinstance(value, list) else [value]:
+        given = item if isinstance(item, dict) else {"text": item}
+        text = given.get("text")
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(
+                f"{where} has a sample that is no text.", fix='Give texts, or {"text": ..., "request": ...}.'
+            )
+        found.append(Sample(text.strip(), str(given.get("request") or "")))
+    return tuple(found)
 
 
 def _hypotheses(row: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...] | None:

@@ -1,7 +1,8 @@
-"""Frozen programs: written whole, read only after every hash agrees.
+"""Frozen programs: written whole, read only after every hash agrees, and verified check by check.
 
 A folder holds program.json (DSPy's own state), manifest.json (what DSPy does not save, and what was measured) and
-CARD.md. Loading imports no optimiser and no data set library.
+CARD.md. Loading imports no optimiser and no data set library, and no card: what a card needs takes longer to import
+than a program to load.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from hyperalign_dspy.errors import FrozenMismatch, UnknownName
-from hyperalign_dspy.files import dump, fresh_folder, replace_folder, write_text, writing
+from hyperalign_dspy.errors import FrozenMismatch, HyperalignError, UnknownName
+from hyperalign_dspy.files import dump, write_folder
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.program.configuration import INSTRUCTION, adjust, new_module, settings_of
 from hyperalign_dspy.program.fingerprint import probe_messages, signature_fields
@@ -24,9 +25,9 @@ from hyperalign_dspy.program.locate import frozen_folders
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.registry import unknown
 
-SCHEMA = "hyperalign/frozen/1"
+_SCHEMA = "hyperalign/frozen/1"
 # What loading, showing and verifying read of a manifest.
-NEEDED = (
+_NEEDED = (
     *("program", "summary", "task", "module", "inputs", "frozen", "model", "configuration", "recipe", "identity"),
     *("fields", "program_sha256", "probe", "versions", "data", "measured", "cost", "embedded_texts"),
 )
@@ -34,10 +35,9 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a frozen program comes from: what it was made of, by, and on, and what was measured. ``private``: it holds
-    texts of the corpus' users, which are not public. ``candidates`` are those that a proposer added to the library and
-    that the configuration holds: slot -> id, proposer, prompt model and content. ``lineage`` is the frozen program that
-    it was ported from: its manifest's hash, its model and its run.
+    """What a frozen program was made of, by, and on, and what was measured. ``private``: it holds texts of the corpus'
+    users, which are not public. ``candidates`` are those of its configuration that a proposer made: slot -> id,
+    proposer, prompt model and content. ``lineage`` is what it was ported from: manifest's hash, model and run.
     """
 
     program: ProgramSpec
@@ -70,20 +70,14 @@ def freeze(module: Any, provenance: Provenance, folder: Path) -> Path:
     Raises:
         MissingFolder: the folder cannot be written.
     """
-    # Loading needs no card, and what a card needs takes longer to import than a program to load.
     from hyperalign_dspy.artifacts.card import card
 
     state = dump(module.dump_state())
     manifest = _manifest(module, provenance, state)
-    with writing(folder):
-        fresh = fresh_folder(folder)
-    fresh.chmod(0o755)
-    write_text(fresh / "program.json", state)
-    write_text(fresh / "manifest.json", dump(manifest))
-    write_text(fresh / "CARD.md", card(json.loads(dump(manifest))))
-    for path in fresh.iterdir():
+    written = dump(manifest)
+    write_folder(folder, {"program.json": state, "manifest.json": written, "CARD.md": card(json.loads(written))})
+    for path in folder.iterdir():
         path.chmod(0o644)
-    replace_folder(fresh, folder)
     return folder
 
 
@@ -100,9 +94,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _tampered(folder / "manifest.json", f"It cannot be read: {error}.") from error
     schema = manifest.get("schema") if isinstance(manifest, dict) else None
-    if schema != SCHEMA:
+    if schema != _SCHEMA:
         raise FrozenMismatch(
-            f"{folder} has the schema {schema!r}; this version reads {SCHEMA}.",
+            f"{folder} has the schema {schema!r}; this version reads {_SCHEMA}.",
             fix="Restore manifest.json, or install the version of hyperalign-dspy that wrote it.",
         )
     written, found = manifest.get("manifest_sha256"), _self_hash(manifest)
@@ -110,8 +104,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise _tampered(folder / "manifest.json", f"Its hash is {found[:12]}, and it says {str(written)[:12]}.")
     # A number written otherwise, or a name given twice, leaves the values as they are.
     if text != dump(manifest):
-        raise _tampered(folder / "manifest.json", f"Line {_first_difference(text, dump(manifest))} is not as written.")
-    lacking = [name for name in NEEDED if name not in manifest]
+        pairs = enumerate(zip_longest(text.splitlines(), dump(manifest).splitlines()), 1)
+        line = next((number for number, (one, other) in pairs if one != other), 0)
+        raise _tampered(folder / "manifest.json", f"Line {line} is not as written.")
+    lacking = [name for name in _NEEDED if name not in manifest]
     if lacking:
         raise FrozenMismatch(
             f"{folder / 'manifest.json'} lacks {', '.join(lacking)}.", fix="Compile the program again."
@@ -127,12 +123,12 @@ def load_frozen(place: Path | str) -> Frozen:
     """
     folder = Path(place)
     manifest = read_manifest(folder)
-    module = module_of(folder, manifest, read_state(folder, manifest))
-    check_messages(module, manifest, folder)
+    module = _module_of(folder, manifest, _read_state(folder, manifest))
+    _check_messages(module, manifest, folder)
     return Frozen(module, manifest, folder)
 
 
-def read_state(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _read_state(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """DSPy's state as it was written.
 
     Raises:
@@ -149,7 +145,7 @@ def read_state(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def module_of(folder: Path, manifest: Mapping[str, Any], state: dict[str, Any]) -> Any:
+def _module_of(folder: Path, manifest: Mapping[str, Any], state: dict[str, Any]) -> Any:
     """The module with its settings, instructions and demonstrations.
 
     Raises:
@@ -163,7 +159,7 @@ def module_of(folder: Path, manifest: Mapping[str, Any], state: dict[str, Any]) 
     return module
 
 
-def check_messages(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
+def _check_messages(module: Any, manifest: Mapping[str, Any], folder: Path) -> None:
     """Render the probe anew.
 
     Raises:
@@ -171,16 +167,11 @@ def check_messages(module: Any, manifest: Mapping[str, Any], folder: Path) -> No
     """
     found, wanted = probe_messages(module), manifest["probe"]["messages"]
     if found != wanted:
-        differing = sorted(name for name in {*found, *wanted} if found.get(name) != wanted.get(name))
+        versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
         raise FrozenMismatch(
-            f"{folder} renders other messages than those that were measured: {', '.join(differing)}.",
-            fix=f"It was made with {_versions_of(manifest)}; install these, or compile again.",
+            f"{folder} renders other messages than those that were measured: {', '.join(_differing(found, wanted))}.",
+            fix=f"It was made with {versions}; install these, or compile again.",
         )
-
-
-def _versions_of(manifest: Mapping[str, Any]) -> str:
-    """The versions that a frozen program was made with, in words."""
-    return ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
 
 
 def find_frozen(program: str, slug: str) -> Path:
@@ -200,7 +191,7 @@ def find_frozen(program: str, slug: str) -> Path:
 def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]:
     program = provenance.program
     values = {
-        "schema": SCHEMA,
+        "schema": _SCHEMA,
         "program": program.name,
         "summary": program.summary,
         "task": program.task,
@@ -220,16 +211,14 @@ def _manifest(module: Any, provenance: Provenance, state: str) -> dict[str, Any]
         "measured": dict(provenance.confirmation),
         "cost": dict(provenance.cost),
         "candidates": {slot: dict(made) for slot, made in provenance.candidates.items()},
-        "embedded_texts": _embedded(module, provenance.private),
+        # Whether it holds anybody's text: demonstrations of a program.toml are written for it.
+        "embedded_texts": {
+            "demonstrations": sum(len(predictor.demos) for predictor in module.predictors()),
+            "private": provenance.private,
+        },
         "lineage": dict(provenance.lineage) if provenance.lineage else None,
     }
     return {**values, "manifest_sha256": _self_hash(values)}
-
-
-def _embedded(module: Any, private: bool) -> dict[str, Any]:
-    """Whether a program holds anybody's text: demonstrations of a program.toml are written for it."""
-    count = sum(len(predictor.demos) for predictor in module.predictors())
-    return {"demonstrations": count, "private": private}
 
 
 def _self_hash(manifest: Mapping[str, Any]) -> str:
@@ -242,13 +231,16 @@ def _check_fields(module: Any, manifest: Mapping[str, Any], folder: Path) -> Non
     if found != wanted:
         lines = [
             f"  {name}: was {_fields_in_words(wanted.get(name))}, is {_fields_in_words(found.get(name))}"
-            for name in sorted({*found, *wanted})
-            if found.get(name) != wanted.get(name)
+            for name in _differing(found, wanted)
         ]
         raise FrozenMismatch(
             f"{folder} was made for other signatures; these predictors differ:\n" + "\n".join(lines),
             fix="Compile the program again with this version of its module.",
         )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
 
 
 def _fields_in_words(fields: Any) -> str:
@@ -273,14 +265,107 @@ def content_of(predictor: Any, part: str) -> Any:
     return predictor.signature.instructions if part == INSTRUCTION else [dict(demo) for demo in predictor.demos]
 
 
-def _first_difference(text: str, canonical: str) -> int:
-    """The number of the first line in which two texts differ, from 1."""
-    pairs = zip_longest(text.splitlines(), canonical.splitlines())
-    return next((number for number, (one, other) in enumerate(pairs, 1) if one != other), 0)
-
-
 def _tampered(path: Path, why: str) -> FrozenMismatch:
     return FrozenMismatch(
         f"{path} was changed after it was frozen. {why}",
         fix="Restore it from version control, or freeze again: hyperalign freeze RUN",
     )
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check. *differs* is worth knowing and no reason to refuse; *skipped* says why nothing could be looked at."""
+
+    name: str
+    state: Literal["ok", "differs", "refused", "skipped"]
+    about: str
+    fix: str = ""
+
+
+def verify(folder: Path) -> tuple[list[Check], Frozen | None]:
+    """Every check, and the program where none refused it. After a refusal nothing further is looked at.
+
+    In order: the manifest's own hash, program.json's, signatures, messages, the card, versions. Line ends count for
+    nothing: a file that another system wrote with its own is the same file.
+    """
+    checks: list[Check] = []
+    try:
+        manifest = read_manifest(folder)
+        digest = manifest["manifest_sha256"][:12]
+        checks.append(Check("manifest.json", "ok", f"its own hash agrees, line ends aside ({digest})"))
+        state = _read_state(folder, manifest)
+        digest = manifest["program_sha256"][:12]
+        checks.append(Check("program.json", "ok", f"its hash agrees, line ends aside ({digest})"))
+        module = _module_of(folder, manifest, state)
+        count = sum(map(len, manifest["fields"].values()))
+        about = f"{len(manifest['fields'])} predictors, {count} fields: names, order and types agree"
+        checks.append(Check("signatures", "ok", about))
+        _check_messages(module, manifest, folder)
+        checks.append(Check("messages", "ok", _rendered(manifest["probe"]["messages"])))
+    except HyperalignError as error:
+        name = ("manifest.json", "program.json", "signatures", "messages")[len(checks)]
+        about = error.message if checks else f"{error.message} {_told_by_card(folder)}".strip()
+        return [*checks, Check(name, "refused", about, error.fix)], None
+    checks.append(_check_card(folder, manifest))
+    if checks[-1].state == "refused":
+        return checks, None
+    return [*checks, *_check_versions(manifest)], Frozen(module, manifest, folder)
+
+
+def _rendered(messages: Mapping[str, Any]) -> str:
+    size = sum(len(str(message["content"]).encode()) for turns in messages.values() for message in turns)
+    return f"rendered anew, {sum(map(len, messages.values()))} messages of {size} bytes agree"
+
+
+def _told_by_card(folder: Path) -> str:
+    """Where a changed manifest says something else than its card: the first line that tells what was changed."""
+    from hyperalign_dspy.artifacts.card import card
+
+    try:
+        said = (folder / "CARD.md").read_text(encoding="utf-8")
+        made = card(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    pairs = zip(said.splitlines(), made.splitlines(), strict=False)
+    return next(
+        (f"CARD.md says {one!r}, and of this it would say {other!r}." for one, other in pairs if one != other), ""
+    )
+
+
+def _check_card(folder: Path, manifest: Mapping[str, Any]) -> Check:
+    """A card is made from the manifest and holds nothing of its own: another one is of another version, or changed."""
+    from hyperalign_dspy.artifacts.card import card, names
+
+    try:
+        text = (folder / "CARD.md").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return Check("CARD.md", "differs", "it is not there, or cannot be read", "The manifest holds all that it says.")
+    if text == card(manifest):
+        return Check("CARD.md", "ok", "it says what the manifest says")
+    if _installed("hyperalign-dspy") != manifest["versions"].get("hyperalign-dspy"):
+        return Check("CARD.md", "differs", "it is not what this version makes of the manifest", "Trust the manifest.")
+    about = f"it was changed. {_told_by_card(folder)}".strip()
+    fix = f"Write it again: hyperalign card {names(manifest)}   (off the shelf: delete it, it holds nothing of its own)"
+    return Check("CARD.md", "refused", about, fix)
+
+
+def _check_versions(manifest: Mapping[str, Any]) -> Iterator[Check]:
+    """What is installed, beside what the program was measured with."""
+    measured = dict(manifest["versions"])
+    runtime, _, version = str(manifest["model"].get("runtime", "")).partition(" ")
+    if version:
+        measured[runtime] = version
+    for name, was in measured.items():
+        installed = _installed(name)
+        if installed == was:
+            yield Check(name, "ok", was)
+        else:
+            about = f"measured with {was}, here is {installed or 'none'}"
+            yield Check(name, "differs", about, f"The messages agree all the same; for the same texts: {name}=={was}")
+
+
+def _installed(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from hyperalign_dspy.metrics.features import BY_NAME
 from hyperalign_dspy.types import FACETS, Hypothesis
 
 _FIX = 'Mend or delete that line. One looks like {"facet": "style", "text": "Writes in a plain, clipped way."}'
-_NUMBERS = ("value", "typical", "spread")
 
 
 def hypothesis_of(row: Any, where: str) -> Hypothesis:
@@ -51,8 +50,8 @@ def hypothesis_of(row: Any, where: str) -> Hypothesis:
 def _check_measured(row: Mapping[str, Any], where: str) -> None:
     if row.get("feature") not in BY_NAME:
         raise DataError(f"{where} measures {row.get('feature')!r}.", fix=f"There are {', '.join(BY_NAME)}.")
-    for name in _NUMBERS:
-        value = row.get(name, 0.0 if name != "spread" else 1.0)
+    for name, usual in (("value", 0.0), ("typical", 0.0), ("spread", 1.0)):
+        value = row.get(name, usual)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise DataError(f"{where} has the {name} {value!r}, which is no number.", fix=_FIX)
     if row.get("spread", 1.0) <= 0:
@@ -79,36 +78,32 @@ def read_hypotheses(path: Path) -> list[Hypothesis]:
 
 def parse_hypotheses(text: str, source: str) -> list[Hypothesis]:
     """Hypotheses from text; see `read_hypotheses`. ``source`` is named in errors."""
-    whole = _whole(text)
-    if whole is not None:
-        return [hypothesis_of(row, f"Hypothesis {n} of {source}") for n, row in enumerate(whole, 1)]
-    found = []
+    return [hypothesis_of(row, where) for where, row in _rows(text, source)]
+
+
+def _rows(text: str, source: str) -> Iterator[tuple[str, Any]]:
+    """Where each hypothesis stands, and what stands there: in one JSON document, or else line by line."""
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        whole = None
+    listed = whole.get("hypotheses") if isinstance(whole, dict) else whole
+    if isinstance(listed, list):
+        yield from ((f"Hypothesis {n} of {source}", row) for n, row in enumerate(listed, 1))
+        return
     for number, line in enumerate(text.split("\n"), 1):
+        where = f"Line {number} of {source}"
         if line.strip():
-            where = f"Line {number} of {source}"
             try:
-                row = json.loads(line)
+                yield where, json.loads(line)
             except ValueError as error:
                 raise DataError(f"{where} is not JSON: {error}.", fix=_FIX) from error
-            found.append(hypothesis_of(row, where))
-    return found
-
-
-def _whole(text: str) -> list[Any] | None:
-    """The hypotheses of a text that is one JSON document, or None: then it is read line by line."""
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return None
-    found = found.get("hypotheses") if isinstance(found, dict) else found
-    return found if isinstance(found, list) else None
 
 
 def lines_of(hypotheses: Iterable[Hypothesis]) -> str:
     """One line a hypothesis; what is as it always is of an inferred one is left out."""
-    return "".join(json.dumps(_row(h), ensure_ascii=False) + "\n" for h in hypotheses)
-
-
-def _row(hypothesis: Hypothesis) -> dict[str, Any]:
-    row = {"facet": hypothesis.facet, "text": hypothesis.text, **asdict(hypothesis)}
-    return row if hypothesis.kind == "measured" else {name: row[name] for name in ("facet", "text")}
+    rows = []
+    for hypothesis in hypotheses:
+        row = {"facet": hypothesis.facet, "text": hypothesis.text}
+        rows.append(row if hypothesis.kind != "measured" else {**row, **asdict(hypothesis)})
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

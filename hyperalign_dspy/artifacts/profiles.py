@@ -10,15 +10,13 @@ hypotheses/<program>--<model>.json    what it was inferred by and from
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +29,7 @@ from filelock import FileLock
 from hyperalign_dspy.artifacts.hypotheses import lines_of, read_hypotheses
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, UnknownName, UsageError
-from hyperalign_dspy.files import digest, fresh_folder, read_json, write_json, write_text, writing
+from hyperalign_dspy.files import digest, read_json, write_json, write_text, writing
 from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.lm.streaming import TokenCallback, streaming
@@ -40,7 +38,6 @@ from hyperalign_dspy.program.locate import user_data
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.types import Hypothesis, Sample
 
-SCHEMA, BELIEVED = "hyperalign/profile/1", "hyperalign/believed/1"
 _CHANGED = {
     "samples": "the samples have changed since",
     "infers": "the program infers in another way by now",
@@ -50,31 +47,36 @@ _CHANGED = {
 _log = logging.getLogger(__name__)
 
 
-def profiles() -> Path:
+def _profiles() -> Path:
     """Where profiles lie."""
     return user_data() / "profiles"
 
 
 @dataclass(frozen=True)
 class _Believed:
-    """A file of hypotheses, and what made them: program, model, and digests of how it infers and of the samples."""
+    """A file of hypotheses, and what made them."""
 
     path: Path
-    made: Mapping[str, str]
+
+    @property
+    def made(self) -> dict[str, str]:
+        """Program, model, and digests of how it infers and of the samples, as far as they are known: they say only
+        whether the hypotheses are out of date.
+        """
+        try:
+            return self._made()
+        except DataError:
+            return {}
 
     @property
     def program(self) -> str:
-        """The program that inferred them, as far as it is known."""
+        """The program that inferred them."""
         return str(self.made.get("program") or self.path.stem.partition("--")[0])
 
     @property
     def model(self) -> str:
-        """The model that inferred them, as far as it is known."""
+        """The model that inferred them."""
         return str(self.made.get("model") or self.path.stem.partition("--")[2])
-
-    def differs(self, key: str, now: Mapping[str, str]) -> bool:
-        """Whether something that made them is known, and is another by now."""
-        return key in self.made and self.made[key] != now[key]
 
     @property
     def hypotheses(self) -> list[Hypothesis]:
@@ -90,10 +92,15 @@ class _Believed:
         """Whether the hypotheses, or what made them, cannot be read."""
         try:
             read_hypotheses(self.path)
-            _made_of(self.path)
+            self._made()
         except DataError:
             return True
         return False
+
+    def _made(self) -> dict[str, str]:
+        path = self.path.with_suffix(".json")
+        found = read_json(path) if path.exists() else {}
+        return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -117,23 +124,32 @@ class Profile:
             UsageError: a name that cannot be kept, or that differs from a kept one in case only. DataError: no samples.
             MissingFolder: the user's data folder cannot be written.
         """
-        name = checked(name)
+        name = _checked(name)
         given = list({s.text: s for sample in samples if (s := as_sample(sample)).text.strip()}.values())
         if not given:
             raise DataError("There are no texts to keep.", fix="Give some: --samples PATH")
+        folder = _profiles() / _folder_name(name)
         with _alone():
-            found = cls._at(profiles() / folder_name(name))
-            if found is None:
-                return cls._made(name, given)
+            found = cls._at(folder)
+            # With neither file, a process was stopped before it had written any.
+            if found is None or not any((folder / file).exists() for file in ("profile.json", "samples.jsonl")):
+                _own_folder(folder)
+                write_json(folder / "profile.json", {"schema": "hyperalign/profile/1", "user": name}, private=True)
+                found = cls(name, folder)
             if found.name != name:
                 raise UsageError(
                     f"{name!r} would share the profile of {found.name!r}.",
                     fix=f"The same person? Then add to {found.name!r}; else take another name.",
                 )
             # Samples that were deleted by hand are none; those that cannot be read are for a person to mend.
-            kept = found.samples if (found.folder / "samples.jsonl").exists() else ()
+            kept = found.samples if (folder / "samples.jsonl").exists() else ()
             texts = {sample.text for sample in kept}
-            _write_samples(found.folder, [*kept, *(sample for sample in given if sample.text not in texts)])
+            rows = [
+                {"text": s.text, **({"request": s.request} if s.request else {})}
+                for s in (*kept, *(sample for sample in given if sample.text not in texts))
+            ]
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            _write_lines(folder / "samples.jsonl", lines)
             return found
 
     @classmethod
@@ -143,17 +159,17 @@ class Profile:
         Raises:
             UnknownName: there is none. UsageError: no name at all.
         """
-        found = cls._at(profiles() / folder_name(name))
+        found = cls._at(_profiles() / _folder_name(name))
         if found is None:
-            error: UnknownName = unknown("profile", checked(name), [profile.name for profile in cls.all()])
-            error.fix += f" Make one: hyperalign profile add {quote(checked(name))} --samples PATH"
+            error: UnknownName = unknown("profile", _checked(name), [profile.name for profile in cls.all()])
+            error.fix += f" Make one: hyperalign profile add {quote(_checked(name))} --samples PATH"
             raise error
         return found
 
     @classmethod
     def all(cls) -> list[Profile]:
         """Everybody's, by name."""
-        folders = profiles().iterdir() if profiles().is_dir() else ()
+        folders = _profiles().iterdir() if _profiles().is_dir() else ()
         found = [cls._at(folder) for folder in folders if not folder.name.startswith(".")]
         return sorted((profile for profile in found if profile), key=lambda profile: profile.name)
 
@@ -168,7 +184,7 @@ class Profile:
 
     def believed(self) -> list[_Believed]:
         """All that is believed of the user, by program and model."""
-        return [_believed(path) for path in sorted((self.folder / "hypotheses").glob("*.jsonl"))]
+        return [_Believed(path) for path in sorted((self.folder / "hypotheses").glob("*.jsonl"))]
 
     def hypotheses(self, module: Any, program: str = "authorship", model: str = "") -> list[Hypothesis]:
         """What a program believes of the user: as kept, and inferred and kept the first time.
@@ -180,14 +196,23 @@ class Profile:
         Raises:
             UsageError: a program without a stage that infers. DataError: see `_Believed.hypotheses`.
         """
-        now = self._source(module, program, model or str(dspy.settings.lm.model))
+        stage = _inferring_stage(module)
+        now = {
+            "program": program,
+            "model": public_name(model or str(dspy.settings.lm.model)),
+            "infers": digest(stage.inference_fingerprint())[:12],
+            "samples": digest([[s.text, s.request] for s in self.samples])[:12],
+        }
         path = self.place(program, now["model"])
         if not path.is_file():
-            found = list(_stage(module)(samples=self.samples).hypotheses)
+            found = list(stage(samples=self.samples).hypotheses)
             self._believe(found, path, now)
             return found
-        known = _believed(path)
-        changed = [said.format(model=known.model) for key, said in _CHANGED.items() if known.differs(key, now)]
+        known = _Believed(path)
+        made = known.made
+        changed = [
+            said.format(model=known.model) for key, said in _CHANGED.items() if made.get(key, now[key]) != now[key]
+        ]
         if changed:
             _log.warning(
                 "The hypotheses about %s may be out of date: %s. `hyperalign profile edit %s --forget` drops them, and "
@@ -228,26 +253,14 @@ class Profile:
         shutil.rmtree(self.folder / "hypotheses", ignore_errors=True)
 
     def remove(self) -> None:
-        """Delete everything that is kept of the user here, also what an interrupted `add` left beside it."""
+        """Delete everything that is kept of the user here."""
         with _alone(), writing(self.folder):
-            for left in profiles().glob(f".{glob.escape(self.folder.name)}.*"):
-                # A folder's name may go on after a dot, what was made for it ends in a word without one.
-                if "." not in left.name.removeprefix(f".{self.folder.name}."):
-                    shutil.rmtree(left)
             shutil.rmtree(self.folder)
 
     def _believe(self, hypotheses: Iterable[Hypothesis], path: Path, made: Mapping[str, str]) -> None:
         _own_folder(path.parent)
-        write_json(path.with_suffix(".json"), {"schema": BELIEVED, **made}, private=True)
+        write_json(path.with_suffix(".json"), {"schema": "hyperalign/believed/1", **made}, private=True)
         _write_lines(path, lines_of(hypotheses))
-
-    def _source(self, module: Any, program: str, model: str) -> dict[str, str]:
-        return {
-            "program": program,
-            "model": public_name(model),
-            "infers": digest(_stage(module).inference_fingerprint())[:12],
-            "samples": digest([[s.text, s.request] for s in self.samples])[:12],
-        }
 
     @classmethod
     def _at(cls, folder: Path) -> Profile | None:
@@ -255,43 +268,9 @@ class Profile:
         if not folder.is_dir():
             return None
         try:
-            return cls(checked(str(read_json(folder / "profile.json")["user"])), folder)
+            return cls(_checked(str(read_json(folder / "profile.json")["user"])), folder)
         except (DataError, UsageError, KeyError, TypeError):
             return cls(folder.name, folder)
-
-    @classmethod
-    def _made(cls, name: str, samples: Sequence[Sample]) -> Profile:
-        folder = profiles() / folder_name(name)
-        with writing(folder):
-            # Made as its owner's alone, and whole before it is there.
-            fresh = fresh_folder(folder)
-            try:
-                write_json(fresh / "profile.json", {"schema": SCHEMA, "user": name}, private=True)
-                _write_samples(fresh, samples)
-                os.replace(fresh, folder)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
-        return cls(name, folder)
-
-
-def _believed(path: Path) -> _Believed:
-    try:
-        return _Believed(path, _made_of(path))
-    except DataError:
-        # What made them says only whether they are out of date; without it they still hold.
-        return _Believed(path, {})
-
-
-def _made_of(path: Path) -> dict[str, str]:
-    made = path.with_suffix(".json")
-    found = read_json(made) if made.exists() else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write_samples(folder: Path, samples: Iterable[Sample]) -> None:
-    rows = [{"text": s.text, **({"request": s.request} if s.request else {})} for s in samples]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    _write_lines(folder / "samples.jsonl", lines)
 
 
 def _write_lines(path: Path, lines: str) -> None:
@@ -299,7 +278,7 @@ def _write_lines(path: Path, lines: str) -> None:
     write_text(path, lines.encode("utf-8", "replace").decode("utf-8"), private=True)
 
 
-def _stage(module: Any) -> Any:
+def _inferring_stage(module: Any) -> Any:
     stage = getattr(module, "infer", None)
     if not hasattr(stage, "inference_fingerprint"):
         raise UsageError(
@@ -319,19 +298,19 @@ def _own_folder(path: Path) -> None:
 @contextmanager
 def _alone() -> Iterator[None]:
     """One process at a time changes who has a profile."""
-    _own_folder(profiles())
-    with writing(profiles()), FileLock(profiles() / ".lock"):
+    _own_folder(_profiles())
+    with writing(_profiles()), FileLock(_profiles() / ".lock"):
         yield
 
 
-LONGEST = 100  # characters of a name
+_LONGEST = 100  # characters of a name
 _READABLE = 40  # characters of it that a folder's name shows
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9_-]*(?:\.[a-z0-9_-]+)*")
 # Names that some systems keep for devices, whatever ending they have.
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(10))})
 
 
-def checked(name: str) -> str:
+def _checked(name: str) -> str:
     """A name without white space around it, in one of the forms that Unicode has for it.
 
     Raises:
@@ -340,9 +319,9 @@ def checked(name: str) -> str:
     found = unicodedata.normalize("NFC", name).strip()
     if not found:
         raise UsageError("The user's name is empty.", fix="Give one, like: hyperalign profile add ada --samples PATH")
-    if len(found) > LONGEST:
+    if len(found) > _LONGEST:
         raise UsageError(
-            f"The user's name has {len(found)} characters; {LONGEST} is the most.", fix="Take a shorter one."
+            f"The user's name has {len(found)} characters; {_LONGEST} is the most.", fix="Take a shorter one."
         )
     # Controls, marks that turn the writing direction, halves of characters: two such names may look like one.
     strange = next((sign for sign in found if unicodedata.category(sign).startswith("C")), "")
@@ -351,13 +330,13 @@ def checked(name: str) -> str:
     return found
 
 
-def folder_name(name: str) -> str:
+def _folder_name(name: str) -> str:
     """One folder for all spellings that differ in case or width only, on any file system.
 
     A plain name is the folder's own; any other shows what can be shown of it and, after a ~, which no plain name has,
-    a digest. Raises: see `checked`.
+    a digest. Raises: see `_checked`.
     """
-    same = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", checked(name)).casefold())
+    same = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", _checked(name)).casefold())
     if _PLAIN.fullmatch(same) and len(same) <= _READABLE and same.partition(".")[0] not in _DEVICES:
         return same
     shown = re.sub(r"[^a-z0-9]+", "-", same).strip("-")[:_READABLE] or "user"

@@ -26,7 +26,7 @@ def export_command(target: str, model: str, form: str, out: str | None, upload: 
     Every format but DSPy's renders the very bytes that the program sends: it is checked before anything is written.
     """
     quiet()
-    from hyperalign_dspy.artifacts.export.protocol import exported, write
+    from hyperalign_dspy.artifacts.export.formats import exported, write_export
     from hyperalign_dspy.artifacts.frozen import load_frozen
     from hyperalign_dspy.errors import UsageError
     from hyperalign_dspy.lm.connect import slug
@@ -40,10 +40,10 @@ def export_command(target: str, model: str, form: str, out: str | None, upload: 
         return
     name = f"{frozen.manifest['program']}-{slug(frozen.manifest['model']['name'])}"
     place = out or (next(iter(files)) if len(files) == 1 else f"{name}-{slug(form)}")
-    paths = write(files, Path(place), folder=place.endswith(("/", os.sep)))
+    paths = write_export(files, Path(place), folder=place.endswith(("/", os.sep)))
     address = ""
     if upload:
-        from hyperalign_dspy.artifacts.export.hub import upload as send
+        from hyperalign_dspy.artifacts.export.formats import upload as send
 
         address = send(paths[0].parent, upload, frozen.manifest)
     result = {"schema": "hyperalign/export/1", "to": form, "paths": [str(p) for p in paths], "uploaded": address}

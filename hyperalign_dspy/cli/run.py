@@ -113,12 +113,12 @@ def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bo
     with following(None) as watcher:
         ready(model, watcher)
         batch = Batch(lines, module, program, model, given["out"], given["concurrency"])
-        tally = answer_all(batch, prices_of(), watcher)
-    answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(tally)}
+        count = answer_all(batch, prices_of(), watcher)
+    answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(count)}
     emit(answer, str(given["out"]), as_json=as_json)
-    if tally.failed:
+    if count.failed:
         raise TooManyFailures(
-            f"{tally.failed} of {tally.lines} requests have no answer; their lines say why.",
+            f"{count.failed} of {count.lines} requests have no answer; their lines say why.",
             fix="The same command asks for these again; where an answer could not be read, another seed gives another.",
         )
 

@@ -110,6 +110,8 @@ def _remove(run: str, as_json: bool) -> None:
     from hyperalign_dspy.runs import find_run
 
     found = find_run(run)
+    say(f"{found.run_id}: {found.folder}, all of it")
+    say("What it froze, and what was exported or written elsewhere, may hold texts, and stays. So does judged.jsonl.")
     found.remove()
     emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
 

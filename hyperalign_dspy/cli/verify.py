@@ -11,7 +11,7 @@ import click
 from hyperalign_dspy.cli.common import emit, frozen_folder, json_option, model_option, quiet, shelf_option
 
 if TYPE_CHECKING:
-    from hyperalign_dspy.artifacts.verify import Check
+    from hyperalign_dspy.artifacts.frozen import Check
 
 
 @click.command("verify")
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def verify_command(target: str, model: str, replay: int, as_json: bool) -> None:
     """Check hashes, signatures, messages and versions of a frozen program: a NAME on the shelf, or a folder."""
     quiet()
-    from hyperalign_dspy.artifacts.verify import verify
+    from hyperalign_dspy.artifacts.frozen import verify
     from hyperalign_dspy.errors import FrozenMismatch
 
     folder = frozen_folder(target, model)

@@ -9,8 +9,7 @@ from typing import Any
 
 from dspy.lm15 import Config, Message, Request
 
-from hyperalign_dspy.artifacts.frozen import read_manifest
-from hyperalign_dspy.artifacts.verify import Check
+from hyperalign_dspy.artifacts.frozen import Check, read_manifest
 from hyperalign_dspy.errors import FrozenMismatch
 from hyperalign_dspy.lm.connect import connect, describe
 from hyperalign_dspy.lm.models import GGUF, LOCAL

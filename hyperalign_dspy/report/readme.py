@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hyperalign_dspy.artifacts.card_figures import COMPILED, VERDICTS, row_of, unit
+from hyperalign_dspy.artifacts.card import VERDICTS, compiled_row, unit_of
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.report.format import columns, estimate, wins_words
 from hyperalign_dspy.report.table import cells_of
@@ -45,19 +45,19 @@ def renewed(text: str, manifest_of: Callable[[str, str], Mapping[str, Any]]) -> 
 
 def _measured_block(manifest: Mapping[str, Any]) -> str:
     """The table of a confirmation with its verdict, as the terminal shows it, in a block of Markdown."""
-    measured, row = manifest["measured"], row_of(manifest, COMPILED)
+    measured, row = manifest["measured"], compiled_row(manifest)
     header, cells = cells_of({"facts": manifest["data"], "confirmation": measured})
     places = [place for place, name in enumerate(header) if name in _SHOWN]
     table = columns([header[p] for p in places], [[line[p] for p in places] for line in cells])
     harm = f", rise of harm {estimate(row['harm_rise'])}" if row.get("harm_rise") else ""
     lines = [
-        f"{row['gap']['n_users']} sealed users, {row['gap']['n_instances']} instances; values: {unit(manifest)}; "
+        f"{row['gap']['n_users']} sealed users, {row['gap']['n_instances']} instances; values: {unit_of(manifest)}; "
         "* is the baseline at equal drafts; [95% intervals over users]",
         "",
         table,
         "",
         VERDICTS[measured["verdict"]],
-        f"  {estimate(row['gap'])} {unit(manifest)}, {wins_words(row['wins'], row.get('answered'))}{harm}",
+        f"  {estimate(row['gap'])} {unit_of(manifest)}, {wins_words(row['wins'], row.get('answered'))}{harm}",
         *(f"  over {name}: {estimate(measured['margins'][name][0])}" for name in _ASKED if name in measured["margins"]),
         f"  frozen: {manifest['frozen']}; {_searched(manifest)}",
     ]

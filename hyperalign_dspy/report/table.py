@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.artifacts.card_figures import VERDICTS
+from hyperalign_dspy.artifacts.card import VERDICTS
 from hyperalign_dspy.experiment.confirm import level_of
 from hyperalign_dspy.optimize.visits import describe
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words

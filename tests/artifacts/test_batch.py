@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy import HyPerAlign, Profile, Settings
-from hyperalign_dspy.artifacts.batch import Batch, Tally, answer_all, read_lines
+from hyperalign_dspy.artifacts.batch import AnswerCount, Batch, answer_all, read_lines
 from hyperalign_dspy.cli.progress import Silent
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import (
@@ -94,7 +94,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     return made
 
 
-def answer(source: Path, out: Path, module: Any = None, model: str = "scripted") -> Tally:
+def answer(source: Path, out: Path, module: Any = None, model: str = "scripted") -> AnswerCount:
     module = module or HyPerAlign(Settings(drafts=1))
     return answer_all(Batch(read_lines(source), module, "authorship", model, out), Prices(), Silent())
 

@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 import hyperalign_dspy
 from hyperalign_dspy.artifacts.card import card
-from hyperalign_dspy.artifacts.card_figures import EQUAL
 from hyperalign_dspy.artifacts.frozen import freeze, read_manifest
 from hyperalign_dspy.cli.main import cli
 from hyperalign_dspy.errors import GateFailed, UsageError
@@ -54,7 +53,7 @@ def test_every_figure_of_the_table_is_in_the_card_and_in_the_readmes_block(progr
     written = card(manifest)
     block = renewed(f"<!-- measured: {program} local -->\n<!-- end -->", lambda *_: manifest)
     for row in manifest["measured"]["rows"]:
-        paired = [] if row["name"] == EQUAL else [row["gap"], row["wins"]]
+        paired = [] if row["name"] == "baseline, equal drafts" else [row["gap"], row["wins"]]
         figures = [*paired, *([row["harm"]] if row["harm"] else [])]
         mine, theirs = one_line(written, rf"\| (\*\*)?{row['name']}\b(?!,)"), one_line(block, rf"{row['name']}  ")
         assert all(in_line(mine, figure) and in_line(theirs, figure) for figure in figures)
@@ -119,7 +118,7 @@ def test_a_manifest_that_says_little_gives_a_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "shown_hypotheses"),
+    ("change", "told"),
     [
         ({"lineage": None}, "it has no parent"),
         ({"lineage": {"parent": {"model": "local", "program_sha256": "abc"}}}, "- parent program sha256: abc"),

@@ -42,10 +42,10 @@ def sent(module: Any, **inputs: Any) -> list[Any]:
     return [messages for place, messages in enumerate(seen) if messages not in seen[:place]]
 
 
-@pytest.mark.parametrize("shown_hypotheses", ["none", "inferred", "measured", "both"])
+@pytest.mark.parametrize("told", ["none", "inferred", "measured", "both"])
 @pytest.mark.parametrize("samples", [0, 3])
 def test_what_is_shown_has_the_shape_of_what_is_sent(told: Any, samples: int) -> None:
-    module = HyPerAlign(Settings(told=told, samples=samples, drafts=2))
+    module = HyPerAlign(Settings(shown_hypotheses=told, samples=samples, drafts=2))
     found = sent(module, samples=SAMPLES, request="Write about snow.")
     shown = list(probe_messages(module).values())
     assert [[m["role"] for m in messages] for messages in shown] == [[m["role"] for m in ms] for ms in found]

@@ -12,14 +12,15 @@ import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
-from hyperalign_dspy.artifacts.frozen import freeze
-from hyperalign_dspy.artifacts.schemas import FOLDER, publish, schemas
+from hyperalign_dspy.artifacts.frozen import freeze, read_manifest
 from hyperalign_dspy.cli.init import init_command
-from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.files import dump
+from hyperalign_dspy.errors import FrozenMismatch, UsageError
+from hyperalign_dspy.files import dump, write_json
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import LEAST, ProgramSpec, RecipeSpec, load_program, load_recipe
+from tests.artifacts.schemas import FOLDER, publish, schemas
 from tests.artifacts.test_frozen import provenance
+from tests.artifacts.test_verify import forged
 
 ROOT = Path(__file__).parents[2]
 KINDS = {
@@ -47,7 +48,7 @@ def test_what_is_published_is_what_the_specs_say(name: str, tmp_path: Path) -> N
     Draft202012Validator.check_schema(published(name))
     publish(tmp_path)
     fresh = (tmp_path / name).read_text(encoding="utf-8")
-    how = 'python -c "from hyperalign_dspy.artifacts.schemas import publish; publish()"'
+    how = "python -m tests.artifacts.schemas"
     assert (FOLDER / name).read_text(encoding="utf-8") == fresh, f"out of date: {how}"
     assert sorted(path.name for path in FOLDER.glob("*.json")) == sorted(schemas())
 
@@ -81,6 +82,11 @@ def test_what_is_frozen_meets_its_schema_and_so_with_a_lineage(tmp_path: Path) -
     assert errors("manifest.schema.json", {**manifest, "lineage": {"run": "r", "model": "m"}}) == []
     for name in published("manifest.schema.json")["required"]:
         assert errors("manifest.schema.json", {k: v for k, v in manifest.items() if k != name})
+        if name not in ("schema", "manifest_sha256"):
+            forged(folder, **{name: None})
+            with pytest.raises(FrozenMismatch, match=f"lacks {name}"):
+                read_manifest(folder)
+            write_json(folder / "manifest.json", manifest)
     assert errors("manifest.schema.json", {**manifest, "verdikt": "gain"})
 
 

@@ -15,9 +15,8 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperalign_dspy.artifacts.export.protocol import exported, write
-from hyperalign_dspy.artifacts.frozen import freeze, load_frozen
-from hyperalign_dspy.artifacts.verify import verify
+from hyperalign_dspy.artifacts.export.formats import exported, write_export
+from hyperalign_dspy.artifacts.frozen import freeze, load_frozen, verify
 from hyperalign_dspy.cli.verify import verify_command
 from hyperalign_dspy.errors import FrozenMismatch, UnknownName
 from hyperalign_dspy.experiment.replay_calls import replay_calls
@@ -213,7 +212,7 @@ def test_an_export_for_dspy_is_no_frozen_program_and_says_so(tmp_path: Path) -> 
     files = exported(load_frozen(frozen(tmp_path / "frozen")), "dspy")
     assert sorted(files) == ["README.md", "measured.json", "program.json"]
     assert "measured.json is the manifest" in files["README.md"]
-    write(files, tmp_path / "out")
+    write_export(files, tmp_path / "out")
     refused = CliRunner().invoke(verify_command, [f"{tmp_path}/out"]).exception
     assert isinstance(refused, UnknownName)
     assert "no manifest.json" in refused.message

@@ -222,6 +222,7 @@ def test_a_verdict_says_how_often_its_sealed_users_have_been_judged(small: Path,
     assert set(other["confirmation"]["judged"]) == {0, 2}
     removed = inside("runs", "remove", first["run"], cwd=small)
     assert removed.returncode == 0, removed.stderr
+    assert "may hold texts" in removed.stderr
     third = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
     assert set(third["confirmation"]["judged"]) == {0}
 

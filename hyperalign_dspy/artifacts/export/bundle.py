@@ -6,10 +6,10 @@ What is taken is the text that runs here, so a script that is made of it does wh
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
+import inspect
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 from hyperalign_dspy.errors import UsageError
 
@@ -20,8 +20,11 @@ def flatten(module: str, *names: str) -> str:
     """The imports and definitions that some names of a module need, as one module's text.
 
     Raises:
-        UsageError: two modules define different things by one name.
+        UsageError: a name is not defined there, or two modules define different things by one name.
     """
+    lacking = [name for name in names if name not in _source(module).defined]
+    if lacking:
+        raise UsageError(f"{module} defines no {lacking[0]}.")
     imports: set[str] = set()
     needed = _needed([(module, name) for name in names], imports)
     owners: dict[str, str] = {}
@@ -61,9 +64,7 @@ class _Source:
     """A module's top-level definitions and imports. ``imported``: name -> (module of this package or "", line)."""
 
     def __init__(self, module: str) -> None:
-        spec = importlib.util.find_spec(module)
-        assert spec is not None
-        self.text = Path(str(spec.origin)).read_text(encoding="utf-8")
+        self.text = inspect.getsource(importlib.import_module(module))
         self.defined: dict[str, ast.stmt] = {}
         self.imported: dict[str, tuple[str, str]] = {}
         for node in ast.parse(self.text).body:
@@ -83,20 +84,14 @@ class _Source:
             for target in ast.walk(node):
                 if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
                     self.defined[target.id] = node
-        elif isinstance(node, ast.ImportFrom):
-            own = str(node.module).startswith(_PACKAGE)
+        elif isinstance(node, ast.ImportFrom | ast.Import):
+            source = str(node.module) if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
-                line = f"from {node.module} import {alias.name}"
-                self.imported[alias.asname or alias.name] = (str(node.module) if own else "", line)
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                line = f"import {alias.name} as {alias.asname}" if alias.asname else f"import {alias.name}"
-                self.imported[alias.asname or alias.name] = ("", line)
+                line = f"from {source} import {alias.name}" if source else ast.unparse(ast.Import([alias]))
+                self.imported[alias.asname or alias.name] = (source if source.startswith(_PACKAGE) else "", line)
 
 
-@cache
-def _source(module: str) -> _Source:
-    return _Source(module)
+_source = cache(_Source)
 
 
 def _used(source: _Source, node: ast.AST, annotation: bool = False) -> Iterator[str]:
@@ -104,11 +99,8 @@ def _used(source: _Source, node: ast.AST, annotation: bool = False) -> Iterator[
     for field, value in ast.iter_fields(node):
         told = annotation or field in ("annotation", "returns")
         for child in value if isinstance(value, list) else [value]:
-            if (
-                isinstance(child, ast.Name)
-                and isinstance(child.ctx, ast.Load)
-                and (not told or source.is_light(child.id))
-            ):
+            read = isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load)
+            if read and (not told or source.is_light(child.id)):
                 yield child.id
             if isinstance(child, ast.AST):
                 yield from _used(source, child, told)

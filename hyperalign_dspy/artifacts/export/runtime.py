@@ -89,7 +89,7 @@ def write_as(
     settings = SimpleNamespace(**program["settings"])
     texts = [sample.text for sample in samples]
     known = [*_inferred(program, ask, texts, settings), *_measured(program, texts)]
-    values = writing(program, known, samples, request)
+    values = _writing_values(program, known, samples, request)
     count = settings.drafts if settings.temperature > 0 else 1
     stage = program["stages"]["generate.write"]
     drafts = [str(ask(stage, values, seed + place)["text"]) for place in range(count)]
@@ -97,7 +97,7 @@ def write_as(
     return {"text": kept, "drafts": drafts, "hypotheses": [asdict(hypothesis) for hypothesis in known]}
 
 
-def writing(
+def _writing_values(
     program: Mapping[str, Any], known: Sequence[Hypothesis], samples: Sequence[Sample], request: str
 ) -> dict[str, Any]:
     """What the writing stage is filled with."""
@@ -261,7 +261,7 @@ def _decoded(path: Path) -> str:
     return text
 
 
-def as_writer(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, Any]:
+def _as_writer(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, Any]:
     """Run `write_as` on what the command line was given."""
     return write_as(program, ask, read_texts(given.samples) if given.samples else [], given.request, given.seed)
 
@@ -273,7 +273,9 @@ def _as_counsel(program: Mapping[str, Any], ask: Ask, given: Any) -> dict[str, A
     return deliberate(program, ask, given.request, known, samples, given.seed)
 
 
-def main(program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: Sequence[str] | None = None) -> None:
+def script_main(
+    program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: Sequence[str] | None = None
+) -> None:
     """The command line of an exported program. Exit codes: 1 the server failed, 2 what cannot be asked or read."""
     parser = argparse.ArgumentParser(description=str(program["summary"]))
     parser.add_argument("--request", required=True, help="What is asked; - reads it from standard input.")
@@ -296,17 +298,17 @@ def main(program: Mapping[str, Any], run: Callable[..., dict[str, Any]], words: 
     sys.stdout.write((json.dumps(made, ensure_ascii=False, indent=2) if given.json else made["text"]) + "\n")
 
 
-def _written(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
+def written(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
     """The messages of the writing stage for a test's variables: request, samples (texts, or text and request), and
     hypotheses (sentences).
     """
     samples = [Sample(**row) if isinstance(row, Mapping) else Sample(row) for row in given.get("samples", ())]
     inferred = [Hypothesis(text, "style") for text in given.get("hypotheses", ())]
     known = [*inferred, *_measured(program, [sample.text for sample in samples])]
-    return render(program["stages"]["generate.write"], writing(program, known, samples, given["request"]))
+    return render(program["stages"]["generate.write"], _writing_values(program, known, samples, given["request"]))
 
 
-def _answered(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
+def answered(program: Mapping[str, Any], given: Mapping[str, Any]) -> list[dict[str, str]]:
     """The messages of the answering stage for a test's variables: request, attributes ("name: value"), hypotheses and
     deliberation (sentences).
     """

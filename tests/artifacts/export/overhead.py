@@ -20,7 +20,7 @@ from unittest.mock import patch
 import dspy
 import openai
 
-from hyperalign_dspy.artifacts.export.document import document
+from hyperalign_dspy.artifacts.export.document import document_of
 from hyperalign_dspy.artifacts.export.runtime import Ask, asking, deliberate, write_as
 from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.lm.connect import connect
@@ -78,7 +78,7 @@ def serving(frozen: Frozen, runs: int, latency: float) -> Serving:
     Raises:
         UsageError: the program has no document.
     """
-    program = document(frozen)
+    program = document_of(frozen)
     with ChatServer(latency) as server, patch.dict(os.environ, _environment(server.address)):
         address, bodies = server.address, server.bodies
         ask = asking("small", address)

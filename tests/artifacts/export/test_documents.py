@@ -13,14 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.artifacts.export.bundle import flatten
-from hyperalign_dspy.artifacts.export.document import document
-from hyperalign_dspy.artifacts.export.protocol import exported, write
+from hyperalign_dspy.artifacts.export.document import document_of
+from hyperalign_dspy.artifacts.export.formats import exported, write_export
 from hyperalign_dspy.artifacts.export.runtime import deliberate, write_as
-from hyperalign_dspy.artifacts.export.template import Step, template
 from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.program.adapters import adapter
-from hyperalign_dspy.program.signatures import WriteAs
 from tests.artifacts.export.programs import PROGRAMS, SHAPES, from_document, live, said, samples, shaped, texts
 
 WRITERS = [shape for shape, (program, _) in SHAPES.items() if program == "authorship"]
@@ -78,7 +76,7 @@ def test_the_shipped_programs_can_be_exported(name: str) -> None:
 
 def test_a_document_says_how_it_is_read_and_what_it_is(tmp_path: Path) -> None:
     frozen = load_frozen(PROGRAMS / "authorship" / "frozen" / "local")
-    (path,) = write(exported(frozen, "messages"), tmp_path)
+    (path,) = write_export(exported(frozen, "messages"), tmp_path)
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["schema"] == "hyperalign/messages/1"
     assert found["manifest_sha256"] == frozen.manifest["manifest_sha256"]
@@ -113,19 +111,20 @@ class Leaving(Shouting):
 
 
 @pytest.mark.parametrize("strange", [Shouting, Leaving])
-def test_what_no_template_can_say_is_refused(strange: Any) -> None:
+def test_what_no_template_can_say_is_refused(strange: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hyperalign_dspy.artifacts.export.document.speaker", lambda *_: strange())
     with pytest.raises(UsageError, match=r"no template"):
-        template(Step(strange(), WriteAs, []))
+        document_of(shaped("writes from samples"))
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     files = exported(load_frozen(PROGRAMS / "authorship" / "frozen" / "local"), "dspy")
     with pytest.raises(UsageError, match=r"mine\.txt"):
-        write(files, tmp_path)
+        write_export(files, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-    write(files, tmp_path / "new")
-    write(files, tmp_path / "new")
+    write_export(files, tmp_path / "new")
+    write_export(files, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.txt", "new"]
 
 
@@ -143,8 +142,10 @@ def test_a_flat_file_cannot_hold_two_things_of_one_name(tmp_path: Path, monkeypa
     assert "# why\nX = re.compile('a')" in flatten("hyperalign_dspy_pair.one", "f")
     with pytest.raises(UsageError, match="both define X"):
         flatten("hyperalign_dspy_pair.two", "g")
+    with pytest.raises(UsageError, match="defines no h"):
+        flatten("hyperalign_dspy_pair.two", "h")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_two_exports_of_a_program_differ(shape: str) -> None:
-    assert document(shaped(shape)) == document(shaped(shape))
+    assert document_of(shaped(shape)) == document_of(shaped(shape))

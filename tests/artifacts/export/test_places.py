@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from hyperalign_dspy.artifacts.export.protocol import exported, write
+from hyperalign_dspy.artifacts.export.formats import exported, write_export
 from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.cli.export import export_command
 from hyperalign_dspy.errors import MissingFolder, UsageError
@@ -30,8 +30,8 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_of_before_is_replaced_and_nothing_else_is(form: str, tmp_path: Path) -> None:
     files = exported(load_frozen(SHIPPED), form)
-    write(files, tmp_path / "out")
-    assert write(files, tmp_path / "out") == write(files, tmp_path / "out")
+    write_export(files, tmp_path / "out")
+    assert write_export(files, tmp_path / "out") == write_export(files, tmp_path / "out")
     assert names(tmp_path) == ["out"]
     mine = tmp_path / "mine"
     if len(files) > 1:
@@ -40,7 +40,7 @@ def test_an_export_of_before_is_replaced_and_nothing_else_is(form: str, tmp_path
     mine.write_text("my own\n")
     place = tmp_path / "mine"
     with pytest.raises(UsageError, match="mine") as refused:
-        write(files, place)
+        write_export(files, place)
     assert "--out" in refused.value.fix
     assert mine.read_text() == "my own\n"
     assert names(tmp_path) == ["mine", "out"]
@@ -67,25 +67,22 @@ def test_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_could_not_be_written_leaves_all_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = exported(load_frozen(SHIPPED), "dspy")
-    write(files, tmp_path / "out")
+    write_export(files, tmp_path / "out")
 
     def no_room(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    for target in (
-        "hyperalign_dspy.artifacts.export.protocol.write_text",
-        "hyperalign_dspy.artifacts.export.protocol.replace_folder",
-    ):
+    for name in ("write_text", "_replace_folder"):
         with monkeypatch.context() as patched:
-            patched.setattr(target, no_room)
+            patched.setattr(f"hyperalign_dspy.files.{name}", no_room)
             with pytest.raises(MissingFolder, match="No space"):
-                write(files, tmp_path / "out")
+                write_export(files, tmp_path / "out")
         assert names(tmp_path) == ["out"]
         assert names(tmp_path / "out") == sorted(files)
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UsageError, match="is a file"):
-        write(files, tmp_path / "out")
+        write_export(files, tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["os:path", "os:getcwd", "pathlib:Path"])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hyperalign_dspy.artifacts.export.document import HOSTILE
-from hyperalign_dspy.artifacts.export.protocol import exported, write
+from hyperalign_dspy.artifacts.export.formats import exported, write_export
 from hyperalign_dspy.artifacts.frozen import Frozen, load_frozen
 from hyperalign_dspy.types import Sample
 from tests.artifacts.export.chat_server import ChatServer
@@ -74,7 +74,7 @@ def evaluated(command: str, folder: Path, rows: list[dict[str, Any]]) -> list[di
 
 def test_promptfoo_asks_what_the_writer_asks(promptfoo: str, tmp_path: Path) -> None:
     frozen = load_frozen(PROGRAMS / "authorship" / "frozen" / "local")
-    write(exported(frozen, "promptfoo"), tmp_path / "out")
+    write_export(exported(frozen, "promptfoo"), tmp_path / "out")
     rows = [{"request": text, "samples": [text, {"text": f"{text} again", "request": text}]} for text in TEXTS]
     sent = evaluated(promptfoo, tmp_path / "out", rows)
     wanted = [live(frozen, samples=[Sample(t), Sample(f"{t} again", t)], request=t)[0][0] for t in TEXTS]
@@ -84,7 +84,7 @@ def test_promptfoo_asks_what_the_writer_asks(promptfoo: str, tmp_path: Path) -> 
 
 def test_promptfoo_asks_what_the_answerer_asks(promptfoo: str, tmp_path: Path) -> None:
     frozen: Frozen = shaped("answers after weighing")
-    write(exported(frozen, "promptfoo"), tmp_path / "out")
+    write_export(exported(frozen, "promptfoo"), tmp_path / "out")
     wanted, rows = [], []
     for text in TEXTS:
         sent, made = live(frozen, request=text, attributes={"name": text})

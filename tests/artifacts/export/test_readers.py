@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,11 +20,9 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 
 from hyperalign_dspy.artifacts.export.document import HOSTILE
-from hyperalign_dspy.artifacts.export.hub import upload
-from hyperalign_dspy.artifacts.export.protocol import exported, write
-from hyperalign_dspy.artifacts.export.runtime import as_writer, main, read_texts, render, writing
-from hyperalign_dspy.artifacts.frozen import Frozen, freeze, load_frozen
-from hyperalign_dspy.artifacts.verify import verify
+from hyperalign_dspy.artifacts.export.formats import exported, upload, write_export
+from hyperalign_dspy.artifacts.export.runtime import read_texts, render, written
+from hyperalign_dspy.artifacts.frozen import Frozen, freeze, load_frozen, verify
 from hyperalign_dspy.cli.export import export_command
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, GateFailed, MissingKey, UsageError
@@ -62,7 +61,7 @@ def by_live(server: ChatServer, frozen: Frozen, **inputs: Any) -> tuple[list[Any
 
 def run_script(folder: Path, frozen: Frozen, *words: str) -> Any:
     """What the exported script prints, in a Python that sees neither this package nor the current folder."""
-    (path,) = write(exported(frozen, "script"), folder)
+    (path,) = write_export(exported(frozen, "script"), folder)
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-I", str(path), "--model", "small", "--json", *words]
     return json.loads(subprocess.check_output(command, text=True, env=env, cwd="/"))
@@ -111,7 +110,7 @@ def test_the_script_of_an_answerer_asks_all_its_stages(tmp_path: Path, server: C
 
 
 def test_the_script_says_what_is_wrong_in_a_line(tmp_path: Path) -> None:
-    (path,) = write(exported(shipped("authorship"), "script"), tmp_path)
+    (path,) = write_export(exported(shipped("authorship"), "script"), tmp_path)
     for words in (
         ["--request", "x"],
         ["--request", " ", "--samples", str(path)],
@@ -165,20 +164,21 @@ def test_the_script_reads_samples_as_run_does(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["http://[::1", "http://a:port", "localhost:80", "http://", "http://a\n"])
 def test_an_address_that_cannot_be_one_is_said_in_a_line(
-    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_text("Rain.")
-    program = json.loads(exported(shipped("authorship"), "messages")["messages.json"])
+    (path,) = write_export(exported(shipped("authorship"), "script"), tmp_path)
     words = ["--request", "x", "--samples", str(tmp_path), "--model", "m", "--base-url", address]
+    monkeypatch.setattr(sys, "argv", [str(path), *words])
     with pytest.raises(SystemExit) as left:
-        main(program, as_writer, words)
+        runpy.run_path(str(path), run_name="__main__")
     assert left.value.code == 2
     assert "is no server's address" in capsys.readouterr().err
 
 
 @pytest.mark.evidence
 def test_a_server_that_is_not_there_is_said_in_a_line(tmp_path: Path) -> None:
-    (path,) = write(exported(shipped("deliberative"), "script"), tmp_path)
+    (path,) = write_export(exported(shipped("deliberative"), "script"), tmp_path)
     words = ["--model", "m", "--base-url", "http://127.0.0.1:9/v1", "--request", "x"]
     done = subprocess.run([sys.executable, "-I", str(path), *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -187,21 +187,21 @@ def test_a_server_that_is_not_there_is_said_in_a_line(tmp_path: Path) -> None:
 
 def test_the_openai_client_sends_the_messages_of_the_document(tmp_path: Path, server: ChatServer) -> None:
     frozen = shipped("authorship")
-    (path,) = write(exported(frozen, "messages"), tmp_path)
+    (path,) = write_export(exported(frozen, "messages"), tmp_path)
     program = json.loads(path.read_text(encoding="utf-8"))
     client = openai.OpenAI(api_key="none")
     for text in TEXTS:
         sent, _ = by_live(server, frozen, samples=[Sample(text.strip(), text)], request=text)
         stage = program["stages"]["generate.write"]
-        values = writing(program, [], [Sample(text.strip(), text)], text)
-        client.chat.completions.create(model="small", messages=render(stage, values), **stage["settings"])  # type: ignore[arg-type]
+        given = {"request": text, "samples": [{"text": text.strip(), "request": text}]}
+        client.chat.completions.create(model="small", messages=written(program, given), **stage["settings"])  # type: ignore[arg-type]
         assert server.heard()[0]["messages"] == sent[0]["messages"]
 
 
 @pytest.mark.parametrize("shape", ["writes from all", "writes by xml", "answers after weighing"])
 def test_plain_dspy_loads_the_state_into_the_module(shape: str, tmp_path: Path) -> None:
     frozen = shaped(shape)
-    write(exported(frozen, "dspy"), tmp_path / "out")
+    write_export(exported(frozen, "dspy"), tmp_path / "out")
     place, _, name = frozen.manifest["module"].partition(":")
     plain = getattr(__import__(place, fromlist=[name]), name)()
     plain.load(str(tmp_path / "out" / "program.json"))
@@ -240,7 +240,7 @@ def moods(folder: Path, adapter_name: str) -> Frozen:
 def test_a_module_of_ones_own_is_exported_as_messages_and_for_dspy(name: str, tmp_path: Path) -> None:
     frozen = moods(tmp_path, name)
     program = json.loads(exported(frozen, "messages")["messages.json"])
-    write(exported(frozen, "dspy"), tmp_path / "out")
+    write_export(exported(frozen, "dspy"), tmp_path / "out")
     plain = Mood()
     plain.load(str(tmp_path / "out" / "program.json"))
     (stage,) = program["stages"].values()
@@ -256,7 +256,7 @@ def test_a_module_of_ones_own_is_exported_as_messages_and_for_dspy(name: str, tm
 
 def test_a_hub_folder_has_a_card_and_is_a_frozen_program(tmp_path: Path) -> None:
     frozen = shipped("authorship")
-    write(exported(frozen, "hub"), tmp_path / "hub")
+    write_export(exported(frozen, "hub"), tmp_path / "hub")
     found = ModelCard.load(tmp_path / "hub" / "README.md")
     assert found.data.library_name == "dspy"
     assert "authorship" in (found.data.tags or [])

@@ -1,6 +1,7 @@
 """JSON Schemas (draft 2020-12) of the files that people write or read: program.toml, recipes, manifest.json.
 
-The schemas in ``hyperalign_dspy/schemas/`` are made from the typed specs by `publish`; a test compares them.
+The schemas in ``hyperalign_dspy/schemas/`` are made from the typed specs by ``python -m tests.artifacts.schemas``; a
+test compares them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hyperalign_dspy.artifacts.frozen import NEEDED
-from hyperalign_dspy.artifacts.frozen import SCHEMA as FROZEN_SCHEMA
 from hyperalign_dspy.files import write_json
 from hyperalign_dspy.program.specs import LEAST, MOST_MADE, SCHEMA, ProgramSpec, RecipeSpec
 from hyperalign_dspy.tasks.protocol import TASKS
 
-FOLDER = Path(__file__).parents[1] / "schemas"
+FOLDER = Path(__file__).parents[2] / "hyperalign_dspy" / "schemas"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -84,7 +83,7 @@ def _manifest() -> dict[str, Any]:
     slots = {name: part for name, part in _recipe()["properties"].items() if name != "schema"}
     recipe = {"type": "object", "properties": slots, "additionalProperties": False}
     properties = {
-        "schema": {"const": FROZEN_SCHEMA},
+        "schema": {"const": "hyperalign/frozen/1"},
         **dict.fromkeys(("program", "summary", "task"), _TEXT),
         "module": _MODULE,
         "inputs": {"type": "array", "items": _TEXT},
@@ -111,7 +110,7 @@ def _manifest() -> dict[str, Any]:
         "description": "What DSPy's own state does not hold: where a program comes from, and what was measured.",
         "type": "object",
         "properties": properties,
-        "required": ["schema", *NEEDED, "manifest_sha256"],
+        "required": [name for name in properties if name not in ("candidates", "lineage")],
         "additionalProperties": False,
     }
 
@@ -150,3 +149,7 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 def _by_name(value: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": dict(value)}
+
+
+if __name__ == "__main__":
+    publish()
