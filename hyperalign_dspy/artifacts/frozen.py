@@ -19,8 +19,14 @@ from typing import Any, Literal
 from hyperalign_dspy.errors import FrozenMismatch, HyperalignError, UnknownName
 from hyperalign_dspy.files import dump, write_folder
 from hyperalign_dspy.lm.models import public_name
-from hyperalign_dspy.program.configuration import INSTRUCTION, adjust, new_module, settings_of
-from hyperalign_dspy.program.fingerprint import probe_messages, signature_fields
+from hyperalign_dspy.program.configuration import (
+    INSTRUCTION,
+    adjust,
+    new_module,
+    probe_messages,
+    settings_of,
+    signature_fields,
+)
 from hyperalign_dspy.program.locate import frozen_folders
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.registry import unknown

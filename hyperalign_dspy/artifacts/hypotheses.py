@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.errors import DataError
-from hyperalign_dspy.metrics.features import BY_NAME
+from hyperalign_dspy.metrics.features import FEATURES
 from hyperalign_dspy.types import FACETS, Hypothesis
 
 _FIX = 'Mend or delete that line. One looks like {"facet": "style", "text": "Writes in a plain, clipped way."}'
@@ -48,8 +48,8 @@ def hypothesis_of(row: Any, where: str) -> Hypothesis:
 
 
 def _check_measured(row: Mapping[str, Any], where: str) -> None:
-    if row.get("feature") not in BY_NAME:
-        raise DataError(f"{where} measures {row.get('feature')!r}.", fix=f"There are {', '.join(BY_NAME)}.")
+    if row.get("feature") not in FEATURES:
+        raise DataError(f"{where} measures {row.get('feature')!r}.", fix=f"There are {', '.join(FEATURES)}.")
     for name, usual in (("value", 0.0), ("typical", 0.0), ("spread", 1.0)):
         value = row.get(name, usual)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

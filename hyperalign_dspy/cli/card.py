@@ -54,7 +54,7 @@ def _readme(path: Path) -> tuple[Path, str]:
     from hyperalign_dspy.artifacts.frozen import find_frozen, read_manifest
     from hyperalign_dspy.errors import DataError
     from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.report.readme import renewed
+    from hyperalign_dspy.report.table import renewed
 
     def manifest_of(program: str, model: str) -> dict[str, Any]:
         return read_manifest(find_frozen(program, slug(model)))

@@ -31,8 +31,7 @@ from hyperalign_dspy.optimize.defaults import CompileInputs, Optimizer, argument
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.code_hash import own_code
-from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
-from hyperalign_dspy.program.fingerprint import signature_fields
+from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration, signature_fields
 from hyperalign_dspy.runs import Run, open_run, run_id_of
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import outcomes_of

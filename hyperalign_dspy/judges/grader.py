@@ -8,12 +8,24 @@ from collections.abc import Sequence
 import dspy
 
 from hyperalign_dspy.program.infer import cut, speaking
-from hyperalign_dspy.program.signatures import GradeAnswer
 from hyperalign_dspy.types import Purpose
 
 _TOP = 10
 _QUESTION = "Which grade, from 0 to 10?"
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+class GradeAnswer(dspy.Signature):
+    """Grade how well an answer helps the person who asks, from 0 to 10. 0: it refuses, or speaks of something else. 3:
+    it touches what was asked and leaves the person where they were. 5: a part of what they need, or all with errors. 8:
+    what they need, with small gaps. 10: complete, correct, and they can act on it. Length and politeness count for
+    nothing. Say the number only.
+    """
+
+    request: str = dspy.InputField()
+    answer: str = dspy.InputField()
+    question: str = dspy.InputField()
+    grade: str = dspy.OutputField(desc="a whole number from 0 to 10")
 
 
 class Grader(dspy.Module):

@@ -9,8 +9,38 @@ from typing import Any, Literal
 import dspy
 
 from hyperalign_dspy.program.infer import cut, speaking
-from hyperalign_dspy.program.signatures import PreferAnswer, SameStyle, SameWriter
 from hyperalign_dspy.types import Purpose
+
+
+class SameWriter(dspy.Signature):
+    """One of two texts is by the person who wrote the samples. Look at how they write and not at what about. Answer A
+    or B, or ? if you cannot tell.
+    """
+
+    samples: list[str] = dspy.InputField()
+    text_a: str = dspy.InputField()
+    text_b: str = dspy.InputField()
+    question: str = dspy.InputField()
+    choice: str = dspy.OutputField(desc="A, B or ?")
+
+
+class SameStyle(SameWriter):
+    """One of two texts is written in the style of the sample: the same spelling, the same formality. Answer A or B, or
+    ? if you cannot tell.
+    """
+
+
+class PreferAnswer(dspy.Signature):
+    """Two texts answer a request. Which does better what was asked for? Length and politeness count for nothing. Answer
+    A or B, or ? if you cannot tell.
+    """
+
+    request: str = dspy.InputField()
+    text_a: str = dspy.InputField()
+    text_b: str = dspy.InputField()
+    question: str = dspy.InputField()
+    choice: str = dspy.OutputField(desc="A, B or ?")
+
 
 _Winner = Literal["first", "second", "tie", "abstain"]
 _SIGNATURES: dict[Purpose, Any] = {"authorship": SameWriter, "style": SameStyle, "helpfulness": PreferAnswer}

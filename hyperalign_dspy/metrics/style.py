@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,25 +30,11 @@ Floats = NDArray[np.float64]
 # Generated texts are short; long human texts are cut to about this many words, so that like is compared with like.
 _CHUNK_WORDS = 100
 # So many pieces a user at most: more teach little, and one prolific user should not outweigh the others.
-MOST_CHUNKS = 40
+_MOST_CHUNKS = 40
+# A probability so near to a half is no answer.
+_OPEN = 0.05
 # A judge is calibrated on texts held out in so many parts.
 _FOLDS = 3
-
-
-class StyleVerifier(Protocol):
-    """Tells whose a text is among the users that it was fitted on."""
-
-    name: str
-    users: Sequence[str]
-
-    def log_odds(self, texts: Sequence[str], user_ids: Sequence[str]) -> Floats:
-        """For each text the natural log-odds, calibrated, that it is its user's."""
-
-    def odds_and_ranks(self, texts: Sequence[str], user_ids: Sequence[str]) -> tuple[Floats, NDArray[np.int64]]:
-        """For each text the log-odds, and the rank of its user among all, 1 the best."""
-
-    def table(self, texts: Sequence[str]) -> Floats:
-        """texts x users, in the order of ``users``: the log-odds of every claim."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +42,11 @@ class HumanValidation:
     """What a verifier scores on people's own held-out texts.
 
     accuracy: share ranked first. mrr: mean reciprocal rank. auc: true against wrong users' log-odds. ceiling and floor:
-    mean log-odds of the true and of wrong users. brier, c_at_1 and f05u are of verification, as at PAN (see `_Claims`).
+    mean log-odds of the true and of wrong users. The others are of verification, as at PAN. brier: mean squared error
+    of the probabilities (0 is perfect, 0.25 is always saying a half). c_at_1: accuracy in which a claim left open
+    counts as much as the accuracy on the others (Penas and Rodrigo, A simple measure to assess non-response, 2011).
+    f05u: F0.5 of "yes" in which a claim left open counts as a miss (Bevendorff et al., Generalizing unmasking for short
+    texts, 2019).
     """
 
     accuracy: Estimate
@@ -70,8 +60,10 @@ class HumanValidation:
     candidates: int
 
 
-class _Calibrated:
-    """A fitted classifier with the line, slope and offset, that makes log-odds of its evidence."""
+class StyleVerifier:
+    """Tells whose a text is among the users that it was fitted on: a fitted classifier with the line, slope and offset,
+    that makes log-odds of its evidence.
+    """
 
     def __init__(self, name: str, classifier: Any, line: tuple[float, float]) -> None:
         self.name, self._classifier, self._line = name, classifier, line
@@ -79,7 +71,7 @@ class _Calibrated:
         self._place = {user: place for place, user in enumerate(self.users)}
 
     def table(self, texts: Sequence[str]) -> Floats:
-        """texts x users: the log-odds that each user wrote each text."""
+        """texts x users, in the order of ``users``: the calibrated natural log-odds that each wrote each text."""
         slope, offset = self._line
         return slope * centred(self._classifier.decision_function(list(texts))) + offset
 
@@ -99,12 +91,14 @@ def validate(verifier: StyleVerifier, texts: Sequence[str], user_ids: Sequence[s
     odds = verifier.table(texts)
     truth = np.array([[user == own for user in verifier.users] for own in user_ids])
     _, ranks = verifier.odds_and_ranks(texts, user_ids)
-    claims = judge_claims(*_claims(odds, truth))
+    brier, c_at_1, f05u = _score_claims(*_claims(odds, truth))
     return HumanValidation(
         accuracy=proportion((ranks == 1).astype(float).tolist(), user_ids),
         mrr=proportion((1 / ranks).tolist(), user_ids),
         auc=float(roc_auc_score(truth.ravel(), odds.ravel())),
-        **asdict(claims),
+        brier=brier,
+        c_at_1=c_at_1,
+        f05u=f05u,
         ceiling=float(odds[truth].mean()),
         floor=float(odds[~truth].mean()),
         candidates=len(verifier.users),
@@ -124,7 +118,7 @@ def _claims(odds: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.
     return special.expit(claimed), np.repeat([True, False], n_texts)
 
 
-def chunks(text: str, size: int = _CHUNK_WORDS) -> list[str]:
+def _chunks(text: str, size: int = _CHUNK_WORDS) -> list[str]:
     """A text cut into pieces of about ``size`` words, whitespace kept; a short one stays whole."""
     spans = [match.end() for match in re.finditer(r"\S+", text)]
     count = max(1, round(len(spans) / size))
@@ -145,7 +139,7 @@ def fit(name: str, classifier: Any, texts_by_user: Mapping[str, Sequence[str]], 
     # Tables are small: several threads only wait for each other, six times as long where a model keeps the cores busy.
     with threadpool_limits(1, user_api="blas"):
         line = _line(classifier, pieces, users, folds)
-        return _Calibrated(name, clone(classifier).fit(pieces, users), line)
+        return StyleVerifier(name, clone(classifier).fit(pieces, users), line)
 
 
 def centred(scores: Any) -> Floats:
@@ -162,10 +156,10 @@ def _pieces(texts: Sequence[str], seed: int) -> list[tuple[int, str]]:
     """
     rng, found = random.Random(seed), list[tuple[int, float, int, str]]()
     for number, text in enumerate(texts):
-        cut = chunks(text)
+        cut = _chunks(text)
         rng.shuffle(cut)
         found += [(place, rng.random(), number, piece) for place, piece in enumerate(cut)]
-    return [(number, piece) for _, _, number, piece in sorted(found)[:MOST_CHUNKS]]
+    return [(number, piece) for _, _, number, piece in sorted(found)[:_MOST_CHUNKS]]
 
 
 def _line(classifier: Any, pieces: NDArray[Any], users: NDArray[Any], folds: NDArray[np.int64]) -> tuple[float, float]:
@@ -179,26 +173,8 @@ def _line(classifier: Any, pieces: NDArray[Any], users: NDArray[Any], folds: NDA
     return float(found.coef_[0, 0]), float(found.intercept_[0])
 
 
-# A probability so near to a half is no answer.
-_OPEN = 0.05
-
-
-@dataclass(frozen=True)
-class _Claims:
-    """brier: mean squared error of the probabilities (0 is perfect, 0.25 is always saying a half).
-
-    c_at_1: accuracy in which a claim left open counts as much as the accuracy on the others (Penas and Rodrigo, A
-    simple measure to assess non-response, 2011). f05u: F0.5 of "yes" in which a claim left open counts as a miss
-    (Bevendorff et al., Generalizing unmasking for short texts, 2019).
-    """
-
-    brier: float
-    c_at_1: float
-    f05u: float
-
-
-def judge_claims(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> _Claims:
-    """Score the probabilities of claims against what is true of them."""
+def _score_claims(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Brier score, c@1 and F0.5u of the probabilities of claims against what is true of them."""
     n = len(truth)
     left = np.abs(probabilities - 0.5) < _OPEN
     yes = (probabilities > 0.5) & ~left
@@ -206,8 +182,5 @@ def judge_claims(probabilities: NDArray[np.float64], truth: NDArray[np.bool_]) -
     hits, false = int((yes & truth).sum()), int((yes & ~truth).sum())
     missed = int((~yes & ~left & truth).sum()) + int(left.sum())
     below = 1.25 * hits + 0.25 * missed + false
-    return _Claims(
-        brier=float(np.mean((probabilities - truth) ** 2)),
-        c_at_1=(right + int(left.sum()) * right / n) / n,
-        f05u=1.25 * hits / below if below else 0.0,
-    )
+    c_at_1 = (right + int(left.sum()) * right / n) / n
+    return float(np.mean((probabilities - truth) ** 2)), c_at_1, 1.25 * hits / below if below else 0.0

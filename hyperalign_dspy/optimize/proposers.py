@@ -18,7 +18,6 @@ from hyperalign_dspy.lm.thread_pool import run_in_threads
 from hyperalign_dspy.optimize.history import PastCandidate
 from hyperalign_dspy.program.configuration import DEMOS, INSTRUCTION, Configuration
 from hyperalign_dspy.program.infer import cut, speaking
-from hyperalign_dspy.program.signatures import MendInstruction, ProposeInstruction
 from hyperalign_dspy.program.specs import ProgramSpec
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.outcomes import Outcome
@@ -26,6 +25,34 @@ from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, TaskData
 
 # What a proposing prompt shows: a small model has no room for more.
 EXAMPLES, FAILURES, EARLIER, EXCERPT = 3, 3, 5, 60
+
+
+class ProposeInstruction(dspy.Signature):
+    """You write instructions for a language model. Write a better instruction for one step of a program. It serves all
+    users alike, so it names no person and no topic. At most three short sentences. Say the instruction only.
+    """
+
+    program: str = dspy.InputField(desc="what the program is for")
+    step: str = dspy.InputField(desc="what goes into the step, and what comes out")
+    instruction: str = dspy.InputField(desc="the instruction so far")
+    asked: list[str] = dspy.InputField(desc="what a few users ask of the program")
+    tried: list[str] = dspy.InputField(desc="instructions that were tried, and the gain over the one so far")
+    advice: str = dspy.InputField(desc="how to go about it")
+    proposal: str = dspy.OutputField(desc="the new instruction")
+
+
+class MendInstruction(dspy.Signature):
+    """You write instructions for a language model. One step of a program went wrong as shown. Write an instruction that
+    mends it. It serves all users alike, so it names no person, no topic and no number of one user's. At most three
+    short sentences. Say the instruction only.
+    """
+
+    program: str = dspy.InputField(desc="what the program is for")
+    step: str = dspy.InputField(desc="what goes into the step, and what comes out")
+    instruction: str = dspy.InputField(desc="the instruction so far")
+    failures: list[str] = dspy.InputField(desc="what was asked, what was written, and what that lacks")
+    advice: str = dspy.InputField(desc="how to go about it")
+    proposal: str = dspy.OutputField(desc="the new instruction")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _RELIED_ON = ("dspy", "numpy", "scipy", "scikit-learn")
 _OURS = f"{__name__.partition('.')[0]}."
 
 
-def code_of(named: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _code_of(named: Iterable[tuple[str, str]]) -> dict[str, str]:
     """File -> SHA-256, for the files that hold these objects (each a kind, such as "metric", and its name, which is
     ``module:object`` for whatever is one's own), and for those that they import of the same project folder.
 
@@ -53,7 +53,7 @@ def own_code(program: ProgramSpec, recipe: RecipeSpec | None = None, optimizer: 
     if recipe:
         proposers = {proposer for made in recipe.candidates.values() for proposer in made}
         named += [("sampler", recipe.sampler), *(("proposer", name) for name in sorted(proposers))]
-    code = code_of(named)
+    code = _code_of(named)
     return {CODE: code} if code else {}
 
 
@@ -66,10 +66,10 @@ def is_ours(name: str) -> bool:
 def package_digest() -> str:
     """SHA-256 over the files of this package, and the versions of what it renders, reads and scores texts by."""
     versions = [platform.python_version(), *map(version, _RELIED_ON)]
-    return hashlib.sha256("".join([*versions, files_digest(Path(__file__).parents[1])]).encode()).hexdigest()
+    return hashlib.sha256("".join([*versions, _files_digest(Path(__file__).parents[1])]).encode()).hexdigest()
 
 
-def files_digest(root: Path) -> str:
+def _files_digest(root: Path) -> str:
     """SHA-256 over the names and contents of the Python files in a folder."""
     hasher = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

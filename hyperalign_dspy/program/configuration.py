@@ -1,7 +1,8 @@
-"""A configuration: one candidate for each slot; and the module that it makes of a program."""
+"""A configuration: one candidate for each slot; the module that it makes of a program, and what that would send."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,9 @@ import dspy
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.program.plain import Plain
+from hyperalign_dspy.program.adapters import adapter
+from hyperalign_dspy.program.infer import speaking
+from hyperalign_dspy.program.settings import Bounded, SettingsParameter
 from hyperalign_dspy.program.specs import ProgramSpec, Value
 from hyperalign_dspy.registry import unknown
 
@@ -64,11 +67,17 @@ def build(program: ProgramSpec, configuration: Configuration) -> Any:
     module = new_module(program.module)
     predictors = dict(module.named_predictors())
     for slot, value in configuration.values:
-        predictor, _, part = slot.rpartition(".")
-        if part == "instruction":
-            _instruct(_named(predictors, predictor), program.instructions.get(predictor, {}), str(value))
-        elif part == "demos":
-            _show(_named(predictors, predictor), program.demos.get(predictor, {}), str(value))
+        name, _, part = slot.rpartition(".")
+        if part not in (INSTRUCTION, DEMOS):
+            continue
+        if name not in predictors:
+            raise unknown("predictor", name, predictors)
+        if part == INSTRUCTION and value != SEED:
+            made = _chosen("instruction", program.instructions.get(name, {}), str(value))
+            predictors[name].signature = predictors[name].signature.with_instructions(made)
+        elif value != SEED:
+            made = _chosen("demo set", program.demos.get(name, {}), str(value))
+            predictors[name].demos = [dict(demo) for demo in made]
     adjust(module, settings_of(configuration.as_dict()))
     return module
 
@@ -119,23 +128,87 @@ def settings_of(configuration: Mapping[str, Value]) -> dict[str, Value]:
     }
 
 
-def _named(predictors: Mapping[str, Any], name: str) -> Any:
-    if name not in predictors:
-        raise unknown("predictor", name, predictors)
-    return predictors[name]
-
-
-def _instruct(predictor: Any, library: Mapping[str, str], choice: str) -> None:
-    if choice == SEED:
-        return
+def _chosen(kind: str, library: Mapping[str, Any], choice: str) -> Any:
     if choice not in library:
-        raise unknown("instruction", choice, [SEED, *library])
-    predictor.signature = predictor.signature.with_instructions(library[choice])
+        raise unknown(kind, choice, [SEED, *library])
+    return library[choice]
 
 
-def _show(predictor: Any, library: Mapping[str, list[dict[str, Any]]], choice: str) -> None:
-    if choice == SEED:
-        return
-    if choice not in library:
-        raise unknown("demo set", choice, [SEED, *library])
-    predictor.demos = [dict(demo) for demo in library[choice]]
+@dataclass(frozen=True)
+class _PlainSettings(Bounded):
+    """adapter: how signatures become messages. temperature, max_tokens: None leaves what the model is set to."""
+
+    adapter: str = "chat"
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        self.within(**({} if self.max_tokens is None else {"max_tokens": (1, 100_000)}))
+
+
+class Plain(dspy.Module):
+    """Runs a module under an adapter, temperature and length of its own, whatever DSPy is set to.
+
+    Its parameters, and so its saved state, are the module's: plain DSPy loads them into the module itself.
+    """
+
+    def __init__(self, inner: Any, settings: _PlainSettings | None = None) -> None:
+        super().__init__()
+        self.inner = inner
+        self.settings = SettingsParameter(settings or _PlainSettings())
+
+    def forward(self, **inputs: Any) -> Any:
+        """What the module answers."""
+        with speaking(self.settings.value.adapter, 1), dspy.context(lm=self._lm()):
+            return self.inner(**inputs)
+
+    def named_parameters(self) -> list[tuple[str, Any]]:
+        """The module's own."""
+        return list(self.inner.named_parameters())
+
+    def _lm(self) -> Any:
+        value, lm = self.settings.value, dspy.settings.lm
+        set_ = {"temperature": value.temperature, "max_tokens": value.max_tokens}
+        known = {name: number for name, number in set_.items() if number is not None}
+        return lm.copy(**known) if lm and known else lm
+
+
+def signature_fields(module: Any) -> dict[str, list[list[str]]]:
+    """predictor -> its fields in order, each as [role, name, type]."""
+    return {name: _fields(predictor.signature) for name, predictor in module.named_predictors()}
+
+
+def probe_messages(module: Any) -> dict[str, list[dict[str, Any]]]:
+    """predictor -> the messages that it sends, with {{names}} where inputs go.
+
+    A module that knows which of its predictors are called, and with what, says so by a method ``probe_inputs``; for
+    others every predictor is shown with every input.
+    """
+    speaker = adapter(module.settings.value.adapter or "chat")
+    predictors = dict(module.named_predictors())
+    probe_inputs = (
+        module.probe_inputs()
+        if hasattr(module, "probe_inputs")
+        else {name: _probe(predictor.signature) for name, predictor in predictors.items()}
+    )
+    return {
+        name: json.loads(json.dumps(speaker.format(predictors[name].signature, predictors[name].demos, inputs)))
+        for name, inputs in probe_inputs.items()
+    }
+
+
+def _fields(signature: Any) -> list[list[str]]:
+    inputs = [["input", name, str(field.annotation)] for name, field in signature.input_fields.items()]
+    return inputs + [["output", name, str(field.annotation)] for name, field in signature.output_fields.items()]
+
+
+def _probe(signature: Any) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, field in signature.input_fields.items():
+        if field.annotation is dspy.History:
+            values[name] = dspy.History(messages=[])
+        elif str(field.annotation).startswith("list"):
+            values[name] = [f"{{{{{name}}}}}"]
+        else:
+            values[name] = f"{{{{{name}}}}}"
+    return values

@@ -11,17 +11,44 @@ import dspy
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.program.infer import TOKENS_PER_SENTENCE, as_sample, cut, speaking
 from hyperalign_dspy.program.settings import Bounded, SettingsParameter
-from hyperalign_dspy.program.signatures import AnswerRequest, SupposeAsker, WeighRequest
 from hyperalign_dspy.types import Sample
 
 # What each listed sentence begins with, where the model can be held to it.
-OPENINGS = {
+ASKER_OPENINGS = {
     "person": "This is a",
     "purpose": "They ask because",
     "help": "It would help to",
     "harm": "It would do harm to",
 }
 _UserContext = Literal["nothing", "attributes", "hypotheses", "both"]
+
+
+class SupposeAsker(dspy.Signature):
+    """Read who asks and what. Say in one sentence each who this person is and why they most likely ask."""
+
+    samples: list[str] = dspy.InputField(desc="texts that the person wrote")
+    attributes: list[str] = dspy.InputField(desc="what is known of the person")
+    request: str = dspy.InputField(desc="what they ask")
+    person: list[str] = dspy.OutputField(desc="who asks")
+    purpose: list[str] = dspy.OutputField(desc="why they ask")
+
+
+class WeighRequest(dspy.Signature):
+    """Before answering, say in one sentence each what would help this person and what could do harm."""
+
+    hypotheses: list[str] = dspy.InputField(desc="who asks and why")
+    request: str = dspy.InputField(desc="what they ask")
+    help: list[str] = dspy.OutputField(desc="what would help them")
+    harm: list[str] = dspy.OutputField(desc="what could do harm")
+
+
+class AnswerRequest(dspy.Signature):
+    """Answer the request."""
+
+    hypotheses: list[str] = dspy.InputField(desc="who asks and why")
+    deliberation: list[str] = dspy.InputField(desc="what would help and what could do harm")
+    request: str = dspy.InputField(desc="what they ask")
+    text: str = dspy.OutputField(desc="the answer")
 
 
 @dataclass(frozen=True)
@@ -87,7 +114,7 @@ class Deliberate(dspy.Module):
         known = [f"{name}: {value}" for name, value in (attributes or {}).items()]
         inferred = list(hypotheses) if hypotheses is not None else self._supposed(request, known, samples)
         told = asker_description(known, inferred, settings.user_context)
-        weighed = self._weighed(request, told) if settings.deliberate else []
+        weighed = self._asked(self.weigh, hypotheses=told, request=request) if settings.deliberate else []
         config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens, "seed": seed}
         with speaking(settings.adapter, 1):
             answer = self.answer(hypotheses=told, deliberation=weighed, request=request, config=config)
@@ -114,14 +141,11 @@ class Deliberate(dspy.Module):
         shown = [cut(as_sample(sample).text, settings.sample_words) for sample in samples]
         return self._asked(self.suppose, samples=shown, attributes=list(known), request=request)
 
-    def _weighed(self, request: str, told: Sequence[str]) -> list[str]:
-        return self._asked(self.weigh, hypotheses=list(told), request=request)
-
     def _asked(self, predictor: Any, **inputs: Any) -> list[str]:
         """One sentence for each list that a predictor answers with."""
         names = list(predictor.signature.output_fields)
         config = {"temperature": 0.0, "max_tokens": TOKENS_PER_SENTENCE * len(names)}
-        with speaking(self.settings.value.adapter, 1, OPENINGS):
+        with speaking(self.settings.value.adapter, 1, ASKER_OPENINGS):
             answer = predictor(**inputs, config=config)
         found = [getattr(answer, name, None) or [] for name in names]
         return [" ".join(str(said).split()) for listed in found for said in listed[:1]]

@@ -9,17 +9,25 @@ import dspy
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.n_completions import n_completions
-from hyperalign_dspy.metrics.measured import reward
-from hyperalign_dspy.program.adapters.turns import turns
+from hyperalign_dspy.metrics.features import reward
+from hyperalign_dspy.program.adapters import turns
 from hyperalign_dspy.program.infer import as_sample, cut, speaking
-from hyperalign_dspy.program.settings import Settings, SettingsParameter, ShownHypotheses
-from hyperalign_dspy.program.signatures import WriteAs
+from hyperalign_dspy.program.settings import Settings, SettingsParameter
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # What a sample is shown as the answer to when nobody knows what it answers.
 UNKNOWN_REQUEST = "Write something."
 # A measured hypothesis is told to the model only when the user differs from others by this many standard deviations.
 _NOTABLE = 0.5
+
+
+class WriteAs(dspy.Signature):
+    """Write as this person writes."""
+
+    hypotheses: list[str] = dspy.InputField(desc="what is known of the writer")
+    samples: dspy.History = dspy.InputField(desc="earlier texts of the writer, each after its request")
+    request: str = dspy.InputField(desc="what to write")
+    text: str = dspy.OutputField(desc="the text, in the writer's own way")
 
 
 class Generate(dspy.Module):
@@ -48,9 +56,21 @@ class Generate(dspy.Module):
         """
         if not request.strip():
             raise UsageError("The request is empty.", fix='Say what is to be written: --request "...".')
-        drafts = self._drafts(request, hypotheses, samples, seed)
-        kept = max(drafts, key=lambda draft: reward(draft, hypotheses))
-        return dspy.Prediction(text=kept, drafts=drafts)
+        settings = self.settings.value
+        known = chosen_hypotheses(hypotheses, settings.shown_hypotheses, 3 * settings.hypotheses)
+        earlier = _shown(samples, settings)
+        config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+        # Greedy drafts would all be the same text.
+        count = settings.drafts if settings.temperature > 0 else 1
+        drafts: list[str] = []
+        for place in range(count):
+            # Where the first ones are known from a record, no more are made than are still wanted.
+            with speaking(settings.adapter, 1), n_completions(count - place):
+                kept = {**config, "seed": seed + place}
+                said = self.write(hypotheses=known, samples=earlier, request=request, config=kept)
+            drafts.append(str(said.text))
+        best = max(drafts, key=lambda draft: reward(draft, hypotheses))
+        return dspy.Prediction(text=best, drafts=drafts)
 
     def probe_inputs(self) -> dict[str, dict[str, Any]]:
         """predictor -> what it is called with, by names."""
@@ -63,30 +83,8 @@ class Generate(dspy.Module):
         )
         return {"write": {"hypotheses": known, "samples": _shown(samples, settings), "request": "{{request}}"}}
 
-    def _drafts(
-        self,
-        request: str,
-        hypotheses: Sequence[Hypothesis],
-        samples: Sequence[Sample | str],
-        seed: int,
-    ) -> list[str]:
-        settings = self.settings.value
-        known = chosen_hypotheses(hypotheses, settings.shown_hypotheses, 3 * settings.hypotheses)
-        earlier = _shown(samples, settings)
-        config = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-        # Greedy drafts would all be the same text.
-        count = settings.drafts if settings.temperature > 0 else 1
-        drafts = []
-        for place in range(count):
-            # Where the first ones are known from a record, no more are made than are still wanted.
-            with speaking(settings.adapter, 1), n_completions(count - place):
-                kept = {**config, "seed": seed + place}
-                said = self.write(hypotheses=known, samples=earlier, request=request, config=kept)
-            drafts.append(str(said.text))
-        return drafts
 
-
-def chosen_hypotheses(hypotheses: Sequence[Hypothesis], choice: ShownHypotheses, most: int) -> list[str]:
+def chosen_hypotheses(hypotheses: Sequence[Hypothesis], choice: str, most: int) -> list[str]:
     """The hypotheses that the prompt holds, as sentences: the inferred, ``most`` of the most notable measured, both or
     none.
     """

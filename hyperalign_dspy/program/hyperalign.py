@@ -7,7 +7,7 @@ from typing import Any
 
 import dspy
 
-from hyperalign_dspy.metrics.measured import Background
+from hyperalign_dspy.metrics.features import Background
 from hyperalign_dspy.program.generate import Generate
 from hyperalign_dspy.program.infer import BackgroundParameter, Infer
 from hyperalign_dspy.program.settings import Settings, SettingsParameter

@@ -8,14 +8,11 @@ from functools import cache
 from typing import Any
 
 import dspy
-from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.metrics.measured import Background, measured_hypotheses
-from hyperalign_dspy.program.adapters import adapter
-from hyperalign_dspy.program.adapters.turns import TurnsAdapter
+from hyperalign_dspy.metrics.features import Background, measured_hypotheses
+from hyperalign_dspy.program.adapters import TurnsAdapter, adapter
 from hyperalign_dspy.program.settings import Settings, SettingsParameter
-from hyperalign_dspy.program.signatures import InferHypotheses
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # Room for one listed sentence and its JSON, in tokens: the schema bounds a sentence to some 30 words.
@@ -24,32 +21,34 @@ TOKENS_PER_SENTENCE = 64
 OPENINGS = {"style": "Writes in a", "personality": "Seems to be", "communication": "Speaks to the reader in a"}
 
 
-class BackgroundParameter(Parameter):
+class InferHypotheses(dspy.Signature):
+    """Read the texts of one writer. Say in one sentence each how this person writes, what they are like, and how they
+    speak to the reader. Say nothing about what the texts are about."""
+
+    samples: list[str] = dspy.InputField(desc="texts that the person wrote")
+    style: list[str] = dspy.OutputField(desc="how the person writes")
+    personality: list[str] = dspy.OutputField(desc="what the person is like")
+    communication: list[str] = dspy.OutputField(desc="how the person speaks to the reader")
+
+
+class BackgroundParameter(SettingsParameter):
     """How others write, kept with the program: what "3 times as often as others" is measured against.
 
     Without a value it is the bundled corpus', measured on first use: a program that is loaded brings its own.
     """
 
     def __init__(self, value: Background | None = None) -> None:
-        self._value = value
+        super().__init__(value)
 
     @property
     def value(self) -> Background:
         """The means and spreads."""
-        return self._value or bundled_background()
+        return self._value or _bundled_background()
 
     @value.setter
-    def value(self, value: Background) -> None:
+    def value(self, value: Background | None) -> None:
         """Others in their place."""
         self._value = value
-
-    def reset(self) -> None:
-        """DSPy's optimisers reset what they are about to learn; this is not learned by them, so it stays."""
-
-    def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """The means and spreads as plain data."""
-        del json_mode
-        return dict(self.value.to_json())
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take the means and spreads from plain data."""
@@ -95,11 +94,12 @@ class Infer(dspy.Module):
     def inference_fingerprint(self) -> dict[str, Any]:
         """All that decides what is inferred besides the samples and the model, as plain data."""
         settings = self.settings.value
+        measured = {"background": self.background.dump_state()}
         if settings.shown_hypotheses not in ("inferred", "both"):
-            return {"background": self.background.value.to_json()}
+            return measured
         asked = ("adapter", "hypotheses", "infer_samples", "sample_words")
         return {
-            "background": self.background.value.to_json(),
+            **measured,
             "settings": {name: getattr(settings, name) for name in asked},
             "instruction": self.read.signature.instructions,
             "demos": [dict(demo) for demo in self.read.demos],
@@ -148,7 +148,7 @@ def cut(text: str, words: int) -> str:
 
 
 @cache
-def bundled_background() -> Background:
+def _bundled_background() -> Background:
     """How the bundled corpus' users write, all together."""
     # A frozen program is loaded without the corpus.
     from hyperalign_dspy.data.voices import bundled_corpus

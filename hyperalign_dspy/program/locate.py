@@ -61,7 +61,7 @@ def listing(kind: str) -> dict[str, tuple[str, Path]]:
     return found
 
 
-def find(kind: str, name: str) -> Path:
+def find_file(kind: str, name: str) -> Path:
     """The path of a program.toml or a recipe; ``name`` may also be a path to one.
 
     Raises:

@@ -10,7 +10,7 @@ from dspy.predict.parameter import Parameter
 
 from hyperalign_dspy.errors import UsageError
 
-ShownHypotheses = Literal["inferred", "measured", "both", "none"]
+_ShownHypotheses = Literal["inferred", "measured", "both", "none"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Settings(Bounded):
     """
 
     adapter: str = "turns"
-    shown_hypotheses: ShownHypotheses = "inferred"
+    shown_hypotheses: _ShownHypotheses = "inferred"
     hypotheses: int = 1
     infer_samples: int = 3
     samples: int = 0

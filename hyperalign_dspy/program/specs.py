@@ -10,10 +10,10 @@ from typing import Any
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.program.locate import PROGRAMS, RECIPES, find, listing
+from hyperalign_dspy.program.locate import PROGRAMS, RECIPES, find_file, listing
 from hyperalign_dspy.registry import unknown
 
-SCHEMA = 1
+SPEC_SCHEMA = 1
 # The least that each number of a recipe can be: an interval takes three users.
 LEAST = {
     "visits": 1,
@@ -106,7 +106,7 @@ def load_program(name: str) -> ProgramSpec:
     Raises:
         UnknownName: no such program. UsageError: a file that is no program.
     """
-    path = find(PROGRAMS, name)
+    path = find_file(PROGRAMS, name)
     values = _read(path)
     values["inputs"] = tuple(values.get("inputs", ()))
     spec: ProgramSpec = _typed(ProgramSpec, values, path)
@@ -125,7 +125,7 @@ def load_recipe(name: str, program: str) -> RecipeSpec:
     if own not in known and name not in known and not Path(name).is_file():
         short = [stem.removeprefix(f"{program}-") for stem in known if stem.startswith(f"{program}-")]
         raise unknown("recipe", name, [*short, *known])
-    path = find(RECIPES, own if own in known else name)
+    path = find_file(RECIPES, own if own in known else name)
     values = _read(path)
     values["slots"] = {slot: _candidates(path, slot, found) for slot, found in values.get("slots", {}).items()}
     values["start"] = tuple(values.get("start", ()))
@@ -187,10 +187,10 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}.") from error
     schema = values.pop("schema", None)
-    if schema != SCHEMA:
+    if schema != SPEC_SCHEMA:
         raise UsageError(
-            f"{path} has schema {schema!r}; this version reads schema {SCHEMA}.",
-            fix=f"Put `schema = {SCHEMA}` on its first line.",
+            f"{path} has schema {schema!r}; this version reads schema {SPEC_SCHEMA}.",
+            fix=f"Put `schema = {SPEC_SCHEMA}` on its first line.",
         )
     return values
 

@@ -43,13 +43,6 @@ def money(value: float | None) -> str:
     return "" if value == 0 else f"${value:.2f}" if value >= 1 else f"${value:.4f}"
 
 
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, as a person says them."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
 def estimate(value: Mapping[str, Any], form: str = "+.2f") -> str:
     """A mean with its interval, or the mean alone where there are too few users for one."""
     if value["mean"] is None or math.isnan(value["mean"]):

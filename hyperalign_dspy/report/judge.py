@@ -31,16 +31,8 @@ def panel_table(panel: Mapping[str, Mapping[str, Any]]) -> str:
 def power_table(power: Mapping[str, Any]) -> str:
     """One line a verifier: how far it tells generated texts apart."""
     shape = power["replayed"]
-    header = [
-        "",
-        "right over none",
-        "t",
-        "wins",
-        "wrong user's wins",
-        f"{shape['users']} x {shape['requests']}",
-        "fit",
-        "text",
-    ]
+    seen = f"{shape['users']} x {shape['requests']}"
+    header = ["", "right over none", "t", "wins", "wrong user's wins", seen, "fit", "text"]
     rows = [
         [
             name,

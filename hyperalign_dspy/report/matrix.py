@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,10 +35,12 @@ def matrix_svg(result: Mapping[str, Any]) -> str:
         # A line without a mark, that says where the ones below it were measured.
         dots.append(Dot(f"on {_short(model)}", None, note=" "))
         dots += [
-            _dot(f"made for {_short(cell['program'])}{said}", cell["row"][key])
+            Dot.of(f"made for {_short(cell['program'])}{said}", found, strong=(found["low"] or -1) > 0)
             for said, key in measures.items()
             for cell in result["cells"]
-            if cell["model"] == model and cell["program"] != _BASELINE and cell["row"] and cell["row"][key]
+            if cell["model"] == model and cell["program"] != _BASELINE and cell["row"]
+            for found in [cell["row"][key]]
+            if found
         ]
     unit = f"gap to the model's own baseline at equal drafts, {result['unit']}"
     return intervals(f"{result['program']}: every program on every model", dots, unit)
@@ -47,15 +48,6 @@ def matrix_svg(result: Mapping[str, Any]) -> str:
 
 def _short(model: str) -> str:
     return model.removeprefix("gguf:").removesuffix(".gguf")
-
-
-def _dot(name: str, value: Mapping[str, Any]) -> Dot:
-    mean, low, high = (value[key] if _known(value[key]) else None for key in ("mean", "low", "high"))
-    return Dot(name, mean, low, high, estimate(value), strong=low is not None and low > 0)
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _grid(result: Mapping[str, Any], title: str, key: str, form: str) -> str:
@@ -81,7 +73,8 @@ def _cell(cell: Mapping[str, Any], key: str, form: str, result: Mapping[str, Any
 
 
 def _notes(result: Mapping[str, Any]) -> str:
-    lines = [f"{p['name']}: the frozen program is the baseline itself." for p in result["programs"] if _is_baseline(p)]
+    itself = "the frozen program is the baseline itself."
+    lines = [f"{p['name']}: {itself}" for p in result["programs"] if p["frozen"] == _BASELINE]
     lines += [
         f"{p['name']}: its program was made on another corpus ({p['corpus']})."
         for p in result["programs"]
@@ -91,10 +84,6 @@ def _notes(result: Mapping[str, Any]) -> str:
     if result["capped"]:
         lines.append("CAPPED: a cap ended it early; the same command with a higher one goes on.")
     return "\n".join(lines)
-
-
-def _is_baseline(program: Mapping[str, Any]) -> bool:
-    return bool(program["frozen"] == _BASELINE)
 
 
 def _cost(result: Mapping[str, Any]) -> str:

@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.report.format import duration, estimate, money
+from hyperalign_dspy.report.format import estimate, money
 
 
 def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits) -> str:
     """A few lines: corpus and judges on human text, the size of the search and what it may cost, the smallest gain."""
     users = ", ".join(f"{count} {part}" for part, count in facts["users"].items())
+    if plan.get("optimizer"):
+        by = f"by {plan['optimizer']}"
+        own = "How many calls the optimiser makes is its own affair: a cap bounds the run."
+        whole = f"{own} Estimates for the confirmation: {_estimates(plan)}."
+    else:
+        by = f"{plan['visits']} visits among {plan['configurations']:,} configurations"
+        whole = f"At most {plan['calls']} calls in all. Estimates for these: {_estimates(plan)}."
     lines = [
         f"Run {plan['run_id']}: {facts['corpus']} ({users}).",
-        _search(plan),
+        f"Search: {by}, on {plan['validation_instances']} instances.",
         f"Confirmation, reserved first: {plan['users']} sealed users, {plan['instances']} instances, "
         f"at most {plan['confirm_calls']} calls.",
-        _whole(plan),
+        whole,
         _caps(plan, limits),
         power_words(plan),
     ]
@@ -31,7 +38,7 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits
 def _estimates(plan: Mapping[str, Any]) -> str:
     tokens = f"{plan['input_tokens']:,} tokens in, {plan['output_tokens']:,} out"
     known = "at no cost" if plan["money"] == 0 else money(plan["money"])
-    pace = "time unknown before the pilot" if plan["time"] is None else f"{duration(plan['time'])} by earlier calls"
+    pace = "time unknown before the pilot" if plan["time"] is None else f"{_duration(plan['time'])} by earlier calls"
     return f"{tokens}, {known}, {pace}"
 
 
@@ -41,33 +48,24 @@ def _caps(plan: Mapping[str, Any], limits: Limits) -> str:
         f"{limits.max_calls:,} calls" if limits.max_calls else "",
         f"{limits.max_tokens:,} tokens" if limits.max_tokens else "",
         f"${limits.max_cost:g}" if limits.max_cost else "",
-        duration(limits.max_seconds) if limits.max_seconds else "",
+        _duration(limits.max_seconds) if limits.max_seconds else "",
     ]
     if not any(caps):
         return "No cap is set."
     if plan.get("optimizer"):
-        return f"Caps: {', '.join(filter(None, caps))}.{_to_optimizer(plan['optimizer_calls'])}"
+        left = plan["optimizer_calls"]
+        then = "" if left is None else f" After the pilot, {left:,} calls are the optimiser's beside the confirmation."
+        return f"Caps: {', '.join(filter(None, caps))}.{then}"
     bought = f"{plan['paid_visits']} of {plan['visits']} visits at least"
     timed = ", as far as can be told before it is known how long a call takes" if limits.max_seconds else ""
     return f"Caps: {', '.join(filter(None, caps))}. They buy {bought}{timed}."
 
 
-def _to_optimizer(calls: int | None) -> str:
-    return "" if calls is None else f" After the pilot, {calls:,} calls are the optimiser's beside the confirmation."
-
-
-def _whole(plan: Mapping[str, Any]) -> str:
-    if plan.get("optimizer"):
-        own = "How many calls the optimiser makes is its own affair: a cap bounds the run."
-        return f"{own} Estimates for the confirmation: {_estimates(plan)}."
-    return f"At most {plan['calls']} calls in all. Estimates for these: {_estimates(plan)}."
-
-
-def _search(plan: Mapping[str, Any]) -> str:
-    on = f"on {plan['validation_instances']} instances."
-    if plan.get("optimizer"):
-        return f"Search: by {plan['optimizer']}, {on}"
-    return f"Search: {plan['visits']} visits among {plan['configurations']:,} configurations, {on}"
+def _duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def power_words(plan: Mapping[str, Any]) -> str:

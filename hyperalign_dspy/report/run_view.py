@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +19,9 @@ from hyperalign_dspy.program.specs import load_program
 from hyperalign_dspy.runs import Run
 from hyperalign_dspy.types import Cost
 
-# What a candidate is called where nobody knows any more what the baseline was.
-UNKNOWN = "the baseline's"
-
 
 @dataclass(frozen=True)
-class Phase:
+class _Phase:
     """What the answered calls that one phase was first to make cost, and how many failed; seconds add up calls that
     were in flight together.
     """
@@ -33,17 +29,6 @@ class Phase:
     name: str
     cost: Cost
     failed: int
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sealed instance with its texts by arm, each as in outputs.jsonl."""
-
-    instance: str
-    user: str
-    request: str
-    reference: str
-    texts: Mapping[str, Mapping[str, Any]]
 
 
 class Story:
@@ -60,13 +45,21 @@ class Story:
         """What values count in; empty while the run is not done."""
         return str(self.result["plan"]["unit"]) if self.result else ""
 
+    def counted(self, measure: str) -> str:
+        """A measure and what it counts in, where that is known."""
+        return f"{measure}, {self.unit}" if self.unit else measure
+
     @cached_property
     def visits(self) -> list[dict[str, Any]]:
         """Every visit with its configuration's changes and its gap, in order."""
         return [row for row in _lines(self.run.path("visits.jsonl")) if isinstance(row.get("gap"), (int, float))]
 
+    def baseline_of(self, slot: str) -> str:
+        """The baseline's candidate in a slot, or words for it where nobody knows any more which it was."""
+        return str(self._baseline.get(slot, "the baseline's"))
+
     @cached_property
-    def baseline(self) -> dict[str, Any]:
+    def _baseline(self) -> dict[str, Any]:
         """The baseline's candidates; empty where the program is not here any more as the run had it."""
         try:
             program = load_program(str(self.plan["program"]))
@@ -86,36 +79,36 @@ class Story:
     def _by_candidate(self, slot: str) -> dict[str, Estimate]:
         gaps: dict[str, list[float]] = {}
         for visit in self.visits:
-            candidate = visit["configuration"].get(slot, self.baseline.get(slot, UNKNOWN))
-            gaps.setdefault(str(candidate), []).append(visit["gap"])
+            candidate = str(visit["configuration"].get(slot, self.baseline_of(slot)))
+            gaps.setdefault(candidate, []).append(visit["gap"])
         return {name: paired(gaps[name], [str(n) for n in range(len(gaps[name]))]) for name in sorted(gaps)}
 
     @cached_property
-    def phases(self) -> list[Phase]:
+    def phases(self) -> list[_Phase]:
         """Costs by phase, in the order in which phases began."""
         rows: dict[str, list[dict[str, Any]]] = {}
         for row in _lines(self.run.path("calls.jsonl")):
             rows.setdefault(str(row.get("phase") or "other"), []).append(row)
-        return [_phase(name, found) for name, found in rows.items()]
+        answered = {name: [row for row in found if "failed" not in row] for name, found in rows.items()}
+        return [
+            _Phase(name, cost_of(found, Prices()), len(rows[name]) - len(found)) for name, found in answered.items()
+        ]
+
+    @property
+    def whole(self) -> _Phase:
+        """All phases together."""
+        return _Phase("all", sum((p.cost for p in self.phases), Cost()), sum(p.failed for p in self.phases))
 
     @cached_property
-    def samples(self) -> list[Sample]:
-        """The texts of the compiled program and of the baseline at equal drafts, by instance, in the run's order."""
+    def samples(self) -> list[dict[str, dict[str, Any]]]:
+        """For every instance in the run's order, the texts of the compiled program and of the baseline at equal drafts
+        by arm, each as in outputs.jsonl.
+        """
         rows: dict[str, dict[str, dict[str, Any]]] = {}
         for row in _lines(self.run.path(OUTPUTS)):
             if row["arm"] in (EQUAL, COMPILED):
                 rows.setdefault(row["instance"], {})[row["arm"]] = row
-        return [_sample(instance, texts) for instance, texts in rows.items()]
-
-
-def _sample(instance: str, texts: Mapping[str, Mapping[str, Any]]) -> Sample:
-    first = next(iter(texts.values()))
-    return Sample(instance, str(first["user"]), str(first["request"]), str(first["reference"]), texts)
-
-
-def _phase(name: str, rows: Sequence[Mapping[str, Any]]) -> Phase:
-    answered = [row for row in rows if "failed" not in row]
-    return Phase(name, cost_of(answered, Prices()), len(rows) - len(answered))
+        return list(rows.values())
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
-from hyperalign_dspy.report.format import escaped
+from hyperalign_dspy.report.format import escaped, estimate
 
 # name -> (on light paper, on dark paper)
-COLOURS: Mapping[str, tuple[str, str]] = {
+_COLOURS: Mapping[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#14181d"),
     "ink": ("#1b2129", "#e4e8ec"),
     "soft": ("#56606c", "#a3adb8"),
@@ -26,7 +27,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "c4": ("#7a5c00", "#d8b64a"),
     "c5": ("#5a6270", "#aab2bd"),
 }
-SERIES = tuple(name for name in COLOURS if name.startswith("c"))
+_SERIES = tuple(name for name in _COLOURS if name.startswith("c"))
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 4")
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _WIDTH = 760
@@ -36,11 +37,11 @@ _LETTER = 6.9
 
 def _style() -> str:
     def names(place: int) -> str:
-        return "".join(f"--{name}:{pair[place]};" for name, pair in COLOURS.items())
+        return "".join(f"--{name}:{pair[place]};" for name, pair in _COLOURS.items())
 
     # Paper is light, whatever the screen is.
     head = f":root{{{names(0)}}}@media screen and (prefers-color-scheme:dark){{:root{{{names(1)}}}}}"
-    return head + "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
+    return head + "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in _COLOURS)
 
 
 STYLE = _style()
@@ -57,6 +58,13 @@ class Dot:
     high: float | None = None
     note: str = ""
     strong: bool = False
+
+    @classmethod
+    def of(cls, name: str, found: Mapping[str, Any], note: str = "", *, strong: bool = False) -> Dot:
+        """Of an interval as results hold it, which is also what is said of it unless there is another ``note``."""
+        numbers = (found["mean"], found["low"], found["high"])
+        mean, low, high = (n if n is not None and math.isfinite(n) else None for n in numbers)
+        return cls(name, mean, low, high, note or estimate(found), strong)
 
 
 # Drawings with short names keep as much room for them as others, so that one below another can be compared.
@@ -93,7 +101,7 @@ class _Scale:
         return f"{tick:.{self.decimals}f}"
 
 
-def scale(values: Sequence[float], start: float, end: float, most: int = 6) -> _Scale:
+def _scale(values: Sequence[float], start: float, end: float, most: int = 6) -> _Scale:
     """A scale that holds all finite values and ends at round numbers, with about ``most`` ticks."""
     known = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(known), max(known)
@@ -116,9 +124,8 @@ def intervals(title: str, dots: Sequence[Dot], unit: str, beside: Sequence[float
     right = 20 + 1.08 * _LETTER * max(len(dot.note) for dot in [*dots, _NARROWEST])
     bottom = 12 + 26.0 * len(dots)
     numbers = [n for dot in dots for n in (dot.mean, dot.low, dot.high) if n is not None]
-    along = scale([0.0, *numbers, *beside], left + 8, _WIDTH - right - 8)
-    none = _line((along(0), 6), (along(0), bottom), "soft", 1.2)
-    parts = [_upright(along, 6, bottom), _ticks_below(along, bottom, unit), none]
+    along = _scale([0.0, *numbers, *beside], left + 8, _WIDTH - right - 8)
+    parts = [_axis(along, 6, bottom, unit)]
     parts += [_estimate(dot, along, 19 + 26.0 * place, left) for place, dot in enumerate(dots)]
     told = "; ".join(f"{dot.name}: {dot.note or _said(dot)}" for dot in dots)
     return _drawing(title, f"{unit}. {told}.", bottom + 44, parts)
@@ -135,14 +142,14 @@ def curves(
     """
     right = 22 + _LETTER * max((len(name) for name in series), default=0)
     rows = [row for points in series.values() for row in points]
-    across = scale([row[0] for row in rows], 62, _WIDTH - right)
-    up = scale([value for row in rows for value in row[1:]], 330, 14, 5)
+    across = _scale([row[0] for row in rows], 62, _WIDTH - right)
+    up = _scale([value for row in rows for value in row[1:]], 330, 14, 5)
     parts = [_frame(across, up, x_label, y_label)]
     drawn = [(name, points) for name, points in series.items() if points]
     ends = _apart([(across(p[-1][0]), _LETTER * len(name), up(p[-1][1])) for name, p in drawn])
     parts += [_curve(name, points, (across, up), place) for place, (name, points) in enumerate(drawn)]
     for place, (name, points) in enumerate(drawn):
-        parts.append(_label(across(points[-1][0]) + 10, ends[place] + 4, name, SERIES[place % len(SERIES)]))
+        parts.append(_label(across(points[-1][0]) + 10, ends[place] + 4, name, _SERIES[place % len(_SERIES)]))
     told = "; ".join(f"{name}: {p[0][1]:.3g} at {p[0][0]:g}, {p[-1][1]:.3g} at {p[-1][0]:g}" for name, p in drawn)
     return _drawing(title or f"{y_label} by {x_label}", f"{told}.", 378, parts)
 
@@ -153,16 +160,15 @@ def marks(title: str, rows: Mapping[str, Mapping[str, float]], unit: str) -> str
     left = min(330.0, 16 + _LETTER * max((len(row) for row in rows), default=0))
     pitch = 16 + 9.0 * len(names)
     top, bottom = 28.0, 28 + pitch * len(rows)
-    along = scale([0.0, *(value for row in rows.values() for value in row.values())], left + 8, _WIDTH - 20)
-    none = _line((along(0), top), (along(0), bottom), "soft", 1.2)
-    parts = [_legend(names, left + 8), _upright(along, top, bottom), _ticks_below(along, bottom, unit), none]
+    along = _scale([0.0, *(value for row in rows.values() for value in row.values())], left + 8, _WIDTH - 20)
+    parts = [_legend(names, left + 8), _axis(along, top, bottom, unit)]
     for place, (row, values) in enumerate(rows.items()):
         height = top + pitch * (place + 0.5)
         parts.append(_text(left - 8, height + 4, row, "ink", "end"))
         for level, (name, value) in enumerate(values.items()):
             at = along(value), height + 9.0 * (level - (len(names) - 1) / 2)
-            parts.append(_line((along(0), at[1]), at, SERIES[level % len(SERIES)], 2))
-            parts.append(_round(*at, SERIES[level % len(SERIES)], f"{name}: {value:+.2f}"))
+            parts.append(_line((along(0), at[1]), at, _SERIES[level % len(_SERIES)], 2))
+            parts.append(_round(*at, _SERIES[level % len(_SERIES)], f"{name}: {value:+.2f}"))
     told = "; ".join(f"{row}: {', '.join(f'{n} {v:+.2f}' for n, v in values.items())}" for row, values in rows.items())
     return _drawing(title, f"{unit}. {told}.", bottom + 44, parts)
 
@@ -171,7 +177,7 @@ def _legend(names: Sequence[str], start: float) -> str:
     """What each mark stands for, side by side above the drawing."""
     parts, place = [], start
     for level, name in enumerate(names):
-        colour = SERIES[level % len(SERIES)]
+        colour = _SERIES[level % len(_SERIES)]
         parts += [_round(place + 5, 12, colour, name), _text(place + 15, 16, name, colour)]
         place += 34 + _LETTER * len(name)
     return "".join(parts)
@@ -179,8 +185,8 @@ def _legend(names: Sequence[str], start: float) -> str:
 
 def climb(title: str, points: Sequence[Point], x_label: str, y_label: str) -> str:
     """Values in the order in which they were seen, and the best so far as a stair."""
-    across = scale([p.x for p in points], 62, _WIDTH - 90, max(1, min(12, len(points) - 1)))
-    up = scale([0.0, *(p.y for p in points)], 260, 14, 5)
+    across = _scale([p.x for p in points], 62, _WIDTH - 90, max(1, min(12, len(points) - 1)))
+    up = _scale([0.0, *(p.y for p in points)], 260, 14, 5)
     parts = [_frame(across, up, x_label, y_label), _line((across.start, up(0)), (across.end, up(0)), "soft", 1.2)]
     best = list(accumulate((p.y for p in points), max))
     before = [*best[:1], *best]
@@ -195,8 +201,8 @@ def climb(title: str, points: Sequence[Point], x_label: str, y_label: str) -> st
 
 def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> str:
     """Points of two measures; the strong one is filled and named by its note."""
-    across = scale([p.x for p in points], 62, _WIDTH - 160)
-    up = scale([p.y for p in points], 290, 14, 5)
+    across = _scale([p.x for p in points], 62, _WIDTH - 160)
+    up = _scale([p.y for p in points], 290, 14, 5)
     parts = [_frame(across, up, x_label, y_label)]
     for point in points:
         place = across(point.x), up(point.y)
@@ -222,8 +228,11 @@ def _frame(across: _Scale, up: _Scale, x_label: str, y_label: str) -> str:
     return "".join([*lines, *names, name, _ticks_below(across, up.start, x_label)])
 
 
-def _upright(along: _Scale, top: float, bottom: float) -> str:
-    return "".join(_line((along(tick), top), (along(tick), bottom), "rule") for tick in along.ticks)
+def _axis(along: _Scale, top: float, bottom: float, unit: str) -> str:
+    """Upright lines with their numbers below, and the line of no difference."""
+    lines = [_line((along(tick), top), (along(tick), bottom), "rule") for tick in along.ticks]
+    none = _line((along(0), top), (along(0), bottom), "soft", 1.2)
+    return "".join([*lines, _ticks_below(along, bottom, unit), none])
 
 
 def _ticks_below(along: _Scale, bottom: float, label: str) -> str:
@@ -248,7 +257,7 @@ def _curve(
     name: str, points: Sequence[tuple[float, float, float, float]], scales: tuple[_Scale, _Scale], place: int
 ) -> str:
     across, up = scales
-    colour = SERIES[place % len(SERIES)]
+    colour = _SERIES[place % len(_SERIES)]
     known = [row for row in points if math.isfinite(row[2]) and math.isfinite(row[3])]
     outline = [(across(x), up(high)) for x, _, _, high in known] + [
         (across(x), up(low)) for x, _, low, _ in known[::-1]
@@ -257,12 +266,8 @@ def _curve(
     middle = [(across(row[0]), up(row[1])) for row in points]
     if len(middle) == 1:
         return band + _round(*middle[0], colour, f"{name}: {points[0][1]:.3g}")
-    return band + _path(middle, colour, 2, _dash(place))
-
-
-def _dash(place: int) -> str:
-    """Where the colours begin anew the dashes have moved on, so that six times six lines differ."""
-    return _DASHES[(place + place // len(SERIES)) % len(_DASHES)]
+    # Where the colours begin anew the dashes have moved on, so that six times six lines differ.
+    return band + _path(middle, colour, 2, _DASHES[(place + place // len(_SERIES)) % len(_DASHES)])
 
 
 def _path(places: Sequence[tuple[float, float]], colour: str, width: float, dash: str = "") -> str:
@@ -288,16 +293,16 @@ def _text(x: float, y: float, words: str, colour: str, anchor: str = "start", **
 
 def _label(x: float, y: float, words: str, colour: str) -> str:
     """A text with paper around it: a line that ends early has others behind its name."""
-    paper = {"stroke": COLOURS["paper"][0], "stroke-width": 4, "stroke-linejoin": "round", "paint-order": "stroke"}
+    paper = {"stroke": _COLOURS["paper"][0], "stroke-width": 4, "stroke-linejoin": "round", "paint-order": "stroke"}
     return _tag("text", escaped(words), x=x, y=y, **{**_fill(colour), **paper, "class": f"f-{colour} s-paper"})
 
 
 def _fill(colour: str) -> dict[str, str]:
-    return {"fill": COLOURS[colour][0], "class": f"f-{colour}"}
+    return {"fill": _COLOURS[colour][0], "class": f"f-{colour}"}
 
 
 def _stroke(colour: str) -> dict[str, str]:
-    return {"stroke": COLOURS[colour][0], "class": f"s-{colour}"}
+    return {"stroke": _COLOURS[colour][0], "class": f"s-{colour}"}
 
 
 def _tag(name: str, *inner: str, **attributes: object) -> str:

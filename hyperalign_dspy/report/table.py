@@ -1,12 +1,19 @@
-"""The final table and the verdict in words, on one screen."""
+"""The final table and the verdict in words, on one screen; and as a block of a Markdown file that is kept true:
+
+<!-- measured: PROGRAM MODEL -->
+(a table that nobody edits, written from a manifest)
+<!-- end -->
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.artifacts.card import VERDICTS
+from hyperalign_dspy.artifacts.card import VERDICTS, compiled_row, unit_of
+from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.confirm import level_of
 from hyperalign_dspy.optimize.visits import describe
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words
@@ -16,6 +23,11 @@ _HUMAN = "people's own text"
 _TRIED = "NO VERDICT: these users may have been searched on. No sealed user was touched."
 _USERS = {"sealed": "Sealed users", "validation": "Users that a search may see"}
 _CAPPED = "CAPPED: a cap ended the search early; the same command with a higher one goes on with this run."
+_BLOCK = re.compile(r"<!-- measured: (\S+) (\S+) -->\n(.*?)<!-- end -->", re.DOTALL)
+_OPEN = re.compile(r"<!-- measured:")
+_SHOWN = ("", "n", "drafts", "value", "gap to baseline*", "wins*", "harm", "harm rise*", "copied")
+# What a reader of a table asks first: is it the samples alone, and is it the person?
+_ASKED = ("raw k-shot", "wrong user")
 
 
 def result_table(result: Mapping[str, Any]) -> str:
@@ -30,13 +42,8 @@ def result_table(result: Mapping[str, Any]) -> str:
     parts = [head, columns(*cells_of(result))]
     parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
     parts += [llm_judge_words(confirmation["llm_judge"]) if confirmation.get("llm_judge") else ""]
-    parts += [verdict_words(result), _capped_words(result), _pareto_table(result), _cost(result)]
+    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", _pareto_table(result), _cost(result)]
     return "\n\n".join(part for part in parts if part)
-
-
-def _capped_words(result: Mapping[str, Any]) -> str:
-    """That a cap ended the search, where one did."""
-    return _CAPPED if result.get("capped") else ""
 
 
 def cells_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -122,21 +129,9 @@ def _change(result: Mapping[str, Any]) -> str:
 
 def _header(facts: Mapping[str, Any]) -> list[str]:
     ranks = ["rank"] if "judge" in facts else []
-    return [
-        "",
-        "n",
-        "drafts",
-        "value",
-        "gap to baseline*",
-        "wins*",
-        *(["harm", "harm rise*"] if "harm" in facts else []),
-        *ranks,
-        "copied",
-        "longest",
-        "calls",
-        "tokens",
-        "call s",
-    ]
+    harm = ["harm", "harm rise*"] if "harm" in facts else []
+    head = ["", "n", "drafts", "value", "gap to baseline*", "wins*", *harm, *ranks]
+    return [*head, "copied", "longest", "calls", "tokens", "call s"]
 
 
 def _cells(row: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
@@ -224,7 +219,7 @@ def port_table(result: Mapping[str, Any]) -> str:
     harm = "harm" in result["facts"]
     header = ["", "drafts", "value", "gap*", "wins*", *(["harm", "harm rise*"] if harm else []), "calls"]
     table = columns(header, [_port_cells(rows[name], harm=harm) for name in order if name in rows])
-    parts = [head, table, verdict_words(result), _course(result), _capped_words(result), _calls(port)]
+    parts = [head, table, verdict_words(result), _course(result), _CAPPED if result.get("capped") else "", _calls(port)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -255,3 +250,45 @@ def _calls(port: Mapping[str, Any]) -> str:
         f"Calls: {search} to search, {confirm} to confirm, {search + confirm} in all; the program for {port['parent']} "
         f"took {port['parent_calls']}, its controls among them. What two lines share is paid once."
     )
+
+
+def renewed(text: str, manifest_of: Callable[[str, str], Mapping[str, Any]]) -> str:
+    """The text with every block as its manifest has it; all else stays. ``manifest_of`` takes a program and a model.
+
+    Raises:
+        UsageError: no block, or one that does not end.
+    """
+    found = len(_BLOCK.findall(text))
+    if not found or found != len(_OPEN.findall(text)):
+        raise UsageError(
+            "There is no block for a measured table." if not found else "A block for a measured table does not end.",
+            fix="Write it as two lines, <!-- measured: PROGRAM MODEL --> and <!-- end -->",
+        )
+
+    def block(match: re.Match[str]) -> str:
+        program, model, _ = match.groups()
+        return f"<!-- measured: {program} {model} -->\n{_measured_block(manifest_of(program, model))}<!-- end -->"
+
+    return _BLOCK.sub(block, text)
+
+
+def _measured_block(manifest: Mapping[str, Any]) -> str:
+    """The table of a confirmation with its verdict, as the terminal shows it, in a block of Markdown."""
+    measured, row = manifest["measured"], compiled_row(manifest)
+    header, cells = cells_of({"facts": manifest["data"], "confirmation": measured})
+    places = [place for place, name in enumerate(header) if name in _SHOWN]
+    table = columns([header[p] for p in places], [[line[p] for p in places] for line in cells])
+    harm = f", rise of harm {estimate(row['harm_rise'])}" if row.get("harm_rise") else ""
+    slots = ", ".join(f"{slot}={manifest['configuration'][slot]}" for slot in sorted(manifest["recipe"]["slots"]))
+    lines = [
+        f"{row['gap']['n_users']} sealed users, {row['gap']['n_instances']} instances; values: {unit_of(manifest)}; "
+        "* is the baseline at equal drafts; [95% intervals over users]",
+        "",
+        table,
+        "",
+        VERDICTS[measured["verdict"]],
+        f"  {estimate(row['gap'])} {unit_of(manifest)}, {wins_words(row['wins'], row.get('answered'))}{harm}",
+        *(f"  over {name}: {estimate(measured['margins'][name][0])}" for name in _ASKED if name in measured["margins"]),
+        f"  frozen: {manifest['frozen']}; {slots}",
+    ]
+    return "```\n" + "\n".join(lines) + "\n```\n"

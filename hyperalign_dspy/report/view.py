@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
-from typing import Any
 
 from hyperalign_dspy.experiment.bench.compare import Comparison
 from hyperalign_dspy.experiment.bench.tables import ScoreTable, tabulated
 from hyperalign_dspy.experiment.compile import Compiler
-from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL
 from hyperalign_dspy.experiment.result import Compiled, result_of
-from hyperalign_dspy.metrics.features import BY_NAME
-from hyperalign_dspy.optimize.visits import describe
+from hyperalign_dspy.metrics.features import FEATURES
 from hyperalign_dspy.report import bench, svg
-from hyperalign_dspy.report.format import estimate
+from hyperalign_dspy.report.page import draw_arms, draw_visits
 from hyperalign_dspy.report.plan import plan_words
 from hyperalign_dspy.report.run_view import Story
 from hyperalign_dspy.report.table import result_table
@@ -50,8 +47,7 @@ def draw_result(compiled: Compiled) -> str:
 
 def draw_search(compiled: Compiled) -> str:
     """Every visit of the search in its order, and the best so far."""
-    story = Story(compiled.run)
-    return draw_visits(story.visits, story.unit)
+    return draw_visits(Story(compiled.run))
 
 
 def draw_comparison(found: Comparison, table: ScoreTable) -> str:
@@ -64,40 +60,15 @@ def draw_habits(hypotheses: Sequence[Hypothesis], texts: Mapping[str, Sequence[s
 
     In standard deviations from how others write, which is 0; beyond 6 a mark stands at the edge.
     """
-    measured = [h for h in hypotheses if h.kind == "measured" and h.feature in BY_NAME][:most]
+    measured = [h for h in hypotheses if h.kind == "measured" and h.feature in FEATURES][:most]
     rows = {
-        BY_NAME[h.feature].claim: {
+        FEATURES[h.feature].claim: {
             "the user": _away(h, h.value),
-            **{name: _away(h, fmean(map(BY_NAME[h.feature].measure, written))) for name, written in texts.items()},
+            **{name: _away(h, fmean(map(FEATURES[h.feature].measure, written))) for name, written in texts.items()},
         }
         for h in measured
     }
     return svg.marks("Measured habits", rows, "standard deviations from how others write")
-
-
-def draw_arms(result: Mapping[str, Any]) -> str:
-    """The arms of a finished run; ``result`` as in result.json."""
-    rows = result["confirmation"]["rows"]
-    dots = [dot(row["name"], row["gap"], strong=row["name"] == COMPILED) for row in rows if row["name"] != EQUAL]
-    return svg.intervals("Gap of every arm to baseline*", dots, f"gap to baseline*, {result['plan']['unit']}")
-
-
-def draw_visits(visits: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """The visits of a run, as its visits.jsonl has them."""
-    points = [
-        svg.Point(place, visit["gap"], describe(visit["configuration"])) for place, visit in enumerate(visits, start=1)
-    ]
-    return svg.climb("Value of every visit, in order", points, "visit", counted("gap to the baseline", unit))
-
-
-def dot(name: str, found: Mapping[str, Any], *, strong: bool = False) -> svg.Dot:
-    """An estimate as a drawing takes it."""
-    return svg.Dot(name, found["mean"], found["low"], found["high"], estimate(found), strong)
-
-
-def counted(measure: str, unit: str) -> str:
-    """A measure and what it counts in, where that is known."""
-    return f"{measure}, {unit}" if unit else measure
 
 
 def _away(hypothesis: Hypothesis, value: float) -> float:

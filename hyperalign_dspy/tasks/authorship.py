@@ -16,7 +16,7 @@ from hyperalign_dspy.data.pairs import SHOWN
 from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among, longest_shared_run, overlap
-from hyperalign_dspy.metrics.measured import Background, feature_gaps, measured_hypotheses
+from hyperalign_dspy.metrics.features import Background, feature_gaps, measured_hypotheses
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.refusal import steps_out
 from hyperalign_dspy.metrics.style import StyleVerifier, validate

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hyperalign_dspy.files import write_json
-from hyperalign_dspy.program.specs import LEAST, MOST_MADE, SCHEMA, ProgramSpec, RecipeSpec
+from hyperalign_dspy.program.specs import LEAST, MOST_MADE, SPEC_SCHEMA, ProgramSpec, RecipeSpec
 from hyperalign_dspy.tasks.protocol import TASKS
 
 FOLDER = Path(__file__).parents[2] / "hyperalign_dspy" / "schemas"
@@ -52,7 +52,7 @@ def _spec(kind: Any, title: str) -> dict[str, Any]:
         "title": title,
         "description": " ".join(str(kind.__doc__).split()),
         "type": "object",
-        "properties": {"schema": {"const": SCHEMA}, **made["properties"]},
+        "properties": {"schema": {"const": SPEC_SCHEMA}, **made["properties"]},
         "required": ["schema", *made["required"]],
         "additionalProperties": False,
     }

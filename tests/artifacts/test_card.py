@@ -20,7 +20,7 @@ from hyperalign_dspy.cli.main import cli
 from hyperalign_dspy.errors import GateFailed, UsageError
 from hyperalign_dspy.lm import connect
 from hyperalign_dspy.program.locate import PROGRAMS, packaged
-from hyperalign_dspy.report.readme import renewed
+from hyperalign_dspy.report.table import renewed
 from tests.artifacts.test_frozen import HyPerAlign, load_program, provenance
 
 ROOT = Path(__file__).parents[2]

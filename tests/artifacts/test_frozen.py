@@ -15,10 +15,8 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.program.configuration import Configuration, adjust, build, new_module
-from hyperalign_dspy.program.fingerprint import probe_messages
+from hyperalign_dspy.program.configuration import Configuration, Plain, adjust, build, new_module, probe_messages
 from hyperalign_dspy.program.hyperalign import HyPerAlign
-from hyperalign_dspy.program.plain import Plain
 from hyperalign_dspy.program.settings import Settings
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.types import Sample

@@ -169,7 +169,7 @@ def test_hypotheses_come_back_from_their_lines(hypotheses: list[Hypothesis]) -> 
 def test_a_measured_hypothesis_comes_back_and_a_list_as_run_prints_it_is_read() -> None:
     from hyperalign_dspy.metrics.features import FEATURES
 
-    measured = Hypothesis("Exclaims.", "style", "measured", FEATURES[0].name, "more", 2.0, 1.5, 0.4)
+    measured = Hypothesis("Exclaims.", "style", "measured", next(iter(FEATURES)), "more", 2.0, 1.5, 0.4)
     assert parse_hypotheses(lines_of([measured]), "a file") == [measured]
     whole = json.dumps({"schema": "hyperalign/text/1", "hypotheses": [{"text": "Says little.", "facet": "style"}]})
     assert parse_hypotheses(whole, "a file") == [Hypothesis("Says little.", "style")]
@@ -200,7 +200,7 @@ def test_a_broken_edit_is_said_with_its_line_and_a_way_to_mend_it(text: str) -> 
 def test_a_measured_number_that_is_none_is_refused(number: str) -> None:
     from hyperalign_dspy.metrics.features import FEATURES
 
-    line = f'{{"text": "a", "kind": "measured", "feature": "{FEATURES[0].name}", "spread": {number}}}'
+    line = f'{{"text": "a", "kind": "measured", "feature": "{next(iter(FEATURES))}", "spread": {number}}}'
     with pytest.raises(DataError):
         parse_hypotheses(line, "f")
 

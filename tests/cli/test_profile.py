@@ -179,7 +179,7 @@ def test_what_is_shown_obeys_no_code_in_a_text_and_says_what_was_measured(tmp_pa
     eve = Profile.add("eve", ["Red \x1b[31malert\x9b2J\x7f.\r\n\x07Zoë 👩‍👧 雨"])
     known = eve.place("authorship", "scripted")
     known.parent.mkdir()
-    measured = {"facet": "style", "text": "Exclaims never.", "kind": "measured", "feature": FEATURES[0].name}
+    measured = {"facet": "style", "text": "Exclaims never.", "kind": "measured", "feature": next(iter(FEATURES))}
     known.write_text(
         json.dumps({"facet": "style", "text": "Says \x1b[2J little."}) + "\n" + json.dumps(measured) + "\n"
     )

@@ -29,8 +29,8 @@ from hyperalign_dspy import (
 from hyperalign_dspy.cli.main import cli
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.experiment.bench.compare import Figure
-from hyperalign_dspy.metrics.measured import measured_hypotheses
-from hyperalign_dspy.program.infer import bundled_background
+from hyperalign_dspy.metrics.features import measured_hypotheses
+from hyperalign_dspy.program.infer import BackgroundParameter
 from hyperalign_dspy.report.page import run_page
 from hyperalign_dspy.report.run_view import Story
 from tests.cli.test_main_job import small
@@ -117,7 +117,7 @@ def test_a_table_that_ships_is_read_by_its_name() -> None:
 
 def test_habits_are_drawn_where_they_were_measured() -> None:
     freya = next(user for user in bundled_corpus().users if user.user_id == "freya")
-    hypotheses = measured_hypotheses([sample.text for sample in freya.samples], bundled_background())
+    hypotheses = measured_hypotheses([sample.text for sample in freya.samples], BackgroundParameter().value)
     texts = {"flat": ["It rained. It was wet.", "Then it stopped."], "loud": ["Rain!!!! Rain! RAIN! " * 3]}
     drawn = draw_habits(hypotheses, texts, most=3)
     assert {"the user", "flat", "loud", "exclaims"} <= words_of(drawn)

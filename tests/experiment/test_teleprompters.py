@@ -26,7 +26,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.defaults import KNOWN, Optimizer
-from hyperalign_dspy.program.fingerprint import probe_messages
+from hyperalign_dspy.program.configuration import probe_messages
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.authorship import AuthorshipData, AuthorshipTask
 from hyperalign_dspy.tasks.deliberative import DeliberativeTask

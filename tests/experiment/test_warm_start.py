@@ -15,8 +15,15 @@ from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.port import gained_by
 from hyperalign_dspy.experiment.warm_start import CandidateLibrary, translate_configuration, with_starts
 from hyperalign_dspy.optimize.pools import Candidate
-from hyperalign_dspy.program.configuration import OPTIMIZER, SEED, Configuration, adjust, build, settings_of
-from hyperalign_dspy.program.fingerprint import probe_messages
+from hyperalign_dspy.program.configuration import (
+    OPTIMIZER,
+    SEED,
+    Configuration,
+    adjust,
+    build,
+    probe_messages,
+    settings_of,
+)
 from hyperalign_dspy.program.specs import load_program, load_recipe
 
 PROGRAM = load_program("authorship")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.judges.tally import JudgedPair, length_controlled, tally
-from hyperalign_dspy.metrics.style import judge_claims
+from hyperalign_dspy.metrics.style import _score_claims
 
 
 def verdicts(count: int, prefers_length: float, quality: float, longer: float, seed: int = 0) -> list[JudgedPair]:
@@ -66,11 +66,10 @@ def test_orders_that_disagree_are_flips_and_silence_is_no_flip() -> None:
 
 def test_claims_are_scored_as_their_authors_say() -> None:
     truth = np.array([True, True, False, False])
-    sure = judge_claims(np.array([0.9, 0.8, 0.1, 0.2]), truth)
-    assert (sure.c_at_1, sure.f05u) == (1.0, 1.0)
-    left = judge_claims(np.array([0.9, 0.5, 0.1, 0.2]), truth)
-    assert left.c_at_1 == pytest.approx((3 + 1 * 3 / 4) / 4)
-    assert left.f05u == pytest.approx(1.25 / (1.25 + 0.25))
-    wrong = judge_claims(np.array([0.9, 0.1, 0.1, 0.2]), truth)
-    assert wrong.c_at_1 < left.c_at_1
-    assert judge_claims(np.full(4, 0.5), truth).brier == 0.25
+    assert _score_claims(np.array([0.9, 0.8, 0.1, 0.2]), truth)[1:] == (1.0, 1.0)
+    _, left, f05u = _score_claims(np.array([0.9, 0.5, 0.1, 0.2]), truth)
+    assert left == pytest.approx((3 + 1 * 3 / 4) / 4)
+    assert f05u == pytest.approx(1.25 / (1.25 + 0.25))
+    _, wrong, _ = _score_claims(np.array([0.9, 0.1, 0.1, 0.2]), truth)
+    assert wrong < left
+    assert _score_claims(np.full(4, 0.5), truth)[0] == 0.25

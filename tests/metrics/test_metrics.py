@@ -15,11 +15,10 @@ from scipy import stats as scipy_stats
 
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among, longest_shared_run, overlap
-from hyperalign_dspy.metrics.features import FEATURES, measure_all
-from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
+from hyperalign_dspy.metrics.features import FEATURES, Background, measure_all, measured_hypotheses, reward
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.stats import paired, proportion, smallest_gain, verdict
-from hyperalign_dspy.metrics.style import MOST_CHUNKS, _pieces, centred, chunks, validate
+from hyperalign_dspy.metrics.style import _MOST_CHUNKS, _chunks, _pieces, centred, validate
 
 WORDS = st.lists(st.sampled_from(["one", "two", "three", "four", "five", "six", "seven"]), max_size=30).map(" ".join)
 
@@ -81,15 +80,15 @@ def test_people_who_share_no_function_word_with_english_are_told_apart() -> None
 
 
 def test_of_a_prolific_user_every_text_is_learnt_from() -> None:
-    long = " ".join(f"word{n % 50}" for n in range(100 * MOST_CHUNKS * 2))
+    long = " ".join(f"word{n % 50}" for n in range(100 * _MOST_CHUNKS * 2))
     found = _pieces(["A short one.", long, "Another short one."], 0)
-    assert len(found) == MOST_CHUNKS
+    assert len(found) == _MOST_CHUNKS
     assert {number for number, _ in found} == {0, 1, 2}
 
 
 def test_chunks_lose_nothing() -> None:
     text = " ".join(f"w{n}" for n in range(333))
-    pieces = chunks(text, 100)
+    pieces = _chunks(text, 100)
     assert " ".join(pieces) == text
     assert [len(piece.split()) for piece in pieces] == [111, 111, 111]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hyperalign_dspy.program.code_hash import code_of, files_digest, own_code, package_digest
+from hyperalign_dspy.program.code_hash import _files_digest, own_code, package_digest
 from hyperalign_dspy.program.specs import ProgramSpec, load_program, load_recipe
 from hyperalign_dspy.tasks.protocol import Job
 
@@ -37,8 +37,10 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("folder")
 def test_code_is_what_is_named_and_what_that_imports_of_the_same_folder() -> None:
     wanted = {name: text for name, text in FILES.items() if name not in ("ballad/unused.py", "datasets/rows.txt")}
-    found = code_of([("module", "ballad.song:Song"), ("metric", "score:rhymes")])
-    assert found == {name: hashlib.sha256(text.encode()).hexdigest() for name, text in wanted.items()}
+    program = replace(load_program("authorship"), module="ballad.song:Song", metric="score:rhymes")
+    assert own_code(program)["code"] == {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in wanted.items()
+    }
 
 
 def job(program: ProgramSpec, **recipe: Any) -> Job:
@@ -66,7 +68,8 @@ def test_a_shipped_program_brings_no_code(name: str) -> None:
 
 
 def test_what_is_installed_is_nobodys_own_code() -> None:
-    assert code_of([("module", "dspy:ChainOfThought"), ("metric", "operator:eq"), ("sampler", "")]) == {}
+    program = replace(load_program("authorship"), module="dspy:ChainOfThought", metric="operator:eq")
+    assert own_code(program) == {}
 
 
 def test_an_optimiser_of_ones_own_is_part_of_its_run_and_a_file_that_does_not_parse_is_hashed(tmp_path: Path) -> None:
@@ -81,6 +84,6 @@ def test_files_are_told_apart_by_name_and_content(tmp_path: Path) -> None:
     for name, text in (("a.py", "x"), ("a.py", "y"), ("b.py", "y"), ("c/b.py", "y"), ("data.txt", "z")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-        seen.add(files_digest(tmp_path))
+        seen.add(_files_digest(tmp_path))
     assert len(seen) == 4
-    assert package_digest() == package_digest() != files_digest(tmp_path)
+    assert package_digest() == package_digest() != _files_digest(tmp_path)

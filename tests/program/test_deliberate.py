@@ -13,8 +13,8 @@ from hyperalign_dspy.judges.pairwise import PairwiseJudge
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
+from hyperalign_dspy.program.configuration import probe_messages
 from hyperalign_dspy.program.deliberate import Deliberate, DeliberateSettings
-from hyperalign_dspy.program.fingerprint import probe_messages
 
 WHO = {"occupation": "nurse", "situation": "on a night shift"}
 REQUEST = "What dose would be too much?"

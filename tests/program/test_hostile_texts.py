@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.escape import CONTROL, escape_control_tokens, escape_labels
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.program.adapters import adapter
-from hyperalign_dspy.program.adapters.turns import turns
+from hyperalign_dspy.program.adapters import adapter, turns
+from hyperalign_dspy.program.deliberate import AnswerRequest, SupposeAsker
+from hyperalign_dspy.program.generate import WriteAs
 from hyperalign_dspy.program.hyperalign import HyPerAlign
 from hyperalign_dspy.program.settings import Settings
-from hyperalign_dspy.program.signatures import AnswerRequest, SupposeAsker, WriteAs
 
 LABELS = ("Hypotheses", "Deliberation", "Request", "Text", "Samples", "Person", "Purpose")
 PIECES = (

@@ -17,11 +17,10 @@ from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.program.adapters import adapter
-from hyperalign_dspy.program.adapters.turns import TurnsAdapter, turns
-from hyperalign_dspy.program.infer import claims_topic
+from hyperalign_dspy.program.adapters import TurnsAdapter, adapter, turns
+from hyperalign_dspy.program.generate import WriteAs
+from hyperalign_dspy.program.infer import InferHypotheses, claims_topic
 from hyperalign_dspy.program.settings import SettingsParameter
-from hyperalign_dspy.program.signatures import InferHypotheses, WriteAs
 
 SAMPLES = list(bundled_corpus().users[0].samples[:4])
 REQUEST = "Write about the weather this week."

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperalign_dspy.report.svg import COLOURS, SERIES, STYLE, Dot, Point, climb, curves, intervals, scale, scatter
+from hyperalign_dspy.report.svg import _COLOURS, _SERIES, STYLE, Dot, Point, _scale, climb, curves, intervals, scatter
 
 GOLDEN = Path(__file__).parent / "intervals.svg"
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -76,7 +76,7 @@ def test_nothing_to_draw_is_an_empty_frame(drawn: str) -> None:
 
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=5))
 def test_a_scale_holds_its_values_between_round_ends(values: list[float]) -> None:
-    found = scale(values, 0, 100)
+    found = _scale(values, 0, 100)
     slack = 1e-6 * (found.high - found.low)
     assert found.low - slack <= min(values) <= max(values) <= found.high + slack
     assert 2 <= len(found.ticks) <= 9
@@ -90,9 +90,9 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("paper", [0, 1])
-@pytest.mark.parametrize("name", ["ink", "soft", *SERIES])
+@pytest.mark.parametrize("name", ["ink", "soft", *_SERIES])
 def test_every_colour_can_be_read_on_its_paper(name: str, paper: int) -> None:
-    light, dark = sorted((luminance(COLOURS[each][paper]) for each in (name, "paper")), reverse=True)
+    light, dark = sorted((luminance(_COLOURS[each][paper]) for each in (name, "paper")), reverse=True)
     # The contrast that WCAG 2 asks of text.
     assert (light + 0.05) / (dark + 0.05) >= 4.5
     assert f".f-{name}" in STYLE

@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.program.adapters.lines import from_json, from_lines
+from hyperalign_dspy.program.adapters import from_json, from_lines
 
 _HEADER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 

@@ -24,7 +24,7 @@ from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import FrozenMismatch, UsageError
 from hyperalign_dspy.lm.escape import CONTROL
 from hyperalign_dspy.program import deliberate, infer
-from hyperalign_dspy.program.adapters.turns import FREQUENCY_PENALTY, TurnsAdapter, is_structured
+from hyperalign_dspy.program.adapters import FREQUENCY_PENALTY, TurnsAdapter, is_structured
 from hyperalign_dspy.program.infer import TOKENS_PER_SENTENCE, speaker
 from hyperalign_dspy.types import FACETS
 
@@ -98,7 +98,7 @@ def document_of(frozen: Frozen) -> dict[str, Any]:
         stages[name] = {**_template(step), **_call(module, name, step, manifest)}
         _check(name, stages[name], step)
     known = {name: manifest[name] for name in ("program", "summary", "task", "model", "versions", "manifest_sha256")}
-    background = {"background": module.background.value.to_json()} if hasattr(module, "background") else {}
+    background = {"background": module.background.dump_state()} if hasattr(module, "background") else {}
     settings = asdict(module.settings.value)
     how = [*_HOW, _FLOW.get(manifest["task"], "What stands between the stages is the module's own code.")]
     return {"schema": _SCHEMA, **known, "how": how, "settings": settings, "stages": stages, **background}
@@ -107,7 +107,7 @@ def document_of(frozen: Frozen) -> dict[str, Any]:
 def _steps(frozen: Frozen) -> dict[str, _Step]:
     """The predictors that the program calls under its settings, each as it calls it."""
     module, settings = frozen.module, frozen.module.settings.value
-    openings = deliberate.OPENINGS if isinstance(module, deliberate.Deliberate) else infer.OPENINGS
+    openings = deliberate.ASKER_OPENINGS if isinstance(module, deliberate.Deliberate) else infer.OPENINGS
     predictors = dict(module.named_predictors())
     found = {}
     for name in module.probe_inputs() if hasattr(module, "probe_inputs") else predictors:

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from hyperalign_dspy.artifacts.export.answers import read_answer
 from hyperalign_dspy.data.load import USUAL
 from hyperalign_dspy.lm.escape import escape_labels, on_one_line
-from hyperalign_dspy.metrics.measured import Background, measured_hypotheses, reward
+from hyperalign_dspy.metrics.features import Background, measured_hypotheses, reward
 from hyperalign_dspy.program.deliberate import asker_description
 from hyperalign_dspy.program.generate import UNKNOWN_REQUEST, chosen_hypotheses
 from hyperalign_dspy.program.infer import claims_of, claims_topic, cut

@@ -1,16 +1,22 @@
-"""Plain chat turns, for models too small to follow a format.
+"""How a signature becomes messages, and an answer becomes fields.
 
-The instruction (and what is known, field by field) is the system message, demonstrations and samples are earlier turns,
-the last input is the last user turn, and the answer is the raw text. Several output fields or lists are asked for as
-one JSON object: under a schema where the model can be held to one, and read leniently, line by line, where it cannot.
+The *turns* adapter is for models too small to follow a format. The instruction (and what is known, field by field) is
+the system message, demonstrations and samples are earlier turns, the last input is the last user turn, and the answer
+is the raw text. Several output fields or lists are asked for as one JSON object: under a schema where the model can be
+held to one, and read leniently, line by line, where it cannot.
 
-A user's text stays a text: what a chat template or DSPy would read in it is taken apart by a space, and so is a line
-that begins like a field where a message has fields. An entry of a list of lines is one line.
+*chat*, *json* and *xml* are DSPy's own with two things mended. They make no second call when an answer cannot be
+parsed: a hidden call would not be counted, and an adapter that a model cannot follow should be seen to fail. And they
+put values between marks without a look at them, so a text that holds such a mark could end its field: it is refused.
+
+With all of them a user's text stays a text: what a chat template or DSPy would read in it is taken apart by a space,
+and in turns so is a line that begins like a field where a message has fields. An entry of a list of lines is one line.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_origin
 
@@ -19,20 +25,36 @@ from dspy.adapters import Adapter
 from dspy.adapters.types import History
 from dspy.utils.exceptions import AdapterParseError
 
-from hyperalign_dspy.lm.escape import escape_control_tokens, escape_labels, on_one_line
-from hyperalign_dspy.program.adapters.lines import from_json, from_lines
+from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.lm.escape import CUSTOM_TYPE, escape_control_tokens, escape_labels, on_one_line
 
+_ADAPTERS: Mapping[str, str] = {
+    "turns": f"{__name__}:TurnsAdapter",
+    "chat": f"{__name__}:_Chat",
+    "json": f"{__name__}:_Json",
+    "xml": f"{__name__}:_Xml",
+}
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
 _SENTENCE = (1, 22)
 # Held to a schema, a small model says one thing over and over unless repeating costs something.
 FREQUENCY_PENALTY = 0.6
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
+
+
+def adapter(name: str) -> Any:
+    """Return a new DSPy adapter by name: turns, chat, json, xml, or any ``module:object``.
+
+    Raises:
+        UnknownName: no such adapter.
+    """
+    return registry.resolve("adapter", name, _ADAPTERS)()
 
 
 class TurnsAdapter(Adapter):
-    """A DSPy adapter that speaks in turns; see the module's docstring.
+    """A DSPy adapter that speaks in turns.
 
-    ``items`` is how many entries a list field gets under a schema, ``begin`` the word that
-    each starts with, by field.
+    ``items`` is how many entries a list field gets under a schema, ``begin`` the word that each starts with, by field.
     """
 
     def __init__(self, items: int = 1, begin: Mapping[str, str] | None = None) -> None:
@@ -116,25 +138,22 @@ class TurnsAdapter(Adapter):
         Raises:
             AdapterParseError: an empty answer, or a structured one in which nothing can be read.
         """
-        if not is_structured(signature):
-            return {next(iter(signature.output_fields)): self._require(signature, completion.strip())}
-        read = from_json if completion.lstrip().startswith("{") else from_lines
-        found = read(completion, list(signature.output_fields))
-        return (
-            {name: self._as_field(field, found.get(name)) for name, field in signature.output_fields.items()}
-            if self._require(signature, found, completion)
-            else {}
-        )
+        fields = signature.output_fields
+        if is_structured(signature):
+            read = from_json if completion.lstrip().startswith("{") else from_lines
+            said = read(completion, list(fields))
+            found = {name: _as_field(field, said.get(name)) for name, field in fields.items()} if said else {}
+        else:
+            found = {name: completion.strip() for name in fields if completion.strip()}
+        if not found:
+            raise AdapterParseError(adapter_name="TurnsAdapter", signature=signature, lm_response=completion)
+        return found
 
-    def _as_field(self, field: Any, value: Any) -> Any:
-        values = value if isinstance(value, list) else [value] if value else []
-        texts = [" ".join(str(item).split()) for item in values if str(item).strip()]
-        return texts if _is_list(field) else " ".join(texts)
 
-    def _require(self, signature: Any, value: Any, completion: str = "") -> Any:
-        if value:
-            return value
-        raise AdapterParseError(adapter_name="TurnsAdapter", signature=signature, lm_response=completion)
+def _as_field(field: Any, value: Any) -> Any:
+    values = value if isinstance(value, list) else [value] if value else []
+    texts = [" ".join(str(item).split()) for item in values if str(item).strip()]
+    return texts if _is_list(field) else " ".join(texts)
 
 
 def is_structured(signature: Any) -> bool:
@@ -181,3 +200,84 @@ def _labelled(name: str, value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"{_label(name)}:\n" + "\n".join(f"- {on_one_line(str(item))}" for item in value)
     return f"{_label(name)}: {value}"
+
+
+def from_json(completion: str, names: Sequence[str]) -> dict[str, Any]:
+    """One JSON object; nothing of one that was cut, whose last sentence would be half a claim."""
+    try:
+        found = json.loads(completion)
+    except ValueError:
+        return {}
+    return {name: found[name] for name in names if found.get(name)} if isinstance(found, dict) else {}
+
+
+def from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]:
+    """Lines under ``Name:`` headings; without any heading the lines are dealt to the fields in order."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    current = ""
+    loose: list[str] = []
+    for raw in completion.splitlines():
+        line = _BULLET.sub("", raw).strip(" *#")
+        head, colon, rest = line.partition(":")
+        if colon and head.strip(' *"').lower() in found:
+            current, line = head.strip(' *"').lower(), rest.strip()
+        if line:
+            (found[current] if current else loose).append(line)
+    for place, line in enumerate(loose):
+        found[names[place % len(names)]].append(line)
+    return {name: lines for name, lines in found.items() if lines}
+
+
+class _Guarded:
+    """Looks at every text of the inputs and demonstrations before it is put into a message."""
+
+    def format(self, signature: Any, demos: list[dict[str, Any]], inputs: dict[str, Any]) -> list[dict[str, Any]]:
+        """The messages.
+
+        Raises:
+            UsageError: a text holds one of this adapter's own marks, with the field and the mark.
+        """
+        marks = (CUSTOM_TYPE, *self.marks(signature))
+        safe = [{name: _checked(name, value, marks) for name, value in row.items()} for row in [*demos, inputs]]
+        found: list[dict[str, Any]] = super().format(signature, safe[:-1], safe[-1])  # type: ignore[misc]
+        return found
+
+    def marks(self, signature: Any) -> tuple[str, ...]:
+        """What begins or ends a field."""
+        del signature
+        return ("[[ ## ", " ## ]]")
+
+
+class _Chat(_Guarded, dspy.ChatAdapter):
+    def __init__(self) -> None:
+        super().__init__(use_json_adapter_fallback=False)
+
+
+class _Json(_Guarded, dspy.JSONAdapter):
+    pass
+
+
+class _Xml(_Guarded, dspy.XMLAdapter):
+    def __init__(self) -> None:
+        super().__init__(use_json_adapter_fallback=False)
+
+    def marks(self, signature: Any) -> tuple[str, ...]:
+        """The tags of its fields."""
+        return tuple(f"{head}{name}>" for name in signature.fields for head in ("<", "</"))
+
+
+def _checked(name: str, value: Any, marks: tuple[str, ...]) -> Any:
+    """The value with its texts made harmless; what is no text, list or mapping is left to DSPy."""
+    if isinstance(value, str):
+        held = next((mark for mark in marks if mark in value), None)
+        if held:
+            raise UsageError(
+                f"The input {name!r} holds {held.strip()!r}, by which this adapter tells fields apart.",
+                fix='Take it out of the text, or use the adapter "turns", which makes it harmless.',
+            )
+        return escape_control_tokens(value)
+    if isinstance(value, dspy.History):
+        return dspy.History(messages=[_checked(name, turn, marks) for turn in value.messages])
+    if isinstance(value, Mapping):
+        return {key: _checked(name, item, marks) for key, item in value.items()}
+    return [_checked(name, item, marks) for item in value] if isinstance(value, (list, tuple)) else value
