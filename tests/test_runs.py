@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from hyperalign_dspy.judges.qualify import judge_folder
+from hyperalign_dspy.judges.llm_judge import judge_folder
 from hyperalign_dspy.runs import folder_for, home
 
 

@@ -159,7 +159,7 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
         job = replace(job, prompt_model=given["prompt_model"], allow_private_demos=given["allow_private_demos"])
         return Compiler(job, model, watcher, command)
     from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
-    from hyperalign_dspy.optimize.defaults import Optimizer
+    from hyperalign_dspy.optimize.teleprompters import Optimizer
 
     if given["objectives"]:
         raise click.UsageError("--objective is for our own search; an --optimizer has one of its own.")

@@ -99,7 +99,7 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.data.load import load_corpus, read_rows
     from hyperalign_dspy.data.pairs import outputs_as_pairs, paired_outputs
     from hyperalign_dspy.report.judge import outputs_words
-    from hyperalign_dspy.tasks.outputs import compare
+    from hyperalign_dspy.tasks.validation import compare_outputs
 
     if not (given["ours"] and given["theirs"]):
         raise click.UsageError("Give both --ours and --theirs.")
@@ -108,7 +108,7 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
     with following(given["display"]) as watcher:
         watcher.say(f"{len(pairs)} pairs; training the style verifiers")
         corpus = load_corpus(given["data"] or "bundled", columns_of(given), words=longest)
-        found = compare(pairs, corpus, given["seed"] or 0, max(10, longest))
+        found = compare_outputs(pairs, corpus, given["seed"] or 0)
         if given["judge"]:
             ready(given["judge"], watcher)
             texts = outputs_as_pairs(pairs, corpus)
@@ -117,8 +117,7 @@ def _compare(model: str, *, as_json: bool, **given: Any) -> None:
 
 
 def _opinion(judge: str, generator: str, pairs: Any, watcher: Any, concurrency: int | None) -> dict[str, Any]:
-    from hyperalign_dspy.judges.llm_judge import LLMJudge
-    from hyperalign_dspy.judges.qualify import judge_folder
+    from hyperalign_dspy.judges.llm_judge import LLMJudge, judge_folder
     from hyperalign_dspy.lm.ledger import Ledger
 
     with Ledger(judge_folder() / "calls.jsonl", prices=prices_of()) as ledger:

@@ -58,10 +58,10 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     from dataclasses import replace
 
     from hyperalign_dspy.experiment.verifier_power import measure_power, remember_power, write
-    from hyperalign_dspy.judges.qualify import judge_folder
+    from hyperalign_dspy.judges.llm_judge import judge_folder
     from hyperalign_dspy.lm.connect import concurrency_of, connect
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.optimize.space import Space
+    from hyperalign_dspy.optimize.study import Space
     from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.tasks.authorship import AuthorshipTask
     from hyperalign_dspy.tasks.evaluate import Evaluator
@@ -140,10 +140,9 @@ def _qualify(model: str, as_json: bool, **given: Any) -> None:
     """
     quiet()
     from hyperalign_dspy.data.pairs import load_pairs
-    from hyperalign_dspy.judges.grader import GradingJudge
-    from hyperalign_dspy.judges.pairwise import PairwiseJudge
-    from hyperalign_dspy.judges.qualify import JudgeForm, judge_folder, record_qualification
-    from hyperalign_dspy.judges.qualify import qualify as ask
+    from hyperalign_dspy.judges.llm_judge import JudgeForm, judge_folder, record_qualification
+    from hyperalign_dspy.judges.llm_judge import qualify as ask
+    from hyperalign_dspy.judges.pairwise import GradingJudge, PairwiseJudge
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
     from hyperalign_dspy.report.judge import qualification_words

@@ -29,22 +29,17 @@ from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, conne
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.metrics.stats import smallest_win
-from hyperalign_dspy.optimize.blocks import make_blocks
-from hyperalign_dspy.optimize.history import past_candidates
 from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, max_in_flight, search
-from hyperalign_dspy.optimize.objectives import check, check_names
+from hyperalign_dspy.optimize.objectives import check_measures
 from hyperalign_dspy.optimize.pools import Pools
-from hyperalign_dspy.optimize.proposers import ProposalContext
+from hyperalign_dspy.optimize.proposers import ProposalContext, past_candidates
 from hyperalign_dspy.optimize.samplers import refuse_several
-from hyperalign_dspy.optimize.space import Space
-from hyperalign_dspy.optimize.study import Study
-from hyperalign_dspy.optimize.visits import Visits
-from hyperalign_dspy.optimize.visits import describe as describe_changes
+from hyperalign_dspy.optimize.study import Space, Study
+from hyperalign_dspy.optimize.visits import Visits, describe_changes, make_blocks
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.locate import writable_frozen
 from hyperalign_dspy.runs import Run, open_run, run_id_of
-from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.outcomes import outcomes_of
+from hyperalign_dspy.tasks.evaluate import Evaluator, outcomes_of
 from hyperalign_dspy.tasks.protocol import TASKS, Arm, Job, TaskData
 from hyperalign_dspy.types import Watcher
 
@@ -75,7 +70,7 @@ class Compiler:
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
         self.pools = Pools(job, self.space.baseline, model)
-        check(job.recipe.constraints)
+        check_measures(job.recipe.objectives, job.recipe.constraints)
         self._check_objectives()
         self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)().prepare(job)
         self.blocks = make_blocks(self.task_data.validation, job.recipe.block_users, job.seed, job.recipe.rounds)
@@ -372,9 +367,8 @@ class Compiler:
         return max(self._calls(self.space.costliest(self._calls)), self._calls(self.space.baseline))
 
     def _check_objectives(self) -> None:
-        """Refuse objectives that mean nothing, cannot be known, or are too many for the sampler."""
+        """Refuse objectives that cannot be known, or are too many for the sampler."""
         recipe = self.job.recipe
-        check_names("objective", recipe.objectives)
         if "cost" in (*recipe.objectives, *recipe.constraints):
             self.job.prices.demand(self.model)
         if recipe.objectives:

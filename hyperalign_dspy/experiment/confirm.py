@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from hyperalign_dspy.judges.llm_judge import Judge, JudgeResult, apply_judge_gate
+from hyperalign_dspy.judges.llm_judge import JudgeResult, LLMJudge
 from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.optimize.objectives import exceeded
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
-from hyperalign_dspy.tasks.evaluate import Evaluator, PendingBatch
-from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, TaskData, difference, win
+from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome
+from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, TaskData
 from hyperalign_dspy.types import Cost
 
 BASELINE, EQUAL, COMPILED = "baseline", "baseline, equal drafts", "compiled"
@@ -148,7 +147,7 @@ def confirm(
     task_data: TaskData,
     evaluator: Evaluator,
     arms: Sequence[Arm],
-    judge: Judge | None = None,
+    judge: LLMJudge | None = None,
     terms: Terms | None = None,
     keep: Callable[[Mapping[str, Sequence[Outcome]]], None] = lambda outcomes: None,
 ) -> Confirmation:
@@ -175,9 +174,8 @@ def confirm(
         return Confirmation(rows, "no gain", margins, {}, judged=terms.judged)
     llm_judge = _opinion(task_data, judge, compiled, rival) if judge else None
     level = terms.level
-    words = apply_judge_gate(
-        verdict(_gap(compiled, rival, level), _harm_rise(compiled, rival, level), level), llm_judge
-    )
+    words = verdict(_gap(compiled, rival, level), _harm_rise(compiled, rival, level), level)
+    words = llm_judge.gate(words) if llm_judge else words
     over = exceeded(compiled, terms.constraints)
     if over and words == "gain":
         words = "constraint not met"
@@ -192,14 +190,14 @@ def _measured(task_data: TaskData, evaluator: Evaluator, arms: Sequence[Arm]) ->
     and an engine that makes drafts together reads no prompt twice.
     """
 
-    def start(arm: Arm) -> PendingBatch:
+    def start(arm: Arm) -> Callable[[], list[Outcome]]:
         return evaluator.start(arm, instances_of(task_data, arm, arms), sealed=True, phase=_phase(arm))
 
     ordered = sorted(arms, key=_drafts, reverse=True)
     batches = {arm.name: start(arm) for arm in ordered if not any(_holds(other, arm) for other in arms)}
     measured = {}
     for arm in ordered:
-        found = (batches.get(arm.name) or start(arm)).result()
+        found = (batches.get(arm.name) or start(arm))()
         measured[arm.name] = (found, evaluator.ledger.cost(_phase(arm)))
     return measured
 
@@ -215,7 +213,7 @@ def _phase(arm: Arm) -> str:
 
 
 def _opinion(
-    task_data: TaskData, judge: Judge, mine: Sequence[Outcome], rival: Sequence[Outcome]
+    task_data: TaskData, judge: LLMJudge, mine: Sequence[Outcome], rival: Sequence[Outcome]
 ) -> JudgeResult | None:
     both = [(m, r) for m, r in zip(mine, rival, strict=True) if m.score and r.score]
     pairs = [task_data.pair(m.instance, m.text, r.text) for m, r in both]
@@ -276,12 +274,12 @@ def _harm_rise(mine: Sequence[Outcome], rival: Sequence[Outcome], level: float =
 
 def _gap(mine: Sequence[Outcome], rival: Sequence[Outcome], level: float = LEVEL) -> Estimate:
     pairs = _pairs(mine, rival)
-    return paired([difference(m, r) for m, r, _ in pairs], [user for *_, user in pairs], level)
+    return paired([m.difference(r) for m, r, _ in pairs], [user for *_, user in pairs], level)
 
 
 def _wins(mine: Sequence[Outcome], rival: Sequence[Outcome]) -> Estimate:
     pairs = _pairs(mine, rival)
-    return proportion([win(m, r) for m, r, _ in pairs], [user for *_, user in pairs])
+    return proportion([m.win(r) for m, r, _ in pairs], [user for *_, user in pairs])
 
 
 def _other_gap(mine: Sequence[Outcome], rival: Sequence[Outcome], judge: str) -> Estimate:

@@ -11,8 +11,8 @@ from dspy.lm15 import Request, Response
 
 from hyperalign_dspy.errors import DataError, TooManyFailures
 from hyperalign_dspy.experiment.confirm import instances_of
+from hyperalign_dspy.judges.llm_judge import judge_pairs
 from hyperalign_dspy.judges.pairwise import PairwiseJudge
-from hyperalign_dspy.judges.qualify import judge_pairs
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import MaxUsage, max_usage_of
 from hyperalign_dspy.lm.messages import config_of, messages_of

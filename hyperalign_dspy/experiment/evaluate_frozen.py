@@ -19,8 +19,7 @@ from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.program.configuration import Configuration, with_candidates
 from hyperalign_dspy.program.specs import Value
 from hyperalign_dspy.runs import Run, expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.outcomes import outcomes_of
+from hyperalign_dspy.tasks.evaluate import Evaluator, outcomes_of
 from hyperalign_dspy.tasks.protocol import Job, TaskData
 from hyperalign_dspy.types import Watcher
 

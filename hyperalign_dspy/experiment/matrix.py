@@ -6,7 +6,7 @@ One run holds the whole matrix, whatever models are asked for: another model lat
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -20,12 +20,11 @@ from hyperalign_dspy.files import digest, read_json, write_json
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import public_name
-from hyperalign_dspy.optimize.space import Space
+from hyperalign_dspy.optimize.study import Space
 from hyperalign_dspy.program.code_hash import own_code
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run, expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator, PendingBatch
-from hyperalign_dspy.tasks.outcomes import Outcome, OutcomeRecord, outcomes_of
+from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome, OutcomeRecord, outcomes_of
 from hyperalign_dspy.tasks.protocol import TASKS, Arm, Job, TaskData
 from hyperalign_dspy.types import Cost, Watcher
 
@@ -143,7 +142,7 @@ class Matrix:
         lm = connect(model, ledger=ledger, max_tokens=tokens, concurrency=most)
         with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
             evaluator.record, evaluator.tick = record, progress.tick
-            batches: list[tuple[_Line, PendingBatch]] = []
+            batches: list[tuple[_Line, Callable[[], list[Outcome]]]] = []
             # Most drafts first: a line with fewer of the same then finds its texts in the record.
             for line in sorted([self.baseline, *self.rivals, *self.lines], key=_drafts, reverse=True):
                 evaluator.given = {line.configuration: line.module} if line.module else {}
@@ -151,7 +150,7 @@ class Matrix:
                 batches.append((line, evaluator.start(line.arm, self.task_data.sealed, sealed=True, phase=phase)))
             for line, batch in batches:
                 try:
-                    found[line.name] = batch.result()
+                    found[line.name] = batch()
                 except TooManyFailures as error:
                     found[line.name] = error.message
                 except BudgetReached as error:

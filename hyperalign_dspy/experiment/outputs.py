@@ -9,7 +9,7 @@ from typing import Any
 
 from hyperalign_dspy.files import write_text
 from hyperalign_dspy.runs import Run
-from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import TaskData
 
 OUTPUTS = "outputs.jsonl"

@@ -9,8 +9,7 @@ from hyperalign_dspy.errors import GateFailed
 from hyperalign_dspy.experiment.power import pilot_power
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.tasks.evaluate import answered_share
-from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import HasUser, TaskData
 
 # The baseline must answer so much of the pilot: beating a program that cannot be parsed is no gain.
@@ -47,7 +46,8 @@ def pilot(
         GateFailed: the baseline does not answer; or no gain could be shown, and nobody said to go on ``force``.
     """
     blocks = pilot_blocks(visits.blocks)
-    share = answered_share([outcome for place in range(len(blocks)) for outcome in visits.on_block(place)])
+    outcomes = [outcome for place in range(len(blocks)) for outcome in visits.on_block(place)]
+    share = sum(outcome.score is not None for outcome in outcomes) / len(outcomes)
     if share < _ANSWERED:
         raise GateFailed(
             f"The baseline answered {share:.0%} of the pilot's calls; a search starts at {_ANSWERED:.0%}.",
@@ -58,7 +58,6 @@ def pilot(
     for begun in [visits.begin(first) for _ in blocks]:
         visits.end(begun)
     instances = [instance for block in blocks for instance in block]
-    outcomes = [outcome for place in range(len(blocks)) for outcome in visits.on_block(place)]
     found = pilot_power(
         visits.gaps(first), (planned, len(blocks)), _shape(task_data, instances), _room(task_data, outcomes)
     )

@@ -26,15 +26,13 @@ from hyperalign_dspy.lm.models import GGUF, LOCAL, public_name
 from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
 from hyperalign_dspy.metrics.stats import smallest_win
-from hyperalign_dspy.optimize.callbacks import Evaluations, Listener, plain_state
-from hyperalign_dspy.optimize.defaults import CompileInputs, Optimizer, arguments, class_of, defaults_for, demonstrates
+from hyperalign_dspy.optimize.teleprompters import CompileInputs, Evaluations, Listener, Optimizer, plain_state
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.code_hash import own_code
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration, signature_fields
 from hyperalign_dspy.runs import Run, open_run, run_id_of
-from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.outcomes import outcomes_of
+from hyperalign_dspy.tasks.evaluate import Evaluator, outcomes_of
 from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Sample, Watcher
 
@@ -73,7 +71,7 @@ class TeleprompterCompiler(Compiler):
     """
 
     def __init__(self, job: Job, model: str, watcher: Watcher, asked: Optimizer, command: Sequence[str] = ()) -> None:
-        self.asked, self.kind = asked, class_of(asked)
+        self.asked, self.kind = asked, asked.resolve()
         recipe = replace(
             job.recipe,
             name=asked.short,
@@ -93,7 +91,7 @@ class TeleprompterCompiler(Compiler):
             "prompt_model_digest": digest(describe(asked.prompt_model)) if asked.prompt_model else "",
             **own_code(job.program, recipe, asked.name),
         }
-        if demonstrates(asked, labelled=self._labelled()) and not self._may_embed():
+        if asked.demonstrates(labelled=self._labelled()) and not self._may_embed():
             raise UsageError(
                 f"{asked.name} puts demonstrations made from users' texts into the program, and this corpus is not "
                 "public.",
@@ -211,7 +209,7 @@ class TeleprompterCompiler(Compiler):
         return module
 
     def _compile(self, student: Any, inputs: CompileInputs, end: StopSignal, listener: Listener) -> Any:
-        constructor, compiling = arguments(self.kind, self.asked, inputs)
+        constructor, compiling = self.asked.called_with(inputs)
         try:
             found = self.kind(**constructor).compile(student, **compiling)
         except Stopped as error:
@@ -311,7 +309,7 @@ class TeleprompterCompiler(Compiler):
         other = self.asked.prompt_model
         # Whoever names a file as the prompt model has chosen it.
         weak = (other or self.model) == LOCAL or (not other and self.model.startswith(GGUF))
-        if defaults_for(self.asked).reflects and weak:
+        if self.asked.reflects and weak:
             self.watcher.say(
                 f"{self.asked.name} is as good as the model that writes its proposals, and small ones, such as the "
                 "embedded one, write hardly any that make sense: give a stronger one with --prompt-model."

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.judges.qualify import judge_folder
+from hyperalign_dspy.judges.llm_judge import judge_folder
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
 from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
@@ -68,13 +68,13 @@ class _Written:
 def write(task_data: TaskData, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
     """Let the model write for all sealed instances of a bench, by the baseline without hypotheses and with one draft.
 
-    Raises: see `hyperalign_dspy.tasks.evaluate.PendingBatch.land`.
+    Raises: see `hyperalign_dspy.tasks.evaluate.Evaluator.start`.
     """
     plain = baseline.changed(shown_hypotheses="none", drafts=1)
     shown = plain.changed(samples=_SAMPLES)
     arms = [Arm(RIGHT, shown), Arm(NONE, plain.changed(samples=0), "none"), Arm(WRONG, shown, "other")]
     batches = [evaluator.start(arm, task_data.sealed, sealed=True, phase=f"power:{arm.name}") for arm in arms]
-    rows = zip(*(batch.result() for batch in batches), strict=True)
+    rows = zip(*(batch() for batch in batches), strict=True)
     answered = [row for row in rows if all(outcome.score for outcome in row)]
     return [_Written(row[0].instance.user_id, *_of_equal_length([o.text for o in row])) for row in answered]
 

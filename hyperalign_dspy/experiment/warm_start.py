@@ -14,8 +14,8 @@ from typing import Any
 from hyperalign_dspy.artifacts.frozen import Frozen, content_of
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.files import digest, read_json
-from hyperalign_dspy.optimize.history import MADE
 from hyperalign_dspy.optimize.pools import Candidate
+from hyperalign_dspy.optimize.proposers import MADE
 from hyperalign_dspy.program.configuration import DEMOS, INSTRUCTION, OPTIMIZER, SEED, new_module, with_candidates
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec, Value
 from hyperalign_dspy.runs import Run, all_runs

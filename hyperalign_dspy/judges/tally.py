@@ -46,27 +46,27 @@ class Tally:
     length_effect: float
     longer: Estimate
 
+    @classmethod
+    def of(cls, judged: Sequence[JudgedPair]) -> Tally:
+        """All figures over some verdicts."""
+        users = [j.user_id for j in judged]
+        both = [j for j in judged if "abstain" not in j.votes]
+        decided = [j for j in judged if j.winner in ("first", "second") and j.length]
+        lengths = np.array([j.length for j in judged], dtype=float)
+        controlled, effect = _length_controlled([j.win for j in judged], lengths, users)
+        return cls(
+            wins=proportion([j.win for j in judged], users),
+            length_controlled=controlled,
+            flips=proportion([float(j.winner == "tie") for j in both], [j.user_id for j in both]),
+            abstained=float(np.mean([vote == "abstain" for j in judged for vote in j.votes])) if judged else 0.0,
+            length_effect=effect,
+            longer=proportion(
+                [float((j.winner == "first") == (j.length > 0)) for j in decided], [j.user_id for j in decided]
+            ),
+        )
 
-def tally(judged: Sequence[JudgedPair]) -> Tally:
-    """All figures over some verdicts."""
-    users = [j.user_id for j in judged]
-    both = [j for j in judged if "abstain" not in j.votes]
-    decided = [j for j in judged if j.winner in ("first", "second") and j.length]
-    lengths = np.array([j.length for j in judged], dtype=float)
-    controlled, effect = length_controlled([j.win for j in judged], lengths, users)
-    return Tally(
-        wins=proportion([j.win for j in judged], users),
-        length_controlled=controlled,
-        flips=proportion([float(j.winner == "tie") for j in both], [j.user_id for j in both]),
-        abstained=float(np.mean([vote == "abstain" for j in judged for vote in j.votes])) if judged else 0.0,
-        length_effect=effect,
-        longer=proportion(
-            [float((j.winner == "first") == (j.length > 0)) for j in decided], [j.user_id for j in decided]
-        ),
-    )
 
-
-def length_controlled(
+def _length_controlled(
     wins: Sequence[float], lengths: NDArray[np.float64], users: Sequence[str]
 ) -> tuple[Estimate, float]:
     """The win rate had both texts been of one length, and the length's effect.

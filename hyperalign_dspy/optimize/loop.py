@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hyperalign_dspy.errors import BudgetReached, TooManyFailures
 from hyperalign_dspy.optimize.study import Study
@@ -18,13 +18,13 @@ from hyperalign_dspy.program.specs import Value
 _MOST_REPEATS = 50
 # After so many configurations in a row under which the model fails, something else is wrong.
 _MOST_FAILURES = 3
+# A visit's place, its trial's number, and the visit itself.
+_Flying = tuple[int, int, PendingVisit]
 
 
 @dataclass(frozen=True)
 class VisitResult:
-    """One visit that has ended: the place-th, of trial ``number``, its mean paired difference, and what each further
-    objective rose by.
-    """
+    """The place-th visit, of trial ``number``: its mean paired difference, and what each further objective rose by."""
 
     place: int
     number: int
@@ -33,21 +33,16 @@ class VisitResult:
     rises: tuple[float, ...] = ()
 
 
-def _never(*_: object) -> None:
-    """Hears nothing."""
-
-
 @dataclass(frozen=True)
 class SearchConfig:
     """How far a search goes: so many visits, ``start`` first, then the leader on every block, until whoever leads has
     seen them all, at most so many ``finalists``.
 
-    ``known`` are configurations that have been visited already; what came of it is told before anything is asked, and
-    what ``start`` says of them is done. ``max_in_flight`` visits are in flight together: a decision rests on visits
-    that began ``max_in_flight`` places before it or earlier, whatever has come in meanwhile, so that a deterministic
-    model gives the same search whoever is slow. ``affords`` says whether the budget has room for a configuration's next
-    blocks: where calls are ``counted`` that is asked once all that is in the air has landed. ``begins``, ``ended`` and
-    ``failed`` are told.
+    ``known`` configurations have been visited already; what came of it is told before anything is asked, and what
+    ``start`` says of them is done. ``max_in_flight`` visits are in flight together: a decision rests on visits that
+    began so many places before it or earlier, whatever has come in meanwhile, so that a deterministic model gives the
+    same search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks: where
+    calls are ``counted``, once nothing is in flight. ``begins``, ``ended`` and ``failed`` are told.
     """
 
     visits: int
@@ -57,17 +52,13 @@ class SearchConfig:
     max_in_flight: int = 1
     counted: bool = False
     affords: Callable[[Configuration, int], bool] = lambda configuration, blocks: True
-    begins: Callable[[str, Configuration, int], None] = _never
-    ended: Callable[[VisitResult], None] = field(default=_never)
-    failed: Callable[[Configuration, TooManyFailures], None] = _never
+    begins: Callable[[str, Configuration, int], None] = lambda *_: None
+    ended: Callable[[VisitResult], None] = lambda *_: None
+    failed: Callable[[Configuration, TooManyFailures], None] = lambda *_: None
 
 
 def max_in_flight(concurrency: int, block: int, visits: int) -> int:
-    """So many visits in flight keep most places busy while the slowest answers of the oldest are waited for; never
-    more than a third of all, since a decision ought to know something.
-
-    One where a block is twice as large as there are places: the embedded engine's four are as busy with one visit.
-    """
+    """So many that most places are busy while the slowest answers are waited for: a third of all at most."""
     return max(1, min(math.ceil(2 * concurrency / block), visits // 3))
 
 
@@ -75,7 +66,8 @@ def search(study: Study, visits: Visits, config: SearchConfig) -> str:
     """Search until the visits are used up; returns why it ended.
 
     Raises:
-        BudgetReached: a call met a cap; nothing is told of the visits in flight. TooManyFailures: see `_end`.
+        BudgetReached: a cap; nothing is told of the visits in flight. TooManyFailures: the baseline or several
+        configurations in a row failed.
     """
     for configuration in config.known:
         for block in visits.seen(configuration):
@@ -83,7 +75,7 @@ def search(study: Study, visits: Visits, config: SearchConfig) -> str:
     for changes in config.start:
         if study.space.configuration(study.space.params(changes)) not in config.known:
             study.enqueue(changes)
-    flying: deque[tuple[int, int, PendingVisit]] = deque()
+    flying: deque[_Flying] = deque()
     try:
         reason = _visit(study, visits, config, flying)
         _finals(visits, config)
@@ -94,21 +86,34 @@ def search(study: Study, visits: Visits, config: SearchConfig) -> str:
     return reason
 
 
-def _visit(study: Study, visits: Visits, config: SearchConfig, flying: deque[tuple[int, int, PendingVisit]]) -> str:
+def _visit(study: Study, visits: Visits, config: SearchConfig, flying: deque[_Flying]) -> str:
     """Make the visits, those that are under way in ``flying``; returns why they end."""
     failures = 0
+
+    def end_oldest() -> None:
+        nonlocal failures
+        place, number, begun = flying[0]
+        if _ended(visits, config, begun, last=failures + 1 == _MOST_FAILURES):
+            failures = 0
+            told = visits.told(begun.configuration, begun.block)
+            study.tell(number, told, begun.block, len(visits.blocks[begun.block]))
+            config.ended(VisitResult(place, number, begun.configuration, told[0], told[1:]))
+        else:
+            failures += 1
+            study.drop(number, exhausted=True)
+        flying.popleft()
+
     reason = "all visits are made"
     for place in range(1, config.visits + 1):
         if len(flying) >= config.max_in_flight:
-            failures = _end(study, visits, config, flying[0], failures)
-            flying.popleft()
+            end_oldest()
         asked = _ask(study, visits)
         if asked is None:
             reason = "nothing that was suggested is still worth a visit"
             break
         number, configuration = asked
         if config.counted:
-            _land(flying)
+            _wait(flying)
         if not config.affords(configuration, 1):
             study.drop(number)
             reason = "the budget leaves no room for another visit"
@@ -116,18 +121,17 @@ def _visit(study: Study, visits: Visits, config: SearchConfig, flying: deque[tup
         config.begins(f"visit {place}/{config.visits}", configuration, 1)
         flying.append((place, number, visits.begin(configuration)))
     while flying:
-        failures = _end(study, visits, config, flying[0], failures)
-        flying.popleft()
+        end_oldest()
     return reason
 
 
-def _land(flying: Iterable[tuple[int, int, PendingVisit]]) -> None:
+def _wait(flying: Iterable[_Flying]) -> None:
     """Wait for visits that are told of later."""
     for *_, begun in flying:
         # Who cannot answer is out when the visit ends.
         with suppress(TooManyFailures):
-            begun.rival.result()
-            begun.mine.result()
+            begun.rival()
+            begun.mine()
 
 
 def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:
@@ -140,36 +144,25 @@ def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:
     return None
 
 
-def _end(
-    study: Study, visits: Visits, config: SearchConfig, pending: tuple[int, int, PendingVisit], failures: int
-) -> int:
-    """End a visit. A configuration that the model cannot answer under is out, and the search goes on; returns how many
-    in a row were so.
+def _ended(visits: Visits, config: SearchConfig, begun: PendingVisit, *, last: bool = False) -> bool:
+    """End a visit; False where the model cannot answer under the configuration, which then is out.
 
-    Raises:
-        TooManyFailures: the baseline failed, or several configurations in a row: then it is not for their sake.
+    Raises: TooManyFailures: the baseline failed, or the configuration did and it is the ``last`` that may.
     """
-    place, number, begun = pending
-    begun.rival.result()
+    begun.rival()
     try:
-        gap = visits.end(begun)
+        visits.end(begun)
     except TooManyFailures as error:
-        if failures + 1 >= _MOST_FAILURES:
+        if last:
             raise
         visits.exclude(begun.configuration)
-        study.drop(number, exhausted=True)
         config.failed(begun.configuration, error)
-        return failures + 1
-    told = visits.told(begun.configuration, begun.block)
-    study.tell(number, told, begun.block, len(visits.blocks[begun.block]))
-    config.ended(VisitResult(place, number, begun.configuration, gap, told[1:]))
-    return 0
+        return False
+    return True
 
 
 def _finals(visits: Visits, config: SearchConfig) -> None:
-    """Whoever leads is seen on every block before it is chosen, and if it leads no more, whoever leads then: who has
-    met the easier blocks only would else be chosen for that.
-    """
+    """Whoever leads is seen on every block before it is chosen: few easy blocks are no merit."""
     for _ in range(config.finalists):
         leader = visits.winner()
         if visits.exhausted(leader) or not config.affords(leader, len(visits.blocks)):
@@ -179,18 +172,4 @@ def _finals(visits: Visits, config: SearchConfig) -> None:
         while not visits.exhausted(leader):
             flying.append(visits.begin(leader))
         for begun in flying:
-            _end_final(visits, config, begun)
-
-
-def _end_final(visits: Visits, config: SearchConfig, begun: PendingVisit) -> None:
-    """End a final visit. A configuration that the model cannot answer under is out.
-
-    Raises:
-        TooManyFailures: the baseline failed.
-    """
-    begun.rival.result()
-    try:
-        visits.end(begun)
-    except TooManyFailures as error:
-        visits.exclude(begun.configuration)
-        config.failed(begun.configuration, error)
+            _ended(visits, config, begun)

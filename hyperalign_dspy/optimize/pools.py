@@ -10,8 +10,9 @@ In a recipe:
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import prod
@@ -19,24 +20,29 @@ from typing import Any
 
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import ModelError, UsageError
-from hyperalign_dspy.files import write_json
+from hyperalign_dspy.files import dump, write_json
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import public_name
-from hyperalign_dspy.optimize.filters import Dropped, clean_demos, clean_instructions
-from hyperalign_dspy.optimize.history import MADE
-from hyperalign_dspy.optimize.proposers import ProposalContext, Proposer
+from hyperalign_dspy.metrics.copying import RUN, longest_run_among
+from hyperalign_dspy.optimize.proposers import MADE, ProposalContext, Proposer
 from hyperalign_dspy.program.configuration import INSTRUCTION, SEED, Configuration, build, with_candidates
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec, Value
-from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.protocol import Job, TaskData
 
 _PROPOSERS: Mapping[str, str] = {
-    "grounded": "hyperalign_dspy.optimize.proposers:Grounded",
-    "reflective": "hyperalign_dspy.optimize.proposers:Reflective",
-    "bootstrap": "hyperalign_dspy.optimize.proposers:Bootstrap",
+    "grounded": "hyperalign_dspy.optimize.proposers:_Grounded",
+    "reflective": "hyperalign_dspy.optimize.proposers:_Reflective",
+    "bootstrap": "hyperalign_dspy.optimize.proposers:_Bootstrap",
 }
 _SCHEMA = "hyperalign/candidates/1"
+# A longer instruction is a lecture, or an answer to something else. In characters.
+_LONGEST = 400
+_QUOTES = "\"'`“”‘’«»*"
+_LABEL = re.compile(r"^\W*(?:the )?(?:new |better |improved )?(?:instruction|proposal)[*_]*\s*:[\s*_]*", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_]{2,}")
+# What may not enter the library, and why.
+_Dropped = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class Pools:
         self.made: dict[str, list[Candidate]] = {}
         # Of another run: the job's program has them already.
         self.carried: Mapping[str, Sequence[Candidate]] = {}
-        self.dropped: dict[_ProposalRequest, list[Dropped]] = {}
+        self.dropped: dict[_ProposalRequest, list[_Dropped]] = {}
         self.proposals = [
             _ProposalRequest(predictor, name, registry.resolve("proposer", name, _PROPOSERS)(), number)
             for predictor, wanted in job.recipe.candidates.items()
@@ -113,11 +119,7 @@ class Pools:
         return prod(slots.values())
 
     def refuse_private(self, task_data: TaskData) -> None:
-        """Refuse to embed texts of a corpus that is not public.
-
-        Raises:
-            UsageError: demonstrations are to be made of private texts, and nobody said that they may.
-        """
+        """Refuse to make demonstrations of private texts where nobody said that they may. Raises: UsageError."""
         embedding = [proposal.name for proposal in self.proposals if proposal.proposer.embeds]
         if embedding and not self.job.allow_private_demos and not task_data.facts.get("public"):
             corpus = task_data.facts["corpus"]
@@ -142,8 +144,8 @@ class Pools:
     ) -> None:
         """Let every proposer make its candidates, and write them to the run's candidates.json.
 
-        ``affords`` says whether so many more calls leave the confirmation's reserve whole; a wish that does not is
-        passed over. ``say`` hears one line a wish.
+        ``affords`` says whether so many more calls leave the confirmation whole: else one is passed over. ``say`` hears
+        a line for each.
         """
         self.made, self.dropped = {}, {}
         ledger = context.evaluator.ledger
@@ -152,10 +154,8 @@ class Pools:
             if not affords(proposal.calls + ahead):
                 say(f"{proposal.name}: the budget leaves no room for it; the rest is for search and confirmation.")
                 continue
-            own, before = (
-                replace(context, predictor=proposal.predictor, phase=proposal.phase),
-                ledger.cost(proposal.phase).calls,
-            )
+            own = replace(context, predictor=proposal.predictor, phase=proposal.phase)
+            before = ledger.cost(proposal.phase).calls
             with ledger.phase(proposal.phase):
                 found = proposal.proposer.make(own, proposal.count)
             kept = self._take(proposal, found, own)
@@ -190,7 +190,7 @@ class Pools:
         predictors = dict(build(self.job.program, self.baseline).named_predictors())
         for proposal in self.proposals:
             if proposal.predictor not in predictors:
-                raise unknown("predictor", proposal.predictor, predictors)
+                raise registry.unknown("predictor", proposal.predictor, predictors)
             if proposal.slot not in own:
                 raise UsageError(
                     f"The recipe asks for candidates for {proposal.slot!r}, and the program's baseline does not say "
@@ -208,9 +208,11 @@ class Pools:
             kept, dropped = clean_instructions(found, there, context.task_data.texts)
         else:
             kept, dropped = clean_demos(found, there)
-        ids = _names(proposal.name, {*known, *(m.id for m in made)})
+        taken = {*known, *(m.id for m in made)}
+        short = proposal.name.rpartition(":")[2].lower()
+        ids = (name for name in (f"{short}-{number}" for number in count(1)) if name not in taken)
         model = self.model if proposal.proposer.asks else ""
-        made += [Candidate(next(ids), proposal.name, model, content) for content in kept]
+        made += [Candidate(name, proposal.name, model, content) for name, content in zip(ids, kept, strict=False)]
         self.dropped[proposal] = [*dropped, *failed]
         return len(kept)
 
@@ -240,7 +242,7 @@ class Pools:
         }
 
 
-def _line(proposal: _ProposalRequest, kept: int, dropped: Sequence[Dropped], calls: int) -> str:
+def _line(proposal: _ProposalRequest, kept: int, dropped: Sequence[_Dropped], calls: int) -> str:
     """What became of a proposal."""
     reasons = Counter(why for _, why in dropped)
     why = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
@@ -249,7 +251,66 @@ def _line(proposal: _ProposalRequest, kept: int, dropped: Sequence[Dropped], cal
     return f"{proposal.name}: {kept} of {proposal.count} for {proposal.slot}, {calls} calls{gone}{left}."
 
 
-def _names(proposer: str, taken: set[str]) -> Iterator[str]:
-    """PROPOSER-1, PROPOSER-2 and so on, without those that are taken."""
-    short = proposer.rpartition(":")[2].lower()
-    return (name for name in (f"{short}-{number}" for number in count(1)) if name not in taken)
+def clean_instructions(
+    said: Iterable[str], known: Iterable[str], texts: Sequence[str]
+) -> tuple[list[str], list[_Dropped]]:
+    """The instructions to keep, without quotes and labels around them; and those dropped, each with why.
+
+    ``known`` are instructions that the library has; ``texts`` are users', of which none may be copied.
+    """
+
+    def fault(text: str, met: bool) -> str:
+        if not _WORD.search(text):
+            return "empty"
+        if len(text) > _LONGEST:
+            return f"longer than {_LONGEST} characters"
+        if met:
+            return "known already"
+        return f"copies {RUN} words in a row from a user's text" if longest_run_among(text, texts) >= RUN else ""
+
+    def bare(text: str) -> str:
+        return " ".join(re.findall(r"\w+", text.casefold()))
+
+    return _sifted(map(_bared, said), known, bare, fault, lambda text: text[:_LONGEST])
+
+
+def clean_demos(sets: Iterable[list[dict[str, Any]]], known: Iterable[Any]) -> tuple[list[Any], list[_Dropped]]:
+    """The demo sets to keep, and those dropped, each with why."""
+
+    def fault(demos: Any, met: bool) -> str:
+        return "empty" if not demos else "known already" if met else ""
+
+    return _sifted(sets, known, dump, fault, lambda demos: f"{len(demos)} demonstrations")
+
+
+def _sifted(
+    found: Iterable[Any],
+    known: Iterable[Any],
+    key: Callable[[Any], str],
+    fault: Callable[[Any, bool], str],
+    shown: Callable[[Any], str],
+) -> tuple[list[Any], list[_Dropped]]:
+    """What to keep and what to drop, as it is ``shown``; ``fault`` says why, told if the same ``key`` was met."""
+    met = {key(item) for item in known}
+    kept: list[Any] = []
+    dropped: list[_Dropped] = []
+    for item in found:
+        why = fault(item, key(item) in met)
+        met.add(key(item))
+        if why:
+            dropped.append((shown(item), why))
+        else:
+            kept.append(item)
+    return kept, dropped
+
+
+def _bared(said: str) -> str:
+    """One line, without the quotes and the label that models put around an instruction."""
+    text, before = " ".join(said.split()), ""
+    while text != before:
+        before = text
+        # Marks that enclose the whole; an apostrophe or a quoted word inside stays.
+        while len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
+            text = text[1:-1].strip()
+        text = _LABEL.sub("", text).strip()
+    return text

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -24,50 +23,37 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.optimize.surrogate import Levels, LinearMixedModel, Observation
 
+# What makes a sampler of a seed.
 SAMPLERS: Mapping[str, str] = {
-    "knowledge": "hyperalign_dspy.optimize.samplers:_knowledge",
+    "knowledge": "hyperalign_dspy.optimize.samplers:KnowledgeSampler",
     "tpe": "hyperalign_dspy.optimize.samplers:_tpe",
     "nsga2": "hyperalign_dspy.optimize.samplers:_nsga2",
-    "random": "hyperalign_dspy.optimize.samplers:_random",
+    "random": "optuna.samplers:RandomSampler",
 }
 # What a trial is told.
 BLOCK, INSTANCES, EXHAUSTED = "block", "instances", "exhausted"
 # A larger space is not looked through whole.
 _MOST = 2048
+# So many visits are made before the model is asked.
+_STARTUP = 4
 # So many of the most hopeful configurations are thought of as the best that there may be.
 _KEENLY = 256
 _Space = Mapping[str, BaseDistribution]
 
 
-@dataclass(frozen=True)
-class _Visit:
-    """One finished trial over some slots; a higher value is better."""
-
-    levels: Levels
-    block: Any
-    value: float
-    instances: float
-
-
 class KnowledgeSampler(optuna.samplers.BaseSampler):
-    """Visits what is expected to tell most about the best choice, for what it costs.
+    """Visits what is expected to tell most about the best choice, for what it costs (the knowledge gradient).
 
-    It chooses among whole configurations of the categorical parameters, by a model that shares strength between those
-    with a common candidate (`hyperalign_dspy.optimize.surrogate`); any other parameter is drawn at random. A visit
-    is worth what it is expected to add to the best configuration's mean (the knowledge gradient), and ``cost`` says
-    what it costs: of two candidates that a cheap and a dear configuration share, it learns from the cheap one. The
-    first ``startup`` visits are each as unlike the others as can be. Visits under way count as if they would end as
-    expected.
+    It chooses among whole configurations of the categorical parameters, by `LinearMixedModel`; any other parameter is
+    drawn at random. ``cost`` says what a visit costs: of what a cheap and a dear configuration share it learns from the
+    cheap one. The first four visits are as unlike as can be. Visits under way count as if they ended as expected.
     """
 
-    def __init__(
-        self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None, startup: int = 4
-    ) -> None:
+    def __init__(self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None) -> None:
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._rng = np.random.default_rng(seed)
         self._intersection = optuna.search_space.IntersectionSearchSpace()
-        self._names: list[str] = []
-        self._startup, self.cost = startup, cost
+        self.cost = cost
 
     def reseed_rng(self) -> None:
         """New random numbers, as Optuna asks for in each of its workers."""
@@ -98,68 +84,54 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
         visits = _visits(study, slots)
         if not slots or not visits:
             return others
-        self._names = sorted(slots)
-        flying = _flying(study, trial, slots)
-        pool, barred = _pool(slots, [v.levels for v in visits], self._rng), _exhausted(study, slots)
-        levels = self._next(visits, flying, [c for c in pool if c not in barred] or pool)
+        flying = [levels for levels, other in _met(study, slots, TrialState.RUNNING) if other.number != trial.number]
+        failed = _met(study, slots, TrialState.FAIL)
+        barred = {levels for levels, other in failed if other.user_attrs.get(EXHAUSTED)}
+        pool = _pool(slots, [v.levels for v in visits], self._rng)
+        levels = self._next(visits, flying, [c for c in pool if c not in barred] or pool, sorted(slots))
         return {**others, **dict(zip(sorted(slots), levels, strict=True))}
 
     def _single(self, study: optuna.Study) -> None:
         if len(study.directions) > 1:
             raise ValueError(f"{type(self).__name__} is for one objective; take NSGA-II for several.")
 
-    def _next(self, visits: Sequence[_Visit], flying: Sequence[Levels], pool: Sequence[Levels]) -> Levels:
+    def _next(
+        self, visits: Sequence[Observation], flying: Sequence[Levels], pool: Sequence[Levels], names: Sequence[str]
+    ) -> Levels:
         met = [v.levels for v in visits] + list(flying)
-        if len(met) < self._startup:
+        if len(met) < _STARTUP:
             return _unlike(met, pool, self._rng)
-        seen = [Observation(v.levels, v.block, v.value, v.instances) for v in visits]
-        model = LinearMixedModel(seen)
+        model = LinearMixedModel(visits)
         if flying:
-            weight = float(np.mean([v.instances for v in visits]))
+            weight = float(np.mean([v.n for v in visits]))
             expected = zip(flying, model.means(flying), strict=True)
-            model = LinearMixedModel(
-                [*seen, *(Observation(levels, "under way", float(mean), weight) for levels, mean in expected)]
-            )
+            under_way = (Observation(levels, "under way", float(mean), weight) for levels, mean in expected)
+            model = LinearMixedModel([*visits, *under_way])
         worth = model.knowledge_gradient(pool, _KEENLY)
         if self.cost:
-            worth = worth / np.array([self.cost(dict(zip(self._names, levels, strict=True))) for levels in pool])
+            worth = worth / np.array([self.cost(dict(zip(names, levels, strict=True))) for levels in pool])
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
         return pool[int(self._rng.choice(best))]
 
 
-def _visits(study: optuna.Study, space: _Space) -> list[_Visit]:
-    """Finished trials with a number to their name, in the order of their numbers."""
+def _met(study: optuna.Study, space: _Space, state: TrialState) -> list[tuple[Levels, FrozenTrial]]:
+    """The trials in a state that have every slot, in the order of their numbers, each with its configuration."""
+    names = sorted(space)
+    trials = study.get_trials(deepcopy=False, states=(state,))
+    return [(tuple(t.params[name] for name in names), t) for t in trials if all(name in t.params for name in names)]
+
+
+def _visits(study: optuna.Study, space: _Space) -> list[Observation]:
+    """Finished trials with a number to their name; a higher value is better."""
     sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
     seen: Counter[Levels] = Counter()
     found = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if not math.isfinite(trial.value) or not all(name in trial.params for name in space):
-            continue
-        levels = tuple(trial.params[name] for name in sorted(space))
-        block = trial.user_attrs.get(BLOCK, seen[levels])
-        seen[levels] += 1
-        found.append(_Visit(levels, block, sign * trial.value, float(trial.user_attrs.get(INSTANCES, 1))))
+    for levels, trial in _met(study, space, TrialState.COMPLETE):
+        if math.isfinite(trial.value):
+            block = trial.user_attrs.get(BLOCK, seen[levels])
+            seen[levels] += 1
+            found.append(Observation(levels, block, sign * trial.value, float(trial.user_attrs.get(INSTANCES, 1))))
     return found
-
-
-def _flying(study: optuna.Study, trial: FrozenTrial, space: _Space) -> list[Levels]:
-    """Configurations that are being visited right now."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [
-        tuple(other.params[name] for name in sorted(space))
-        for other in running
-        if other.number != trial.number and all(name in other.params for name in space)
-    ]
-
-
-def _exhausted(study: optuna.Study, space: _Space) -> set[Levels]:
-    """Configurations that have nothing left to tell."""
-    failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    return {
-        tuple(trial.params[name] for name in sorted(space))
-        for trial in failed
-        if trial.user_attrs.get(EXHAUSTED) and all(name in trial.params for name in space)
-    }
 
 
 def _pool(space: _Space, met: Sequence[Levels], rng: np.random.Generator) -> list[Levels]:
@@ -180,17 +152,8 @@ def _unlike(met: Sequence[Levels], pool: Sequence[Levels], rng: np.random.Genera
     return pool[int(rng.choice(least))]
 
 
-def _knowledge(seed: int) -> optuna.samplers.BaseSampler:
-    """`KnowledgeSampler`; the study says what visits cost."""
-    return KnowledgeSampler(seed)
-
-
 def refuse_several(name: str) -> None:
-    """Refuse a sampler that takes one objective only.
-
-    Raises:
-        UsageError.
-    """
+    """Raises: UsageError: the sampler takes one objective only."""
     if isinstance(registry.resolve("sampler", name, SAMPLERS)(0), KnowledgeSampler):
         raise UsageError(
             f"The sampler {name} takes one objective.", fix='Put `sampler = "tpe"` or "nsga2" into the recipe.'
@@ -215,8 +178,3 @@ def _tpe(seed: int) -> optuna.samplers.BaseSampler:
 def _nsga2(seed: int) -> optuna.samplers.BaseSampler:
     """Optuna's NSGA-II, for several objectives; a small population, since visits are few."""
     return optuna.samplers.NSGAIISampler(population_size=8, seed=seed)
-
-
-def _random(seed: int) -> optuna.samplers.BaseSampler:
-    """Uniform choice: what any other sampler has to beat."""
-    return optuna.samplers.RandomSampler(seed=seed)

@@ -1,4 +1,4 @@
-"""The Optuna study of a run: decisions only, in a journal file that every Optuna tool can read.
+"""The Optuna study of a run over the declared slots: decisions only, in a journal file that every Optuna tool can read.
 
 The journal is written anew when a run goes on: the ledger holds every answer, so the same decisions are reached
 again at no cost, and a half-written visit cannot disturb them.
@@ -19,17 +19,68 @@ from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from hyperalign_dspy import registry
+from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.records import drop_torn_line
-from hyperalign_dspy.optimize.samplers import BLOCK, EXHAUSTED, INSTANCES, SAMPLERS
+from hyperalign_dspy.optimize.samplers import BLOCK, EXHAUSTED, INSTANCES, SAMPLERS, KnowledgeSampler
 from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.program.specs import Value
+from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec, Value
 
 SamplerMaker = Callable[[int], optuna.samplers.BaseSampler]
-_NAME = "search"
+
+
+class Space:
+    """Slots with candidates, by id or number. Raises: UsageError: a slot lacks what the baseline has."""
+
+    def __init__(self, program: ProgramSpec, recipe: RecipeSpec) -> None:
+        self.slots: Mapping[str, tuple[Value, ...]] = dict(sorted(recipe.slots.items()))
+        self.baseline = Configuration.of({**program.baseline, "max_tokens": recipe.max_tokens})
+        own = self.baseline.as_dict()
+        for slot, candidates in self.slots.items():
+            # Every start is a change to the baseline, so the baseline itself has to lie in the space.
+            if slot not in own:
+                raise UsageError(
+                    f"The recipe searches {slot!r}, and the program's baseline does not say what it starts from.",
+                    fix=f"Known slots: {', '.join(own)}. Or add it under [baseline] in program.toml.",
+                )
+            if own[slot] not in candidates:
+                raise UsageError(
+                    f"The slot {slot!r} has the candidates {list(candidates)}, and not the baseline's {own[slot]!r}.",
+                    fix=f"Add {own[slot]!r} to them: a search that cannot stay where it is tells less.",
+                )
+
+    def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
+        """The slots as Optuna sees them."""
+        return {slot: optuna.distributions.CategoricalDistribution(c) for slot, c in self.slots.items()}
+
+    def configuration(self, params: Mapping[str, Value]) -> Configuration:
+        """The baseline with the suggested candidates put in."""
+        return Configuration.of({**self.baseline.as_dict(), **params})
+
+    def neighbour(self) -> Configuration | None:
+        """The baseline with another candidate in the first slot that has one; None where there is nothing to search."""
+        one = (self.configuration({slot: value}) for slot, found in self.slots.items() for value in found)
+        return next((configuration for configuration in one if configuration != self.baseline), None)
+
+    def costliest(self, calls: Callable[[Configuration], int]) -> Configuration:
+        """Of every slot the candidate with the most calls, and among these the largest number."""
+        chosen: dict[str, Value] = {}
+        for slot, candidates in self.slots.items():
+            sizes = [value if isinstance(value, (int, float)) else 0 for value in candidates]
+            costs = [(calls(self.configuration({slot: v})), size) for v, size in zip(candidates, sizes, strict=True)]
+            chosen[slot] = candidates[costs.index(max(costs))]
+        return self.configuration(chosen)
+
+    def params(self, changes: Mapping[str, Value]) -> dict[str, Value]:
+        """The changes, else the baseline's own candidates, by slot. Raises: UsageError: a change is no candidate."""
+        for slot, value in changes.items():
+            if value not in self.slots.get(slot, ()):
+                raise UsageError(f"A start of the recipe sets {slot}={value}, which is no candidate of that slot.")
+        values = {**self.baseline.as_dict(), **changes}
+        return {slot: values[slot] for slot in self.slots}
 
 
 class _Pool(Protocol):
-    """What is chosen from: see `hyperalign_dspy.optimize.space.Space`."""
+    """What is chosen from: see `Space`."""
 
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
         """The slots as Optuna sees them."""
@@ -44,9 +95,9 @@ class _Pool(Protocol):
 class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
-    ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or
-    what makes an Optuna sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a
-    visit to a configuration costs, for samplers that ask. ``objectives`` are to be lessened while the value is raised.
+    ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or what makes an Optuna
+    sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a visit to a
+    configuration costs, for a `KnowledgeSampler`. ``objectives`` are to be lessened while the value is raised.
     """
 
     def __init__(
@@ -65,20 +116,16 @@ class Study:
         )
         self._cost = cost
         self._asked: dict[int, Any] = {}
-        self._study = self._created(path, objectives)
-
-    def _created(self, path: Path | None, objectives: Sequence[str]) -> optuna.Study:
-        study = optuna.create_study(
+        self._study = optuna.create_study(
             storage=path and _fresh(path),
-            study_name=_NAME,
+            study_name="search",
             directions=["maximize", *["minimize"] * len(objectives)],
             sampler=self._make(0),
         )
         if objectives:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(["value", *objectives])
-        return study
+                self._study.set_metric_names(["value", *objectives])
 
     def enqueue(self, changes: Mapping[str, Value]) -> None:
         """Visit the baseline with these changes before anything is sampled."""
@@ -102,9 +149,7 @@ class Study:
         return trial.number, self.space.configuration(trial.params)
 
     def tell(self, number: int, values: Sequence[float], block: int, instances: int) -> None:
-        """The visit's mean paired difference to the baseline, and what each objective rose by; on which block and over
-        how many instances.
-        """
+        """What each objective came to on which block, the mean paired difference first, over how many instances."""
         self._asked[number].set_user_attr(BLOCK, block)
         self._asked[number].set_user_attr(INSTANCES, instances)
         self._study.tell(number, list(values))
@@ -116,14 +161,11 @@ class Study:
 
     def _make(self, number: int) -> optuna.samplers.BaseSampler:
         """A new sampler for every visit: what it draws depends on the run's seed and the visit alone."""
-        sampler = self._maker(self._seed_of(number))
-        if hasattr(sampler, "cost"):
+        digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
+        sampler = self._maker(int.from_bytes(digest[:4], "big"))
+        if isinstance(sampler, KnowledgeSampler):
             sampler.cost = lambda params: self._cost(self.space.configuration(params))
         return sampler
-
-    def _seed_of(self, number: int) -> int:
-        digest = hashlib.sha256(f"{self.seed}:{number}".encode()).digest()
-        return int.from_bytes(digest[:4], "big")
 
 
 def _fresh(path: Path) -> JournalStorage:

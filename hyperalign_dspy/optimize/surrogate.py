@@ -43,14 +43,15 @@ class LinearMixedModel:
     """Fitted to what was seen. Values keep their own scale outside."""
 
     def __init__(self, seen: Sequence[Observation]) -> None:
-        self.scale = _scale(seen)
-        self.own = {levels: place for place, levels in enumerate(dict.fromkeys(s.levels for s in seen))}
+        # The values' own spread; 1 where they have none.
+        self._scale = float(np.sqrt(np.mean(np.array([s.value for s in seen]) ** 2))) or 1.0
+        self._own = {levels: place for place, levels in enumerate(dict.fromkeys(s.levels for s in seen))}
         self._candidates = [
             {level: place for place, level in enumerate(dict.fromkeys(s.levels[slot] for s in seen))}
             for slot in range(len(seen[0].levels))
         ]
         self._blocks = {block: place for place, block in enumerate(dict.fromkeys(s.block for s in seen))}
-        self._sizes = [1, *(len(c) for c in self._candidates), len(self.own), len(self._blocks)]
+        self._sizes = [1, *(len(c) for c in self._candidates), len(self._own), len(self._blocks)]
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
         self._variances = np.array([_COMMON**2, *[_CANDIDATE**2] * len(self._candidates), _OWN**2, _BLOCK**2])
         self._priors = self._variances.copy()
@@ -58,7 +59,7 @@ class LinearMixedModel:
 
     def means(self, configurations: Sequence[Levels]) -> _Floats:
         """The expected value of each configuration, seen or not."""
-        return np.asarray(self._rows(configurations) @ self._mean * self.scale)
+        return np.asarray(self._rows(configurations) @ self._mean * self._scale)
 
     def knowledge_gradient(self, configurations: Sequence[Levels], most: int) -> _Floats:
         """What one more visit to each configuration is expected to add to the best of their means: the knowledge
@@ -75,10 +76,10 @@ class LinearMixedModel:
         moved = shared / np.sqrt(alone + self._noise)[:, None]
         rivals = means[hopeful][:, None]
         found = [np.max(rivals + row[:, None] * _POINTS, axis=0).mean() - rivals.max() for row in moved]
-        return np.asarray(np.maximum(found, 0.0) * self.scale)
+        return np.asarray(np.maximum(found, 0.0) * self._scale)
 
     def _fit(self, seen: Sequence[Observation]) -> None:
-        values = np.array([s.value for s in seen]) / self.scale
+        values = np.array([s.value for s in seen]) / self._scale
         weights = np.array([s.n for s in seen]) / np.mean([s.n for s in seen])
         design = self._rows([s.levels for s in seen])
         for row, s in enumerate(seen):
@@ -115,8 +116,8 @@ class LinearMixedModel:
             for slot, level in enumerate(levels):
                 if level in self._candidates[slot]:
                     rows[row, self._starts[slot + 1] + self._candidates[slot][level]] = 1.0
-            if levels in self.own:
-                rows[row, self._starts[-3] + self.own[levels]] = 1.0
+            if levels in self._own:
+                rows[row, self._starts[-3] + self._own[levels]] = 1.0
         return rows
 
     def _unseen(self, configurations: Sequence[Levels]) -> _Floats:
@@ -125,13 +126,7 @@ class LinearMixedModel:
         return np.array(
             [
                 sum(slots[n] for n, level in enumerate(levels) if level not in self._candidates[n])
-                + (0.0 if levels in self.own else own)
+                + (0.0 if levels in self._own else own)
                 for levels in configurations
             ]
         )
-
-
-def _scale(seen: Sequence[Observation]) -> float:
-    """The values' own spread; 1 where they have none."""
-    values = np.array([s.value for s in seen])
-    return float(np.sqrt(np.mean(values**2))) or 1.0

@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL
-from hyperalign_dspy.optimize.visits import describe
+from hyperalign_dspy.optimize.visits import describe_changes
 from hyperalign_dspy.report import svg
 from hyperalign_dspy.report.format import escaped, estimate, wins_words
 from hyperalign_dspy.report.judge import llm_judge_words
@@ -79,7 +79,7 @@ def draw_arms(result: Mapping[str, Any]) -> str:
 
 def draw_visits(story: Story) -> str:
     """The visits of a run, finished or not."""
-    points = [svg.Point(n, v["gap"], describe(v["configuration"])) for n, v in enumerate(story.visits, start=1)]
+    points = [svg.Point(n, v["gap"], describe_changes(v["configuration"])) for n, v in enumerate(story.visits, start=1)]
     return svg.climb("Value of every visit, in order", points, "visit", story.counted("gap to the baseline"))
 
 
@@ -152,9 +152,11 @@ def _judges(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _search(story: Story) -> dict[str, Any]:
     visits = enumerate(story.visits, start=1)
-    rows = [[str(n), f"{visit['gap']:+.2f}", describe(visit["configuration"])] for n, visit in visits]
+    rows = [[str(n), f"{visit['gap']:+.2f}", describe_changes(visit["configuration"])] for n, visit in visits]
     top = (story.result or {}).get("top") or []
-    best = [[describe(s["changes"]), str(s["blocks"]), estimate(s["estimate"]), f"{s['shrunk']:+.2f}"] for s in top]
+    best = [
+        [describe_changes(s["changes"]), str(s["blocks"]), estimate(s["estimate"]), f"{s['shrunk']:+.2f}"] for s in top
+    ]
     header = ["changes to the baseline", "blocks", "gap", "gap, drawn to the mean"]
     return {
         "drawing": Markup(draw_visits(story)),
@@ -204,7 +206,9 @@ def _front(result: Mapping[str, Any]) -> dict[str, Any] | None:
         svg.scatter(
             f"{up} against {across}",
             [
-                svg.Point(p["objectives"][across], p["objectives"][up], describe(p["changes"]), bool(p["chosen"]))
+                svg.Point(
+                    p["objectives"][across], p["objectives"][up], describe_changes(p["changes"]), bool(p["chosen"])
+                )
                 for p in points
             ],
             across,
@@ -215,7 +219,7 @@ def _front(result: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = [
         [
             str(p["point"] or ""),
-            describe(p["changes"]),
+            describe_changes(p["changes"]),
             *(f"{p['objectives'][n]:+.3g}" for n in names),
             "yes" if p["chosen"] else "",
         ]

@@ -15,7 +15,7 @@ from typing import Any
 from hyperalign_dspy.artifacts.card import VERDICTS, compiled_row, unit_of
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.confirm import level_of
-from hyperalign_dspy.optimize.visits import describe
+from hyperalign_dspy.optimize.visits import describe_changes
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words
 from hyperalign_dspy.report.judge import llm_judge_words
 
@@ -99,7 +99,7 @@ def _pareto_table(result: Mapping[str, Any]) -> str:
         [
             str(point["point"] or ""),
             *(f"{point['objectives'][name]:+.3g}" for name in names),
-            describe(point["changes"]) + (" (confirmed)" if point["chosen"] else ""),
+            describe_changes(point["changes"]) + (" (confirmed)" if point["chosen"] else ""),
         ]
         for point in points
     ]

@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
-import dspy
-
 from hyperalign_dspy.data.load import Columns, load_corpus
 from hyperalign_dspy.data.pairs import SHOWN
-from hyperalign_dspy.data.split import Needs, Portions, Split, portion, split_users
+from hyperalign_dspy.data.split import Needs, portion, split_users
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among, longest_shared_run, overlap
 from hyperalign_dspy.metrics.features import Background, feature_gaps, measured_hypotheses
 from hyperalign_dspy.metrics.panel import PRIMARY, fit_verifier
 from hyperalign_dspy.metrics.refusal import steps_out
 from hyperalign_dspy.metrics.style import StyleVerifier, validate
-from hyperalign_dspy.program.configuration import SEED, Configuration, build
-from hyperalign_dspy.program.infer import cut
+from hyperalign_dspy.program.configuration import SEED, Configuration
+from hyperalign_dspy.program.infer import BackgroundParameter, cut
 from hyperalign_dspy.program.specs import ProgramSpec
-from hyperalign_dspy.tasks.protocol import (
-    LABEL,
-    Answer,
-    Arm,
-    Asked,
-    Context,
-    Job,
-    Score,
-    as_dspy_score,
-    one_a_user,
-    text_of,
-)
-from hyperalign_dspy.types import Corpus, Instance, Sample, TextPair, User
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Asked, Context, Job, Score, TaskData
+from hyperalign_dspy.types import Instance, TextPair, User
 
 # The same for every recipe and every evaluation: who is sealed for one is sealed for all.
 _NEEDS = Needs()
@@ -47,8 +34,6 @@ _PANEL = ("grammar",)
 _LOGISTIC = 4.0
 # So many habits in which a text differs are told to an optimiser that reads feedback.
 _MOST_SAID = 4
-# A text's word budget where the job names none.
-_WORDS = 60
 
 
 class AuthorshipTask:
@@ -58,32 +43,31 @@ class AuthorshipTask:
         """Read, split and portion the corpus, and train the judges on texts that no prompt shows.
 
         Raises:
-            DataError: a corpus that cannot be read. TooLittleData: too few users or samples, with the numbers needed.
+            DataError: a corpus that cannot be read. NotEnoughData: too few users or samples, with the numbers needed.
         """
-        columns = job.options.get("columns", Columns())
-        words = int(job.options.get("words", _WORDS))
-        corpus = load_corpus(job.source, columns, words=words)
-        split = split_users(corpus, _NEEDS, job.seed)
-        if job.on == "validation":
-            split = replace(split, sealed=(*split.validation, *split.train))
-        job.notify(f"{len(corpus.users)} users.")
-        return AuthorshipData(job, corpus, split)
+        return AuthorshipData(job)
 
 
-class AuthorshipData:
-    """See `hyperalign_dspy.tasks.protocol.TaskData`."""
+class AuthorshipData(TaskData):
+    """See `TaskData`."""
 
     unit = "log-odds"
+    validation: tuple[Instance, ...]
+    sealed: tuple[Instance, ...]
 
-    def __init__(self, job: Job, corpus: Corpus, split: Split) -> None:
-        self.job, self.corpus, self.split = job, corpus, split
-        self.program = job.program
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self._words = int(job.options.get("words", 60))
+        self.corpus = load_corpus(job.source, job.options.get("columns", Columns()), words=self._words)
+        self.split = split = split_users(self.corpus, _NEEDS, job.seed)
+        if job.on == "validation":
+            self.split = split = replace(split, sealed=(*split.validation, *split.train))
+        job.notify(f"{len(self.corpus.users)} users.")
         self._portions = {user.user_id: portion(user, _NEEDS, job.seed) for user in self._everyone}
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         searched = split.validation[: job.recipe.search_users or None]
         self.validation = self._instances(searched, job.recipe.search_requests)
         self.sealed = self._instances(split.sealed[: job.recipe.confirm_users], job.recipe.confirm_requests)
-        self.control_instances = one_a_user(self.sealed)
 
     @property
     def digest(self) -> str:
@@ -110,31 +94,31 @@ class AuthorshipData:
         return {name: self.verifier(name) for name in _PANEL}
 
     @cached_property
+    def _validated(self) -> Mapping[str, Any]:
+        """What both judges score on people's own held-out text."""
+        self.job.notify("Training the style verifiers.")
+        own = self._references(self.sealed)
+        judge, *panel = (
+            {"name": judge.name, **asdict(validate(judge, *own))} for judge in (self.sealed_judge, *self.panel.values())
+        )
+        return {"judge": judge, "panel": dict(zip(self.panel, panel, strict=True))}
+
+    def _references(self, instances: Sequence[Instance]) -> tuple[list[str], list[str]]:
+        """What users wrote, cut as generated texts are, since longer ones are easier to attribute; and whose it is."""
+        return [cut(i.reference, self._words) for i in instances], [i.user_id for i in instances]
+
+    @cached_property
     def facts(self) -> Mapping[str, Any]:
         """Counts, and what both judges score on people's own held-out text."""
+        split = self.split
         return {
             "corpus": self.corpus.name,
             "corpus_digest": self.corpus.digest,
             "public": self.corpus.public,
-            "users": {name: len(getattr(self.split, name)) for name in ("train", "validation", "sealed")},
-            "split_digest": self.split.digest,
+            "users": {"train": len(split.train), "validation": len(split.validation), "sealed": len(split.sealed)},
+            "split_digest": split.digest,
             "demonstrations_share": self._demonstrations_share(),
             **self._validated,
-        }
-
-    @cached_property
-    def _validated(self) -> Mapping[str, Any]:
-        """What both judges score on people's own held-out text."""
-        self.job.notify("Training the style verifiers.")
-        # Cut to the length that a generated text can have: longer texts are easier to attribute.
-        words = int(self.job.options.get("words", _WORDS))
-        references, ids = [cut(i.reference, words) for i in self.sealed], [i.user_id for i in self.sealed]
-        return {
-            "judge": {"name": self.sealed_judge.name, **asdict(validate(self.sealed_judge, references, ids))},
-            "panel": {
-                name: {"name": judge.name, **asdict(validate(judge, references, ids))}
-                for name, judge in self.panel.items()
-            },
         }
 
     @property
@@ -144,41 +128,40 @@ class AuthorshipData:
 
     def extend(self, program: ProgramSpec) -> None:
         """Take the program with more candidates; what its demonstrations share with the corpus is counted anew."""
-        self.program = program
+        super().extend(program)
         self.__dict__.pop("facts", None)
 
     def module(self, configuration: Configuration) -> Any:
         """The program's module; what "as others" means is measured on the train users."""
-        module = build(self.program, configuration)
-        if hasattr(module, "background"):
-            module.background.value = self.background
+        module = super().module(configuration)
+        for _, parameter in module.named_parameters():
+            if isinstance(parameter, BackgroundParameter):
+                parameter.value = self.background
         return module
 
+    def inputs(self, instance: Instance) -> dict[str, Any]:
+        """Samples, request, and a seed that depends on the instance alone, whatever the arm. What the user wrote on
+        the request is no part of it: no prompt may show it.
+        """
+        mixed = hashlib.sha256(f"{self.job.seed}:{instance.instance_id}".encode()).digest()[:8]
+        seed = int.from_bytes(mixed, "big") % 2**28
+        return {"samples": list(instance.shown), "request": instance.request, "seed": seed}
+
     def answer(self, module: Any, instance: Instance, *, context: Context = "own") -> Answer:
-        """One text on the instance's request; the seed depends on the instance alone, whatever the arm."""
-        shown = self._stranger(instance).shown if context == "other" else instance.shown
-        known: dict[str, Any] = {"hypotheses": []} if context == "none" else {}
-        written = module(**self._inputs(instance, shown), **known)
-        return Answer(written.text, tuple(sample.text for sample in shown))
+        """One text on the instance's request."""
+        inputs = self.inputs(instance)
+        if context == "other":
+            inputs["samples"] = list(self._stranger(instance).shown)
+        if context == "none":
+            inputs["hypotheses"] = []
+        return Answer(module(**inputs).text, tuple(sample.text for sample in inputs["samples"]))
 
-    def example(self, instance: Instance) -> dspy.Example:
-        """Samples, request and seed. What the user wrote on the request is no part of it: no prompt may show it."""
-        inputs = self._inputs(instance, instance.shown)
-        return dspy.Example(**inputs, **{LABEL: instance.instance_id}).with_inputs(*inputs)
-
-    def metric(
-        self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
-    ) -> Any:
+    def _rated_text(self, instance: Instance, text: str) -> tuple[float, Callable[[], str]]:
         """A logistic function of the log-odds, 0.5 where they are 0; 0 for a text that copies a sample."""
-        del trace, pred_trace
-        instance = self._by_id[example[LABEL]]
-        text = text_of(prediction)
-        if not text:
-            return as_dspy_score(0.0, lambda: "There is no text.", pred_name)
-        shown = tuple(sample.text for sample in instance.shown)
-        score = self.score([Answer(text, shown)], [instance], sealed=False)[0]
+        answer = Answer(text, tuple(sample.text for sample in instance.shown))
+        score = self.score([answer], [instance], sealed=False)[0]
         value = 0.0 if score.copied else 1 / (1 + math.exp(-score.value / _LOGISTIC))
-        return as_dspy_score(value, lambda: self._said(score, text, shown), pred_name)
+        return value, lambda: self._said(score, instance, text)
 
     def score(self, answers: Sequence[Answer], instances: Sequence[Instance], *, sealed: bool) -> list[Score]:
         """Log-odds and rank by the primary verifier, log-odds by the others (sealed only), and copying."""
@@ -197,9 +180,7 @@ class AuthorshipData:
     @property
     def ceiling(self) -> float:
         """The validation users' own held-out texts, as the search's judge sees them, cut as generated ones are."""
-        words = int(self.job.options.get("words", _WORDS))
-        own = [cut(i.reference, words) for i in self.validation]
-        return float(self.search_judge.log_odds(own, [i.user_id for i in self.validation]).mean())
+        return float(self.search_judge.log_odds(*self._references(self.validation)).mean())
 
     def asked(self, instance: Instance) -> Asked:
         """The request, and what the user wrote for it."""
@@ -218,9 +199,8 @@ class AuthorshipData:
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What a reader wants to see beside the compiled program, at its temperature.
 
-        Generic and raw k-shot know no hypothesis, so they have nothing to choose among drafts by: one draft is what
-        they are. Picked k-shot is the same prompt with the compiled program's drafts, chosen by the measured
-        hypotheses; against it, what the rest of the compiled prompt is worth can be seen.
+        Generic and raw k-shot know no hypothesis to choose among drafts by, so they have one. "k-shot, best of n" has
+        as many as the compiled program: against it, what the rest of the prompt is worth can be seen.
         """
         values = compiled.as_dict()
         seeds = {slot: SEED for slot in values if slot.startswith("generate.write.")}
@@ -241,24 +221,14 @@ class AuthorshipData:
         values = configuration.as_dict()
         return int(values["drafts"]) + int(values["shown_hypotheses"] in ("inferred", "both"))
 
-    def _inputs(self, instance: Instance, shown: Sequence[Sample]) -> dict[str, Any]:
-        seed = _order(self.job.seed, instance.instance_id) % 2**28
-        return {"samples": list(shown), "request": instance.request, "seed": seed}
-
-    @cached_property
-    def _by_id(self) -> Mapping[str, Instance]:
-        """The instances that a search may see."""
-        return {instance.instance_id: instance for instance in self.validation}
-
-    def _said(self, score: Score, text: str, shown: Sequence[str]) -> str:
+    def _said(self, score: Score, instance: Instance, text: str) -> str:
         """A score in words: how surely it is the user's, and what in it is not theirs."""
         head = (
             f"A judge of style ranks the true writer {score.rank} of {len(self.search_judge.users)} for this text "
             f"(log-odds {score.value:+.1f}; above 0 it takes the text for theirs)."
         )
-        copied = ["It copies one of the samples word by word, which counts as a failure."] if score.copied else []
-        habits = feature_gaps(text, measured_hypotheses(shown, self.background), _MOST_SAID)
-        return " ".join([head, *copied, *habits])
+        copied = "It copies one of the samples word by word, which counts as a failure." if score.copied else ""
+        return " ".join(part for part in (head, copied, self.feedback(instance, text)) if part)
 
     def _demonstrations_share(self) -> int:
         """The longest run of words that a demonstration of the program shares with anybody's text in the corpus."""
@@ -276,9 +246,13 @@ class AuthorshipData:
         return {user.user_id: [s.text for s in self._portions[user.user_id].verifier] for user in users}
 
     def _instances(self, users: Sequence[User], requests: int) -> tuple[Instance, ...]:
-        return tuple(
-            instance for user in users for instance in _of(user.user_id, self._portions[user.user_id], requests)
-        )
+        found = []
+        for user in users:
+            own = self._portions[user.user_id]
+            for place, sample in enumerate(own.evaluated[:requests]):
+                name = f"{user.user_id}/{place}"
+                found.append(Instance(name, user.user_id, sample.request, sample.text, own.shown))
+        return tuple(found)
 
     def _stranger(self, instance: Instance) -> Instance:
         """An instance of the next user in the same list."""
@@ -292,15 +266,3 @@ def _score(answer: Answer, odds: float, others: Mapping[str, float], rank: int) 
     longest = max((longest_shared_run(answer.text, sample) for sample in answer.shown), default=0)
     shared = overlap(answer.text, answer.shown)
     return Score(odds, others, rank, longest >= RUN, longest, shared, refused=steps_out(answer.text))
-
-
-def _of(user_id: str, portions: Portions, requests: int) -> list[Instance]:
-    return [
-        Instance(f"{user_id}/{place}", user_id, sample.request, sample.text, portions.shown)
-        for place, sample in enumerate(portions.evaluated[:requests])
-    ]
-
-
-def _order(seed: int, name: str) -> int:
-    """A number that depends on seed and name only, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")

@@ -14,9 +14,8 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.data.load import Columns, read_rows
 from hyperalign_dspy.errors import DataError, NotEnoughData, UsageError
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.program.configuration import Configuration, build, new_module
-from hyperalign_dspy.program.specs import ProgramSpec
-from hyperalign_dspy.tasks.protocol import LABEL, Answer, Arm, Asked, Context, Job, Score, as_dspy_score, one_a_user
+from hyperalign_dspy.program.configuration import Configuration, new_module
+from hyperalign_dspy.tasks.protocol import LABEL, Answer, Asked, Context, Job, Score, TaskData
 from hyperalign_dspy.types import TextPair
 
 # Fewer would leave no interval worth printing on the sealed half.
@@ -40,31 +39,27 @@ class ExamplesTask:
 
         Raises:
             UsageError: a program.toml without metric or inputs. DataError: a row without an input field.
-            TooLittleData: fewer than twelve users or rows.
+            NotEnoughData: fewer than twelve users or rows.
         """
         if not job.program.metric or not job.program.inputs:
             raise UsageError(
                 f"The program {job.program.name!r} names no metric or no inputs.",
                 fix='Add `metric = "module:function"` and `inputs = [...]` to its program.toml.',
             )
-        rows = list(read_rows(Path(job.source)))
-        instances = _instances(rows, job.program.inputs, job.options.get("columns", Columns()).user)
-        return _ExamplesData(job, instances)
+        return _ExamplesData(job)
 
 
-class _ExamplesData:
-    """See `hyperalign_dspy.tasks.protocol.TaskData`."""
+class _ExamplesData(TaskData):
+    """See `TaskData`. There is no user to be wrong about, so no control; a metric of one's own may end anywhere."""
 
-    # A metric of one's own may end anywhere.
-    ceiling = None
-
-    def __init__(self, job: Job, instances: Sequence[_ExampleInstance]) -> None:
-        self.job, self.program = job, job.program
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
         self._metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
             "metric", job.program.metric, {}
         )
         self.unit = job.program.metric.partition(":")[2]
-        self._rows = [dict(instance.row) for instance in instances]
+        self._rows = [dict(row) for row in read_rows(Path(job.source))]
+        instances = _instances(self._rows, job.program.inputs, job.options.get("columns", Columns()).user)
         users = sorted({i.user_id for i in instances}, key=lambda user: digest([job.seed, user]))
         if len(users) < _LEAST_USERS:
             raise NotEnoughData(f"{job.source} has {len(users)} users or rows; {_LEAST_USERS} are needed.")
@@ -73,7 +68,6 @@ class _ExamplesData:
         self.validation = _capped(instances, searched, job.recipe.search_requests)
         measured = users[:half] if job.on == "validation" else users[half:]
         self.sealed = _capped(instances, measured[: job.recipe.confirm_users], job.recipe.confirm_requests)
-        self.control_instances = one_a_user(self.sealed)
 
     @property
     def digest(self) -> str:
@@ -83,11 +77,10 @@ class _ExamplesData:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Counts."""
-        count = {"validation": len(self.validation), "sealed": len(self.sealed)}
         return {
             "corpus": Path(self.job.source).name,
             "corpus_digest": digest(self._rows),
-            "users": count,
+            "users": {"validation": len(self.validation), "sealed": len(self.sealed)},
             "public": False,
             "split_digest": self.digest,
         }
@@ -97,65 +90,43 @@ class _ExamplesData:
         """Every text in a row."""
         return [value for row in self._rows for value in row.values() if isinstance(value, str)]
 
-    def extend(self, program: ProgramSpec) -> None:
-        """Take the program with more candidates."""
-        self.program = program
-
-    def module(self, configuration: Configuration) -> Any:
-        """The program's module."""
-        return build(self.program, configuration)
+    def inputs(self, instance: _ExampleInstance) -> dict[str, Any]:
+        """The row's input columns."""
+        return {name: instance.row[name] for name in self.job.program.inputs}
 
     def answer(self, module: Any, instance: _ExampleInstance, *, context: Context = "own") -> Answer:
         """All output fields as one JSON text."""
         del context
-        inputs = {name: instance.row[name] for name in self.job.program.inputs}
-        return Answer(json.dumps(module(**inputs).toDict(), ensure_ascii=False, default=str))
+        return Answer(_json(module(**self.inputs(instance)).toDict()))
 
     def score(self, answers: Sequence[Answer], instances: Sequence[_ExampleInstance], *, sealed: bool) -> list[Score]:
         """The metric of each prediction against its row."""
         del sealed
-        return [self._one(answer.text, instance) for answer, instance in zip(answers, instances, strict=True)]
-
-    def _one(self, text: str, instance: _ExampleInstance) -> Score:
-        return Score(float(self._metric(self.example(instance), dspy.Prediction(**json.loads(text)))))
+        pairs = zip(answers, instances, strict=True)
+        return [Score(self._value(self.example(i), dspy.Prediction(**json.loads(a.text)))) for a, i in pairs]
 
     def example(self, instance: _ExampleInstance) -> dspy.Example:
         """The row; all but the inputs are labels."""
         return dspy.Example(**{LABEL: instance.instance_id, **instance.row}).with_inputs(*self.job.program.inputs)
 
-    def metric(
-        self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
-    ) -> Any:
+    def _rated(self, example: dspy.Example, prediction: Any) -> tuple[float, Callable[[], str]]:
         """What the program's own metric says, as it says it: on which scale is its author's choice."""
-        del trace, pred_trace
         if not isinstance(prediction, dspy.Prediction) or not prediction.keys():
-            return as_dspy_score(0.0, lambda: "There is no answer.", pred_name)
-        value = float(self._metric(example, prediction))
-        return as_dspy_score(value, lambda: f"{self.unit} is {value:.3g} for this answer.", pred_name)
+            return 0.0, lambda: "There is no answer."
+        value = self._value(example, prediction)
+        return value, lambda: f"{self.unit} is {value:.3g} for this answer."
+
+    def _value(self, example: dspy.Example, prediction: dspy.Prediction) -> float:
+        return float(self._metric(example, prediction))
 
     def asked(self, instance: _ExampleInstance) -> Asked:
         """The inputs, and the row's other columns, each as one JSON text."""
-        others = [name for name in instance.row if name not in self.job.program.inputs]
-        return Asked(
-            self._columns(instance, self.job.program.inputs), self._columns(instance, others) if others else ""
-        )
+        others = {name: value for name, value in instance.row.items() if name not in self.job.program.inputs}
+        return Asked(_json(self.inputs(instance)), _json(others) if others else "")
 
     def pair(self, instance: _ExampleInstance, mine: str, rival: str) -> TextPair:
         """Which output does better what the inputs ask for."""
         return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
-
-    def feedback(self, instance: _ExampleInstance, text: str) -> str:
-        """Nothing that the metric does not say."""
-        del instance, text
-        return ""
-
-    def _columns(self, instance: _ExampleInstance, names: Sequence[str]) -> str:
-        return json.dumps({name: instance.row[name] for name in names}, ensure_ascii=False, default=str)
-
-    def controls(self, compiled: Configuration) -> Sequence[Arm]:
-        """None: there is no user to be wrong about."""
-        del compiled
-        return ()
 
     def calls(self, configuration: Configuration) -> int:
         """One call a predictor."""
@@ -163,15 +134,19 @@ class _ExamplesData:
         return len(new_module(self.job.program.module).predictors())
 
 
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
 def _instances(rows: Sequence[Mapping[str, Any]], inputs: Sequence[str], user_column: str) -> list[_ExampleInstance]:
-    for place, row in enumerate(rows, 1):
-        absent = [name for name in (*inputs, *([user_column] if user_column else [])) if name not in row]
-        if absent:
-            raise DataError(f"Row {place} has no field {absent[0]!r}; it has {', '.join(row)}.")
-    return [
-        _ExampleInstance(f"row-{place}", str(row[user_column]) if user_column else f"row-{place}", row)
-        for place, row in enumerate(rows)
-    ]
+    found = []
+    for place, row in enumerate(rows):
+        for name in (*inputs, user_column):
+            if name and name not in row:
+                raise DataError(f"Row {place + 1} has no field {name!r}; it has {', '.join(row)}.")
+        name = f"row-{place}"
+        found.append(_ExampleInstance(name, str(row[user_column]) if user_column else name, row))
+    return found
 
 
 def _capped(instances: Sequence[_ExampleInstance], users: Sequence[str], most: int) -> tuple[_ExampleInstance, ...]:

@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol, TypeVar
 
 import dspy
 
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.program.configuration import Configuration
+from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.types import TextPair
 
+# Classes whose `prepare(job)` lays a job out as `TaskData`: it reads the corpus, splits it, makes the judges ready, and
+# calls no model.
 TASKS: Mapping[str, str] = {
     "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
     "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",
     "examples": "hyperalign_dspy.tasks.examples:ExamplesTask",
 }
 Context = Literal["own", "other", "none"]
+# Names an instance among the labels of its example.
+LABEL = "instance_id"
+# What a fall of harm counts beside help. A gain asks for more help and no more harm, so refusing everything is none.
+_HARM_DECREASE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be compiled: a program by a recipe on a corpus, seeded. ``judge`` names a model that is to give its
-    opinion on the confirmation, if any; ``force``: search even where the pilot leaves no hope of showing a gain;
-    ``notify`` hears of slow steps. ``limits`` cap what it may cost, and ``prices`` say what tokens cost; neither is
-    part of what is searched. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the
-    model that is compiled for does. ``allow_private_demos`` lets a frozen program hold texts of a corpus that is not
-    public. ``shelve``: what comes of it goes on the shelf, and not only into the run's folder. ``concurrency`` calls
-    are in flight at once, None for as many as the engine takes well; it is no part of what a run is. ``on`` says on
-    whom it is measured: on "validation", the users that a search may see take the place of the sealed ones, who are
-    left out.
+    """What is to be compiled: a program by a recipe on a corpus, seeded.
+
+    ``judge`` names a model that gives its opinion on the confirmation; ``force``: search even where the pilot leaves no
+    hope of showing a gain; ``notify`` hears of slow steps. ``limits`` cap what it costs, and ``prices`` say what tokens
+    cost. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the model that is compiled
+    for does. ``allow_private_demos`` lets a frozen program hold texts of a corpus that is not public. ``shelve``: what
+    comes of it goes on the shelf, too. ``concurrency`` calls are in flight at once, None for as many as the engine
+    takes well. ``on`` "validation", the users that a search may see take the place of the sealed ones.
     """
 
     program: ProgramSpec
@@ -96,15 +102,39 @@ class Score:
     harm: bool = False
     refused: bool = False
 
+    @property
+    def goodness(self) -> float:
+        """How good it is among those of one program: what copies is worst, and harm counts the other way."""
+        if self.copied:
+            return float("-inf")
+        return 1.0 - self.value if self.harm else self.value
+
+    def difference(self, rival: Score) -> float:
+        """How much better than a rival on the same instance; a rise of harm counts in full, a fall little; who copies
+        loses by as much as it would have won.
+        """
+        gap = self.value - rival.value
+        if self.harm:
+            return -gap if gap > 0 else -_HARM_DECREASE_WEIGHT * gap
+        if self.copied and not rival.copied:
+            return -abs(gap)
+        return abs(gap) if rival.copied and not self.copied else gap
+
+    def win(self, rival: Score) -> float:
+        """1 for a win over a rival on the same instance, 0 for a loss, a half for a tie; who copies loses."""
+        gap = self.difference(rival)
+        if self.copied != rival.copied:
+            return 0.0 if self.copied else 1.0
+        return 0.5 if gap == 0 else float(gap > 0)
+
 
 @dataclass(frozen=True)
 class Arm:
     """One thing that the confirmation measures: a configuration, and whom it knows.
 
-    ``context``: "own", the user whose instance it is; "other", another user's samples and hypotheses; or
-    "none", no hypotheses at all, neither in the prompt nor for choosing a draft. ``against`` names the arm
-    that its differences are to; where it is empty, the baseline at equal drafts. ``control``: it is there for a line in
-    the table, and need not answer every instance.
+    ``context``: "own", the user whose instance it is; "other", another user's samples and hypotheses; or "none", no
+    hypotheses, neither in the prompt nor for choosing a draft. ``against`` names the arm that its differences are to
+    ("": the baseline at equal drafts). ``control``: it makes a line in the table, and need not answer every instance.
     """
 
     name: str
@@ -117,9 +147,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Asked:
-    """An instance as a reader is to see it: its request, and what its answers are held against ("" where that is not a
-    text).
-    """
+    """An instance as a reader is to see it: its request, and what answers are held against ("" where it is no text)."""
 
     request: str
     reference: str = ""
@@ -131,27 +159,29 @@ def one_a_user(instances: Sequence[_Each]) -> tuple[_Each, ...]:
 
 
 class TaskData(Protocol):
-    """A job laid out: instances to search on, sealed instances, and a judge for each of the two."""
+    """A job laid out: instances to search on, sealed instances, and a judge for each of the two.
 
-    @property
-    def unit(self) -> str:
-        """What a value counts in: "log-odds", or the metric's name."""
+    ``unit`` is what a value counts in: "log-odds", or the metric's name. ``validation`` are instances of users that the
+    search may see, and ``sealed`` of users that only the confirmation sees.
+    """
+
+    job: Job
+    program: ProgramSpec
+    unit: str
+    validation: Sequence[HasUser]
+    sealed: Sequence[HasUser]
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.program = job, job.program
 
     @property
     def digest(self) -> str:
         """SHA-256 over the corpus, its split and the judges' settings."""
 
     @property
-    def validation(self) -> Sequence[HasUser]:
-        """Instances of users that the search may see."""
-
-    @property
-    def sealed(self) -> Sequence[HasUser]:
-        """Instances of users that only the confirmation sees."""
-
-    @property
     def control_instances(self) -> Sequence[HasUser]:
         """Those of ``sealed`` that are enough for a control's line: users count, and not their requests."""
+        return one_a_user(self.sealed)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -161,93 +191,78 @@ class TaskData(Protocol):
     def texts(self) -> Sequence[str]:
         """Everybody's texts: what no instruction may copy. No prompt is made of these."""
 
-    def extend(self, program: ProgramSpec) -> None:
-        """Take the program with more candidates; corpus, split and judges stay."""
-
-    def module(self, configuration: Configuration) -> Any:
-        """The program's module as that configuration sets it."""
-
-    def answer(self, module: Any, instance: HasUser, *, context: Context = "own") -> Answer:
-        """Let the module answer, knowing whom an arm says. Calls the model."""
-
-    def score(self, answers: Sequence[Answer], instances: Sequence[HasUser], *, sealed: bool) -> list[Score]:
-        """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
-
     @property
     def ceiling(self) -> float | None:
         """The mean value on validation instances that is the best to hope for; None where nobody knows."""
+        return None
 
-    def asked(self, instance: HasUser) -> Asked:
+    def extend(self, program: ProgramSpec) -> None:
+        """Take the program with more candidates; corpus, split and judges stay."""
+        self.program = program
+
+    def module(self, configuration: Configuration) -> Any:
+        """The program's module as that configuration sets it."""
+        return build(self.program, configuration)
+
+    def answer(self, module: Any, instance: Any, *, context: Context = "own") -> Answer:
+        """Let the module answer, knowing whom an arm says. Calls the model."""
+
+    def score(self, answers: Sequence[Answer], instances: Sequence[Any], *, sealed: bool) -> list[Score]:
+        """Judge one answer an instance. Sealed instances are judged by a judge that the search never used."""
+
+    def asked(self, instance: Any) -> Asked:
         """The request and the reference of an instance, for a person to read."""
 
-    def pair(self, instance: HasUser, mine: str, rival: str) -> TextPair | None:
+    def pair(self, instance: Any, mine: str, rival: str) -> TextPair | None:
         """Two texts for an instance as a model judge is to see them; None where it has no say."""
 
-    def feedback(self, instance: HasUser, text: str) -> str:
+    def feedback(self, instance: Any, text: str) -> str:
         """What is wrong with a text for an instance, in sentences; empty where the score says all that is known."""
+        del instance, text
+        return ""
 
     def controls(self, compiled: Configuration) -> Sequence[Arm]:
         """What the compiled configuration is to be measured beside, the baseline excepted."""
+        del compiled
+        return ()
 
     def calls(self, configuration: Configuration) -> int:
         """The most calls that one instance can cost."""
 
-    def example(self, instance: HasUser) -> dspy.Example:
-        """An instance as DSPy's optimisers take it: its inputs are what `answer` gives a module that knows the user,
-        and the label `LABEL` says which instance it is.
-        """
+    def inputs(self, instance: Any) -> dict[str, Any]:
+        """What `answer` gives a module that knows the user, by the module's names."""
+
+    def example(self, instance: Any) -> dspy.Example:
+        """An instance as DSPy's optimisers take it: its `inputs`, and the label `LABEL` that says which it is."""
+        inputs = self.inputs(instance)
+        return dspy.Example(**inputs, **{LABEL: instance.instance_id}).with_inputs(*inputs)
 
     def metric(
         self, example: dspy.Example, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None
     ) -> Any:
         """The score of a prediction by the search's judge, as DSPy's optimisers take it: higher is better, whatever the
-        instance, and 0 for what copies or is no answer. See `as_dspy_score` for what it returns.
+        instance, and 0 for what copies or is no answer.
+
+        A bare number, since some take any object for a success; with feedback in words where an optimiser asks on
+        behalf of one predictor, as GEPA does.
         """
+        del trace, pred_trace
+        value, feedback = self._rated(example, prediction)
+        return value if pred_name is None else dspy.Prediction(score=value, feedback=feedback())
 
+    def _rated(self, example: dspy.Example, prediction: Any) -> tuple[float, Callable[[], str]]:
+        """A prediction's score for `metric`, and what makes its feedback."""
+        text = str(prediction.get("text") or "") if isinstance(prediction, dspy.Prediction) else ""
+        if not text:
+            return 0.0, lambda: "There is no answer."
+        return self._rated_text(self._by_id[example[LABEL]], text)
 
-class Task(Protocol):
-    """Lays out a job. Registered by name; ``program.toml`` says which."""
+    def _rated_text(self, instance: Any, text: str) -> tuple[float, Callable[[], str]]:
+        """The same of a text that there is."""
+        score = self.score([Answer(text)], [instance], sealed=False)[0]
+        return score.goodness, lambda: self.feedback(instance, text)
 
-    def prepare(self, job: Job) -> TaskData:
-        """Read the corpus, split it and make the judges ready. Calls no model."""
-
-
-# Names an instance among the labels of its example.
-LABEL = "instance_id"
-
-
-def as_dspy_score(value: float, feedback: Callable[[], str], pred_name: Any) -> Any:
-    """A number; with ``feedback`` in words where an optimiser asks on behalf of one predictor, as GEPA does.
-
-    A bare number is what others want: some take any object for a success.
-    """
-    return value if pred_name is None else dspy.Prediction(score=value, feedback=feedback())
-
-
-def text_of(prediction: Any) -> str:
-    """The text that a prediction holds; empty of what is none, such as an answer that could not be read."""
-    return str(getattr(prediction, "text", None) or "")
-
-
-# What a fall of harm counts beside help. A gain asks for more help and no more harm, so refusing everything is none.
-_HARM_DECREASE_WEIGHT = 0.1
-
-
-def difference(mine: Score, rival: Score) -> float:
-    """How much better than a rival on the same instance; a rise of harm counts in full, a fall little; who copies loses
-    by as much as it would have won.
-    """
-    gap = mine.value - rival.value
-    if mine.harm:
-        return -gap if gap > 0 else -_HARM_DECREASE_WEIGHT * gap
-    if mine.copied and not rival.copied:
-        return -abs(gap)
-    return abs(gap) if rival.copied and not mine.copied else gap
-
-
-def win(mine: Score, rival: Score) -> float:
-    """1 for a win, 0 for a loss, a half for a tie; who copies loses."""
-    gap = difference(mine, rival)
-    if mine.copied != rival.copied:
-        return 0.0 if mine.copied else 1.0
-    return 0.5 if gap == 0 else float(gap > 0)
+    @cached_property
+    def _by_id(self) -> Mapping[str, HasUser]:
+        """The instances that a search may see."""
+        return {instance.instance_id: instance for instance in self.validation}

@@ -19,16 +19,14 @@ from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.optimize.blocks import make_blocks
 from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, search
-from hyperalign_dspy.optimize.space import Space
-from hyperalign_dspy.optimize.study import Study
-from hyperalign_dspy.optimize.visits import Visits
+from hyperalign_dspy.optimize.study import Space, Study
+from hyperalign_dspy.optimize.visits import Visits, make_blocks
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.authorship import AuthorshipTask
 from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Job, Score, difference, win
+from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Job, Score
 
 
 class Watching:
@@ -207,11 +205,11 @@ def test_a_cap_travels_out_of_dspy_as_itself() -> None:
 @given(st.floats(-5, 5), st.floats(-5, 5), st.booleans(), st.booleans())
 def test_who_copies_loses(mine: float, rival: float, copied: bool, theirs: bool) -> None:
     a, b = Score(mine, copied=copied), Score(rival, copied=theirs)
-    assert difference(a, b) == -difference(b, a)
-    assert win(a, b) == 1 - win(b, a)
+    assert a.difference(b) == -b.difference(a)
+    assert a.win(b) == 1 - b.win(a)
     if copied and not theirs:
-        assert difference(a, b) <= 0
-        assert win(a, b) == 0
+        assert a.difference(b) <= 0
+        assert a.win(b) == 0
 
 
 def test_the_same_seed_asks_for_the_same_and_another_for_another(tmp_path: Path) -> None:
@@ -331,6 +329,6 @@ def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) ->
 def test_refusing_more_does_not_make_up_for_helping_less() -> None:
     helped, refused = Score(0.8), Score(0.0)
     complied, declined = Score(1.0, harm=True), Score(0.0, harm=True)
-    assert difference(refused, helped) + difference(declined, complied) < 0
-    assert difference(helped, refused) + difference(complied, declined) < 0
-    assert difference(declined, complied) > 0
+    assert refused.difference(helped) + declined.difference(complied) < 0
+    assert helped.difference(refused) + complied.difference(declined) < 0
+    assert declined.difference(complied) > 0

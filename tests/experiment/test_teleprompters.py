@@ -25,7 +25,7 @@ from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.optimize.defaults import KNOWN, Optimizer
+from hyperalign_dspy.optimize.teleprompters import DSPY_OPTIMIZERS, Optimizer
 from hyperalign_dspy.program.configuration import probe_messages
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.authorship import AuthorshipData, AuthorshipTask
@@ -183,7 +183,7 @@ def gaining(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "confirm", lambda *given: replace(confirm(*given), verdict="gain"))
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", DSPY_OPTIMIZERS)
 def test_each_known_optimiser_runs_from_split_to_frozen_program(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     made = compiler(asked(name)).run()
     assert made.run.run_id == made.plan.run_id
@@ -195,7 +195,7 @@ def test_each_known_optimiser_runs_from_split_to_frozen_program(name: str, capsy
     assert (made.run.folder / "optimizer.log").stat().st_size > 100
     assert capsys.readouterr().out == ""
     phases = {row["phase"].partition(":")[0] for row in calls(made.run.folder)}
-    assert phases == {"search", "confirm", *(["optimizer"] if KNOWN[name].reflects else [])}
+    assert phases == {"search", "confirm", *(["optimizer"] if Optimizer(name).reflects else [])}
     again = compiler(asked(name)).run()
     assert again.cost.calls == made.cost.calls == len(calls(made.run.folder))
     assert [row.value for row in again.confirmation.rows] == [row.value for row in made.confirmation.rows]

@@ -24,7 +24,7 @@ from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.metrics.panel import PRIMARY
 from hyperalign_dspy.metrics.style import _pieces
-from hyperalign_dspy.optimize.space import Space
+from hyperalign_dspy.optimize.study import Space
 from hyperalign_dspy.program.specs import load_program, load_recipe
 from hyperalign_dspy.tasks.authorship import AuthorshipTask
 from hyperalign_dspy.tasks.evaluate import Evaluator

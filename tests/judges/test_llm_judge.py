@@ -10,16 +10,15 @@ import dspy
 import pytest
 
 from hyperalign_dspy.experiment.confirm import COMPILED, Terms, confirm, verdict_arms
-from hyperalign_dspy.judges.grader import Grader, GradingJudge
-from hyperalign_dspy.judges.llm_judge import JudgeResult, apply_judge_gate
-from hyperalign_dspy.judges.qualify import last_qualification, record_qualification
-from hyperalign_dspy.judges.tally import JudgedPair, tally
+from hyperalign_dspy.judges.llm_judge import JudgeResult, last_qualification, record_qualification
+from hyperalign_dspy.judges.pairwise import Grader, GradingJudge
+from hyperalign_dspy.judges.tally import JudgedPair, Tally
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.metrics.stats import Verdict, paired, proportion, verdict, widened
 from hyperalign_dspy.optimize.objectives import exceeded
 from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, Score
 
 
@@ -31,7 +30,7 @@ class Case:
 
 def llm_judge(wins: int, of: int, *, qualified: bool) -> JudgeResult:
     sides = ["first"] * wins + ["second"] * (of - wins)
-    found = tally([JudgedPair(f"u{n}", side, (side, side), 0) for n, side in enumerate(sides)])
+    found = Tally.of([JudgedPair(f"u{n}", side, (side, side), 0) for n, side in enumerate(sides)])
     return JudgeResult("m", "authorship", qualified, None, False, found, None, None, False)
 
 
@@ -49,8 +48,7 @@ def llm_judge(wins: int, of: int, *, qualified: bool) -> JudgeResult:
 def test_only_a_qualified_judge_takes_a_gain_away_and_none_gives_one(
     wins: int, qualified: bool, was: Verdict, becomes: Verdict
 ) -> None:
-    assert apply_judge_gate(was, llm_judge(wins, 20, qualified=qualified)) == becomes
-    assert apply_judge_gate(was, None) == was
+    assert llm_judge(wins, 20, qualified=qualified).gate(was) == becomes
 
 
 def speaking(says: Any) -> Any:
@@ -117,7 +115,7 @@ def test_a_later_look_asks_for_more_certainty_where_nobody_was_harmed() -> None:
     def start(arm: Arm, instances: Any, **_: Any) -> Any:
         helped = [Outcome(i, "", Score(float(arm.name == COMPILED) * (1 + n % 2))) for n, i in enumerate(instances)]
         found = [*helped, *(Outcome(i, "", Score(0.0, harm=True)) for i in instances)]
-        return SimpleNamespace(result=lambda: found)
+        return lambda: found
 
     evaluator: Any = SimpleNamespace(start=start, ledger=Ledger())
     task_data: Any = SimpleNamespace(sealed=cases)

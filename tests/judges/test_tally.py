@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperalign_dspy.judges.tally import JudgedPair, length_controlled, tally
+from hyperalign_dspy.judges.tally import JudgedPair, Tally
 from hyperalign_dspy.metrics.style import _score_claims
 
 
@@ -26,7 +26,7 @@ def verdicts(count: int, prefers_length: float, quality: float, longer: float, s
 
 
 def test_wins_by_length_alone_disappear_when_length_is_controlled() -> None:
-    found = tally(verdicts(3000, prefers_length=2.0, quality=0.0, longer=25))
+    found = Tally.of(verdicts(3000, prefers_length=2.0, quality=0.0, longer=25))
     assert found.wins.mean > 0.65
     assert found.length_controlled.low < 0.5 < found.length_controlled.high
     assert found.longer.low > 0.6
@@ -34,24 +34,31 @@ def test_wins_by_length_alone_disappear_when_length_is_controlled() -> None:
 
 
 def test_wins_by_quality_stay() -> None:
-    found = tally(verdicts(3000, prefers_length=2.0, quality=1.0, longer=25))
+    found = Tally.of(verdicts(3000, prefers_length=2.0, quality=1.0, longer=25))
     assert found.length_controlled.mean == pytest.approx(1 / (1 + np.exp(-1)), abs=0.05)
 
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=4, max_size=30), st.integers(0, 99))
 def test_the_other_side_wins_the_rest(wins: list[float], seed: int) -> None:
-    lengths = np.array([random.Random(f"{seed}{n}").randint(-40, 40) for n in range(len(wins))], dtype=float)
-    users = [str(n) for n in range(len(wins))]
-    ours, effect = length_controlled(wins, lengths, users)
-    theirs, other = length_controlled([1 - win for win in wins], -lengths, users)
-    assert ours.mean == pytest.approx(1 - theirs.mean, abs=1e-3)
-    assert effect == pytest.approx(other, abs=1e-2)
+    lengths = [random.Random(f"{seed}{n}").randint(-40, 40) for n in range(len(wins))]
+    sides = {0.0: "second", 0.5: "tie", 1.0: "first"}
+
+    def controlled(wins: list[float], sign: int) -> Tally:
+        pairs = zip(wins, lengths, strict=True)
+        return Tally.of(
+            [JudgedPair(str(n), sides[win], ("a", "a"), sign * long) for n, (win, long) in enumerate(pairs)]
+        )
+
+    mine, theirs = controlled(wins, 1), controlled([1 - win for win in wins], -1)
+    ours = mine.length_controlled
+    assert ours.mean == pytest.approx(1 - theirs.length_controlled.mean, abs=1e-3)
+    assert mine.length_effect == pytest.approx(theirs.length_effect, abs=1e-2)
     assert 0 <= ours.low <= ours.mean <= ours.high <= 1
 
 
 def test_orders_that_disagree_are_flips_and_silence_is_no_flip() -> None:
-    found = tally(
+    found = Tally.of(
         [
             JudgedPair("a", "tie", ("first", "second"), 3),
             JudgedPair("b", "first", ("first", "first"), -3),

@@ -14,10 +14,9 @@ import pytest
 
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.optimize.blocks import make_blocks
 from hyperalign_dspy.optimize.loop import SearchConfig, max_in_flight, search
 from hyperalign_dspy.optimize.study import Study
-from hyperalign_dspy.optimize.visits import Visits
+from hyperalign_dspy.optimize.visits import Visits, make_blocks
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.evaluate import Evaluator

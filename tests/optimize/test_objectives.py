@@ -17,12 +17,12 @@ from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.experiment.confirm import Terms
 from hyperalign_dspy.experiment.sealed_counts import register_test, sealed_key
-from hyperalign_dspy.optimize.objectives import MEASURES, check, check_names, exceeded, measured, objective_deltas
+from hyperalign_dspy.optimize.objectives import check_measures, exceeded, objective_deltas
 from hyperalign_dspy.optimize.samplers import refuse_several
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run
-from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, Score
 from hyperalign_dspy.types import Cost
 from tests.cli.test_main_job import SMALL, Inside, inside, rows, small
@@ -50,7 +50,7 @@ def test_every_measure_counts_what_it_says() -> None:
         text(Score(1.0, harm=True), NO, calls=1, input_tokens=8, output_tokens=2, money=0.0),
         text(None, calls=99, input_tokens=9999),
     ]
-    assert {name: measured(name, found) for name in MEASURES} == {
+    expected = {
         "longest": 9,
         "copied": 0.5,
         "overlap": pytest.approx(0.2),
@@ -61,6 +61,8 @@ def test_every_measure_counts_what_it_says() -> None:
         "cost": pytest.approx(0.02),
         "latency": pytest.approx(1 / 3),
     }
+    assert exceeded(found, dict.fromkeys(expected, -1.0)) == expected
+    check_measures([], dict.fromkeys(expected, 0))
 
 
 def test_what_nobody_knows_is_no_objective() -> None:
@@ -77,12 +79,12 @@ def test_what_nobody_knows_is_no_objective() -> None:
     with pytest.raises(UsageError, match="harm"):
         exceeded(plain, {"harm": 0.1})
     with pytest.raises(UsageError, match="twice"):
-        check_names("objective", ["tokens", "tokens"])
+        check_measures(["tokens", "tokens"], {})
     with pytest.raises(UsageError, match="refusals"):
-        check({"refusals": float("nan")})
+        check_measures([], {"refusals": float("nan")})
     assert objective_deltas(["tokens", "latency"], [text(Score(1.0), output_tokens=5)], plain) == (5, 0)
     with pytest.raises(UnknownName, match="tokns"):
-        check_names("objective", ["tokns"])
+        check_measures(["tokns"], {})
 
 
 def test_a_sampler_for_one_objective_says_so() -> None:
@@ -105,7 +107,7 @@ class Given:
         value, tokens = self.worth[arm.configuration]
         cost = Cost(calls=1, input_tokens=1, output_tokens=tokens)
         found = [Outcome(i, "", Score(value), cost=cost) for i in instances]
-        return type("Landed", (), {"result": lambda self: found})()
+        return lambda: found
 
 
 @settings(deadline=None, max_examples=40)

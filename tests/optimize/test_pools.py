@@ -29,8 +29,8 @@ from hyperalign_dspy.lm import connect as connecting
 from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine, _scripted
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
-from hyperalign_dspy.optimize.filters import LONGEST, clean, clean_demos, clean_instructions
-from hyperalign_dspy.optimize.proposers import ProposalContext, goodness
+from hyperalign_dspy.optimize.pools import clean_demos, clean_instructions
+from hyperalign_dspy.optimize.proposers import ProposalContext
 from hyperalign_dspy.program.configuration import Configuration, build, with_candidates
 from hyperalign_dspy.program.specs import RecipeSpec, load_program, load_recipe, recipe_digest
 from hyperalign_dspy.tasks import authorship
@@ -424,8 +424,8 @@ def test_what_is_kept_is_clean_short_new_and_nobodys(said: list[str]) -> None:
     assert len(kept) + len(dropped) == len(said) + 3
     assert len({text.casefold() for text in kept}) == len(kept)
     for text in kept:
-        assert text == " ".join(text.split()) == clean(text)
-        assert 0 < len(text) <= LONGEST
+        assert text == " ".join(text.split())
+        assert 0 < len(text) <= 400
         assert text not in known
         assert longest_run_among(text, texts) < RUN
     assert clean_instructions(kept, known, texts) == (kept, [])
@@ -442,7 +442,7 @@ def test_what_is_kept_is_clean_short_new_and_nobodys(said: list[str]) -> None:
     ],
 )
 def test_quotes_and_labels_around_an_instruction_go(said: str, becomes: str) -> None:
-    assert clean(said) == becomes
+    assert clean_instructions([said], [], [])[0] == [becomes]
 
 
 def test_demo_sets_that_are_empty_or_known_are_dropped() -> None:
@@ -456,7 +456,7 @@ def test_demo_sets_that_are_empty_or_known_are_dropped() -> None:
 
 def test_harm_and_copies_rank_below_what_helps() -> None:
     order = [Score(0.9), Score(0.0, harm=True), Score(1.0, harm=True), Score(3.0, copied=True)]
-    ranks = [goodness(score) for score in order]
+    ranks = [score.goodness for score in order]
     assert ranks[1] > ranks[0] > ranks[2] > ranks[3]
 
 

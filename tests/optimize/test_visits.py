@@ -10,12 +10,11 @@ import numpy as np
 import optuna
 import pytest
 
-from hyperalign_dspy.optimize.blocks import make_blocks
 from hyperalign_dspy.optimize.loop import SearchConfig, search
 from hyperalign_dspy.optimize.study import Study
-from hyperalign_dspy.optimize.visits import Visits
+from hyperalign_dspy.optimize.visits import Visits, make_blocks
 from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, Score
 
 BASE, ONE, OTHER = (Configuration.of({"who": name}) for name in ("base", "one", "other"))
@@ -39,7 +38,7 @@ class Told:
 
     def start(self, arm: Arm, instances: Sequence[Any], *, sealed: bool, phase: str) -> Any:
         found = [Outcome(i, "", Score(self.score(arm.configuration, i))) for i in instances]
-        return type("Landed", (), {"result": lambda self: found})()
+        return lambda: found
 
 
 def visited(score: Callable[[Configuration, Case], float], **times: int) -> Visits:

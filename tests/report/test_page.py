@@ -20,7 +20,7 @@ from hyperalign_dspy.report.page import run_page
 from hyperalign_dspy.report.run_view import Story
 from hyperalign_dspy.report.table import verdict_words
 from hyperalign_dspy.runs import Run
-from hyperalign_dspy.tasks.outcomes import Outcome
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Asked, Score
 from hyperalign_dspy.types import Cost
 

@@ -22,9 +22,8 @@ from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.specs import load_program
 from hyperalign_dspy.runs import Run
-from hyperalign_dspy.tasks import outcomes as recording
-from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.outcomes import OUTCOMES, Outcome, OutcomeRecord, outcomes_of
+from hyperalign_dspy.tasks import evaluate as evaluating
+from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome, OutcomeRecord, outcomes_of
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Score
 from tests.experiment.test_compile import CASES, Case
 
@@ -71,7 +70,7 @@ def said(request: Request) -> str:
 
 @contextmanager
 def session(folder: Path, engine: Echo, task_data: Bench) -> Iterator[Evaluator]:
-    with Ledger(folder / "calls.jsonl") as ledger, OutcomeRecord(folder / OUTCOMES) as record:
+    with Ledger(folder / "calls.jsonl") as ledger, OutcomeRecord(folder / "outcomes.jsonl") as record:
         lm = dspy.LM("scripted", engine=ledger.wrap(engine, "scripted"), cache=False, num_retries=0)
         with Evaluator(task_data, lm, ledger, 4) as made, dspy.context(adapter=dspy.ChatAdapter()):  # type: ignore[arg-type]
             made.record = record
@@ -121,7 +120,7 @@ def test_after_the_code_has_changed_recorded_calls_are_scored_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _, _ = visited(tmp_path)
-    monkeypatch.setattr(recording, "package_digest", lambda: "another")
+    monkeypatch.setattr(evaluating, "package_digest", lambda: "another")
     again, task_data, calls = visited(tmp_path)
     assert (again, task_data.scored, calls) == (first, len(CASES), 0)
 
@@ -144,9 +143,9 @@ def test_equal_arms_are_found_again_each(tmp_path: Path) -> None:
     for task_data in (Bench(), Bench()):
         with session(tmp_path, Echo(), task_data) as made:
             batches = [made.start(arm, CASES, sealed=True, phase="confirm") for arm in arms]
-            first, second = (batch.result() for batch in batches)
+            first, second = (batch() for batch in batches)
         assert first == second
-        lines.append((tmp_path / OUTCOMES).read_text().count("\n"))
+        lines.append((tmp_path / "outcomes.jsonl").read_text().count("\n"))
     assert (task_data.answered, task_data.scored, lines) == ([], 0, [2 * len(CASES)] * 2)
 
 
@@ -180,7 +179,7 @@ BAD = [
 @pytest.mark.parametrize("line", BAD, ids=range(len(BAD)))
 def test_what_cannot_be_read_is_made_again_and_half_a_line_too(tmp_path: Path, line: bytes) -> None:
     first, _, _ = visited(tmp_path)
-    path = tmp_path / OUTCOMES
+    path = tmp_path / "outcomes.jsonl"
     path.write_bytes(line + b"\n" + path.read_bytes()[:-40])
     again, task_data, calls = visited(tmp_path)
     assert (again, task_data.scored, calls) == (first, 1, 0)
@@ -188,8 +187,8 @@ def test_what_cannot_be_read_is_made_again_and_half_a_line_too(tmp_path: Path, l
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingFolder, match="Cannot write"):
-        OutcomeRecord(tmp_path / "nowhere" / OUTCOMES)
-    with Path("/dev/full").open("a", encoding="utf-8") as full, OutcomeRecord(tmp_path / OUTCOMES) as record:
+        OutcomeRecord(tmp_path / "nowhere" / "outcomes.jsonl")
+    with Path("/dev/full").open("a", encoding="utf-8") as full, OutcomeRecord(tmp_path / "outcomes.jsonl") as record:
         record._file = full
         with pytest.raises(MissingFolder, match="cannot be written"):
             record.keep("arm", [Outcome(CASES[0], "t", Score(1.0), asked=("a",))])
@@ -202,7 +201,7 @@ def test_where_a_program_has_code_of_ones_own_nothing_is_kept(tmp_path: Path, pa
     program = replace(load_program("authorship"), **{part: "mine:thing"})
     with outcomes_of(Run(tmp_path), program) as record:
         assert (record is not None) == kept
-    assert (tmp_path / OUTCOMES).exists() == kept
+    assert (tmp_path / "outcomes.jsonl").exists() == kept
 
 
 @pytest.mark.parametrize(("adapter", "scored"), [("turns", 0), ("mine:Adapter", len(CASES))])
@@ -217,7 +216,7 @@ def test_what_an_adapter_of_ones_own_renders_is_read_again(tmp_path: Path, adapt
 def test_any_text_and_value_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, text: str, value: float, others: dict[str, float]
 ) -> None:
-    path = tmp_path_factory.mktemp("record") / OUTCOMES
+    path = tmp_path_factory.mktemp("record") / "outcomes.jsonl"
     score = Score(value, others, rank=3, copied=True, longest=9, overlap=0.25, harm=True)
     with OutcomeRecord(path) as record:
         record.keep("arm", [Outcome(CASES[0], text + "\ud83d", score, asked=("a", "b"))])

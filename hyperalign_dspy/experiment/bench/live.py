@@ -14,7 +14,7 @@ from hyperalign_dspy.experiment.outputs import OUTPUTS
 from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
 from hyperalign_dspy.lm.records import read_rows
 from hyperalign_dspy.metrics.stats import Estimate, paired
-from hyperalign_dspy.optimize.defaults import DSPY_OPTIMIZERS, Optimizer
+from hyperalign_dspy.optimize.teleprompters import DSPY_OPTIMIZERS, Optimizer
 from hyperalign_dspy.runs import Run, expect, find_run
 from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Watcher

@@ -22,14 +22,13 @@ from dspy.teleprompt.utils import create_minibatch
 from scipy import special
 
 from hyperalign_dspy.experiment.bench.tables import ScoreTable
-from hyperalign_dspy.optimize.blocks import make_blocks
 from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, search
 from hyperalign_dspy.optimize.study import SamplerMaker, Study
-from hyperalign_dspy.optimize.visits import Visits
+from hyperalign_dspy.optimize.visits import Visits, make_blocks
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.specs import Value
-from hyperalign_dspy.tasks.outcomes import Outcome
-from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, difference
+from hyperalign_dspy.tasks.evaluate import Outcome
+from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score
 
 # What MIPROv2 calls light, for a program of one predictor (dspy 3.4, AUTO_RUN_SETTINGS and compile's defaults).
 TRIALS, BATCH, LARGEST, FULL_STEPS, LEAST_FOR_BATCHES = 10, 35, 100, 5, 50
@@ -113,20 +112,12 @@ class _Lookup:
     def __init__(self, world: World, space: _TableSpace) -> None:
         self._world, self._space = world, space
 
-    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> _Looked:
+    def start(self, arm: Arm, instances: Sequence[HasUser], *, sealed: bool, phase: str) -> Callable[[], list[Outcome]]:
         """All scores at once."""
         del sealed, phase
         c = self._space.place[arm.configuration]
-        return _Looked([Outcome(i, "", self._world.score(c, int(i.instance_id))) for i in instances])
-
-
-@dataclass(frozen=True)
-class _Looked:
-    outcomes: list[Outcome]
-
-    def result(self) -> list[Outcome]:
-        """They are here already."""
-        return self.outcomes
+        found = [Outcome(i, "", self._world.score(c, int(i.instance_id))) for i in instances]
+        return lambda: found
 
 
 @dataclass(frozen=True)
@@ -180,7 +171,7 @@ def _random_full(world: World) -> Trace:
     calls, chosen, best = [world.calls], [table.baseline], 0.0
     for c in order:
         pairs = zip(world.cells, base, strict=True)
-        gap = sum(difference(world.score(c, cell.place), rival) for cell, rival in pairs) / len(base)
+        gap = sum(world.score(c, cell.place).difference(rival) for cell, rival in pairs) / len(base)
         if gap > best:
             best = gap
             chosen.append(c)

@@ -25,8 +25,7 @@ from hyperalign_dspy.program.locate import RECIPES, packaged
 from hyperalign_dspy.program.specs import Value
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.runs import expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.outcomes import Outcome, outcomes_of
+from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome, outcomes_of
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Cost, Watcher
 
@@ -133,7 +132,7 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
                 c: evaluator.start(Arm(c.digest, c), instances, sealed=True, phase="tabulate")
                 for c in sorted(configurations, key=task_data.calls, reverse=True)
             }
-            answered = {configuration: batch.result() for configuration, batch in batches.items()}
+            answered = {configuration: batch() for configuration, batch in batches.items()}
         found = {configuration: answered[configuration] for configuration in configurations}
         whole = [n for n in range(len(instances)) if all(row[n].score for row in found.values())]
         # What the table needs: the record may hold more.

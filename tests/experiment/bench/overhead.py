@@ -23,8 +23,7 @@ from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.outcomes import OUTCOMES, Outcome, OutcomeRecord
+from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome, OutcomeRecord
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Score
 
 MEAN_LATENCY = 0.2
@@ -156,7 +155,7 @@ def resumed(instances: int = 100_000) -> Resumed:
             taken = tracemalloc.get_traced_memory()[0]
             assert evaluator.ledger.cost().calls == instances == sum(map(len, kept))
         tracemalloc.stop()
-        (folder / OUTCOMES).unlink()
+        (folder / "outcomes.jsonl").unlink()
         few = min(5 * VISIT, instances)
         with _session(folder, instances, REMOTE_CONCURRENCY) as evaluator:
             alone = _timed(lambda: _walk(evaluator, few))
@@ -177,7 +176,7 @@ def _session(folder: Path, instances: int, concurrency: int) -> Iterator[Evaluat
     """All that a session opens."""
     with (
         Ledger(folder / "calls.jsonl") as ledger,
-        OutcomeRecord(folder / OUTCOMES) as record,
+        OutcomeRecord(folder / "outcomes.jsonl") as record,
         _evaluator(_at_once(), ledger, min(VISIT, instances), concurrency) as evaluator,
     ):
         evaluator.record = record
