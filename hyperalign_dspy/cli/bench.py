@@ -47,7 +47,7 @@ def bench_command() -> None:
 def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
     quiet()
-    from hyperalign_dspy.experiment.bench.tables import tabulate, tabulated
+    from hyperalign_dspy.experiment.bench.tables import tabulate
     from hyperalign_dspy.files import write_json
     from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.bench import table_words
@@ -62,7 +62,7 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
         job = Job(spec, recipe, source, options, given["seed"], watcher.say, concurrency=most)
         table = tabulate(job, model, watcher, command_of(click.get_current_context()), given["expect"])
     write_json(given["out"], table.as_dict())
-    result = tabulated(table)
+    result = table.summary()
     emit(result, table_words(result), as_json=as_json)
 
 
@@ -81,7 +81,7 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
     quiet()
     from hyperalign_dspy.experiment.bench.compare import compare
     from hyperalign_dspy.experiment.bench.replay import SEARCHERS
-    from hyperalign_dspy.experiment.bench.tables import read_table, tabulated
+    from hyperalign_dspy.experiment.bench.tables import read_table
     from hyperalign_dspy.files import write_text
     from hyperalign_dspy.report.bench import comparison_curves, comparison_words
     from hyperalign_dspy.types import Cost
@@ -92,7 +92,7 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
         found = asdict(
             compare(scores, given["seeds"], names, lambda n, done: watcher.step(n, done, given["seeds"], Cost()))
         )
-    about = tabulated(scores)
+    about = scores.summary()
     if given["svg"]:
         write_text(given["svg"], comparison_curves(found, about))
     result = {"schema": "hyperalign/replay/1", "table": about["made"], "reliability": about["reliability"], **found}

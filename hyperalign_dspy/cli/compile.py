@@ -78,7 +78,6 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     if given["optimizer"]:
         # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
         os.environ.setdefault("TQDM_DISABLE", "1")
-    from hyperalign_dspy.experiment.result import result_of
     from hyperalign_dspy.lm.connect import check_name
     from hyperalign_dspy.program.specs import load_program, load_recipe
     from hyperalign_dspy.report.plan import plan_words, power_words
@@ -108,7 +107,7 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
         # Judges are fitted for what is said of them; nobody who asks for the power alone waits for that.
         facts = {} if given["power"] else dict(compiler.task_data.facts)
         watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
-        result = {} if free else result_of(_compiled(compiler, given["point"], models))
+        result = {} if free else _compiled(compiler, given["point"], models).as_dict()
     if given["power"]:
         emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
     elif given["only_plan"]:

@@ -57,7 +57,7 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
     """What the panel sees in texts that a model writes for users that a search may see, as plain data."""
     from dataclasses import replace
 
-    from hyperalign_dspy.experiment.verifier_power import measure_power, remember_power, write
+    from hyperalign_dspy.experiment.verifier_power import measure_power, remember_power, write_texts
     from hyperalign_dspy.judges.llm_judge import judge_folder
     from hyperalign_dspy.lm.connect import concurrency_of, connect
     from hyperalign_dspy.lm.ledger import Ledger
@@ -86,7 +86,7 @@ def _power(model: str, source: str, columns: Any, seed: int, watcher: Any) -> di
 
             evaluator.tick = tick
             shape = (quick.confirm_users, quick.confirm_requests)
-            found, differences = measure_power(task_data, write(task_data, evaluator, baseline), shape)
+            found, differences = measure_power(task_data, write_texts(task_data, evaluator, baseline), shape)
     remember_power(task_data.corpus.digest, model, differences)
     verifiers = {name: asdict(power) for name, power in found.items()}
     return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": verifiers}

@@ -38,7 +38,7 @@ def _list(as_json: bool) -> None:
 def _show(run: str, as_json: bool) -> None:
     """The table and verdict of a finished RUN, or how far it is."""
     from hyperalign_dspy.experiment.bench.tables import TABULATED
-    from hyperalign_dspy.experiment.matrix import SCHEMA as MATRIX
+    from hyperalign_dspy.experiment.matrix import MATRIX_SCHEMA
     from hyperalign_dspy.report.bench import table_words
     from hyperalign_dspy.report.format import money
     from hyperalign_dspy.report.matrix import matrix_table
@@ -57,7 +57,7 @@ def _show(run: str, as_json: bool) -> None:
             as_json=as_json,
         )
         return
-    told = {MATRIX: matrix_table, TABULATED: table_words}.get(result["schema"], result_table)
+    told = {MATRIX_SCHEMA: matrix_table, TABULATED: table_words}.get(result["schema"], result_table)
     emit(result, told(result), as_json=as_json)
 
 

@@ -6,55 +6,26 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from hyperalign_dspy.errors import BudgetReached, UsageError
-from hyperalign_dspy.experiment.cost_estimate import CostEstimate, Tokens, estimate_cost
+from hyperalign_dspy.experiment.reserve import Reserve
 from hyperalign_dspy.files import read_json, write_json
-from hyperalign_dspy.judges.llm_judge import CALLS
+from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import CallUsage, Limits
 from hyperalign_dspy.lm.prices import Price
-from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run
-from hyperalign_dspy.tasks.protocol import Arm, Job, TaskData
+from hyperalign_dspy.tasks.protocol import Job
 
 # What is to come may cost so much more a call than what was seen: the confirmation's arms are not the search's.
 _MARGIN = 1.25
 _WORDS = {"--max-calls": "{} calls", "--max-tokens": "{} tokens", "--max-cost": "{} dollars", "--max-time": "{}"}
 # In place of a cap's name where a call met one in the middle of what had been granted.
-A_CAP = "a cap"
+_A_CAP = "a cap"
+_LOG = "budget_log.json"
 _TOUCHED = "The next call could use up what is kept for the confirmation."
 # Of tokens in and tokens out: what they count under a cap.
 _Worth = Callable[[float, float], float]
-
-
-@dataclass(frozen=True)
-class Reserve:
-    """What is kept for the confirmation of so many ``instances``: at most ``calls`` of the program's model, and
-    ``judge_calls`` of the judge's. A price is None where it is unknown.
-    """
-
-    instances: int
-    calls: int
-    judge_calls: int
-    forecast: CostEstimate
-    price: Price | None
-    judge_price: Price | None
-
-    def estimate(self, searched: int) -> dict[str, Any]:
-        """Tokens in and out, and money, of so many calls of a search and the confirmation after it."""
-        found = self.forecast
-        own = _plus(_times(searched, found.call), _times(self.instances, found.instance))
-        judged = _times(self.judge_calls, found.judgement)
-        parts = [(own, self.price), *([(judged, self.judge_price)] if self.judge_calls else [])]
-        money = [price.of(*tokens) if price else None for tokens, price in parts]
-        given, made = _plus(own, judged)
-        return {
-            "input_tokens": round(given),
-            "output_tokens": round(made),
-            "money": None if None in money else sum(m for m in money if m is not None),
-        }
 
 
 @dataclass(frozen=True)
@@ -70,6 +41,10 @@ class _Need:
     def met(self) -> bool:
         """Whether what is asked for, and the reserve, stay under the cap."""
         return self.search + self.reserve <= self.cap
+
+    def words(self, figure: float) -> str:
+        """A figure with what it counts."""
+        return _WORDS[self.option].format(self.form(figure))
 
     def form(self, figure: float) -> str:
         """A figure as it is given on the command line, rounded up."""
@@ -94,6 +69,24 @@ class Budget:
         self._before = None if before is None else iter(before)
         self.answers: list[str] = []
 
+    @classmethod
+    def planned(cls, job: Job, reserve: Reserve) -> Budget:
+        """The caps of a job before its first call."""
+        return cls(Ledger(None, job.limits, job.prices), reserve, job.concurrency or REMOTE_CONCURRENCY)
+
+    @classmethod
+    def logged(cls, run: Run, ledger: Ledger, reserve: Reserve, concurrency: int) -> Budget:
+        """The budget of a run's search, given again what it was given where it has ended under the same caps."""
+        path = run.path(_LOG)
+        found = read_json(path) if path.is_file() else {}
+        same = found.get("limits") == asdict(ledger.limits)
+        return cls(ledger, reserve, concurrency, list(map(str, found["answers"])) if same else None)
+
+    def log(self, run: Run) -> None:
+        """Set down what a search was answered under these caps; without any there is nothing to say."""
+        if self.limits != Limits():
+            write_json(run.path(_LOG), {"limits": asdict(self.limits), "answers": self.answers})
+
     @property
     def refused(self) -> str:
         """The first cap that said no, or ""."""
@@ -101,7 +94,11 @@ class Budget:
 
     def affords(self, calls: int) -> bool:
         """Whether so many more calls at their worst case leave the reserve whole, under every cap."""
-        self.answers.append(self._answer(calls) if self._before is None else next(self._before, A_CAP))
+        if self._before is None:
+            lacking = self._lacking(calls)
+            self.answers.append(lacking.option if lacking else "")
+        else:
+            self.answers.append(next(self._before, _A_CAP))
         return not self.answers[-1]
 
     @contextmanager
@@ -132,7 +129,7 @@ class Budget:
             if self._before is not None:
                 raise
             drop()
-            self.answers[-1:] = [A_CAP]
+            self.answers[-1:] = [_A_CAP]
             say(f"The search ends. {_TOUCHED}")
 
     def renew(self) -> None:
@@ -164,16 +161,11 @@ class Budget:
         need = self._lacking(calls)
         if need is None:
             return
-        cap, reserve = (_told(need, value) for value in (need.cap, need.reserve))
         raise UsageError(
-            f"A cap of {cap} is too low: the confirmation alone can take {reserve}.",
+            f"A cap of {need.words(need.cap)} is too low: the confirmation alone can take {need.words(need.reserve)}.",
             fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that leaves room for the pilot "
             "and one visit.",
         )
-
-    def _answer(self, calls: int) -> str:
-        lacking = self._lacking(calls)
-        return lacking.option if lacking else ""
 
     def _lacking(self, calls: int) -> _Need | None:
         return next((need for need in self._needs(calls) if not need.met), None)
@@ -216,57 +208,17 @@ class Budget:
         A call counts as forecast, or by what was ``seen`` on average where that is more; then the whole forecast was
         too low, and what is to be kept grows with it.
         """
-        reserve, largest, found = self.reserve, self.ledger.largest(), self.reserve.forecast
-        told = own(found.call.input, found.call.output)
+        reserve, largest = self.reserve, self.ledger.largest()
+        told = own(reserve.call.input, reserve.call.output)
         each = max(_MARGIN * seen, told)
-        kept = reserve.instances * own(found.instance.input, found.instance.output) * (each / told if told else 1.0)
-        most = aside = max(own(bound.input, bound.output) for bound in (found.call.most, found.instance.most, largest))
-        if reserve.judge_calls:
-            kept += reserve.judge_calls * judge(found.judgement.input, found.judgement.output)
-            aside = max(most, judge(found.judgement.most.input, found.judgement.most.output))
-        return each, most, kept + self.concurrency * aside
-
-
-class Rest(Budget):
-    """The caps as a confirmation by itself meets them: all that was ever used counts, and all the time."""
-
-    def demand_whole(self) -> None:
-        """Refuse caps that the confirmation could meet.
-
-        Raises:
-            UsageError: with the least that the cap has to be.
-        """
-        need = self._lacking(0)
-        if need is None:
-            return
-        cap, used, reserve = (_told(need, value) for value in (need.cap, need.search, need.reserve))
-        raise UsageError(
-            f"A cap of {cap} is too low: {used} are used, and this confirmation can take {reserve}.",
-            fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that covers all of it.",
+        kept = reserve.instances * own(reserve.instance.input, reserve.instance.output) * (each / told if told else 1.0)
+        most = aside = max(
+            own(bound.input, bound.output) for bound in (reserve.call.most, reserve.instance.most, largest)
         )
-
-    def _spent(self) -> tuple[CallUsage, float]:
-        return self.ledger.used, self.ledger.seconds()
-
-
-def reserve_of(
-    job: Job, model: str, task_data: TaskData, arms: Sequence[Arm], calls: int, tried: Sequence[Configuration]
-) -> Reserve:
-    """A confirmation by these arms on all sealed users, of at most so many calls; a search tries such configurations as
-    ``tried``.
-    """
-    return Reserve(
-        instances=len(task_data.sealed),
-        calls=calls,
-        judge_calls=len(task_data.sealed) * CALLS if job.judge else 0,
-        forecast=estimate_cost(task_data, tried, arms, job.recipe.max_tokens, judged=bool(job.judge)),
-        price=job.prices.of(model),
-        judge_price=job.prices.of(job.judge),
-    )
-
-
-def _told(need: _Need, figure: float) -> str:
-    return _WORDS[need.option].format(need.form(figure))
+        if reserve.judge_calls:
+            kept += reserve.judge_calls * judge(reserve.judgement.input, reserve.judgement.output)
+            aside = max(most, judge(reserve.judgement.most.input, reserve.judgement.most.output))
+        return each, most, kept + self.concurrency * aside
 
 
 def _asked(calls: int, each: float, most: float) -> float:
@@ -277,32 +229,6 @@ def _sum(given: float, made: float) -> float:
     return given + made
 
 
-def _times(count: int, tokens: Tokens) -> tuple[float, float]:
-    return count * tokens.input, count * tokens.output
-
-
-def _plus(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    return one[0] + other[0], one[1] + other[1]
-
-
 def _worth(price: Price | None) -> _Worth:
     # A ledger with a cap on money sends nothing of which the price is unknown.
     return price.of if price else lambda given, made: 0.0
-
-
-_BUDGET_LOG = "budget_log.json"
-
-
-def logged_grants(run: Run, limits: Limits) -> list[str] | None:
-    """What the search was answered under these caps (see `hyperalign_dspy.experiment.budget.Budget`); None where it has
-    not ended under them.
-    """
-    path = run.path(_BUDGET_LOG)
-    found = read_json(path) if path.is_file() else {}
-    return [str(each) for each in found["answers"]] if found.get("limits") == asdict(limits) else None
-
-
-def log_grants(run: Run, limits: Limits, answers: Sequence[str]) -> None:
-    """Set down what a search was answered under these caps; without any there is nothing to say."""
-    if limits != Limits():
-        write_json(run.path(_BUDGET_LOG), {"limits": asdict(limits), "answers": list(answers)})

@@ -14,21 +14,17 @@ from typing import Any
 from hyperalign_dspy import registry
 from hyperalign_dspy.artifacts.frozen import Provenance, freeze
 from hyperalign_dspy.errors import TooManyFailures
-from hyperalign_dspy.experiment.budget import Budget, Reserve, log_grants, logged_grants, reserve_of
-from hyperalign_dspy.experiment.confirm import COMPILED, Confirmation, Terms, arms_of, confirm, instances_of
-from hyperalign_dspy.experiment.cost_estimate import seconds_a_call
-from hyperalign_dspy.experiment.identity import identity_of
-from hyperalign_dspy.experiment.outputs import keeper
+from hyperalign_dspy.experiment.budget import Budget
+from hyperalign_dspy.experiment.confirm import COMPILED, Confirmation, arms_of, confirm, instances_of
 from hyperalign_dspy.experiment.pilot import pilot, pilot_blocks
-from hyperalign_dspy.experiment.result import Compiled, Ending, Plan, Spent, pareto_of, result_of, summary
-from hyperalign_dspy.experiment.sealed_counts import count_judgings, register_test, sealed_key
-from hyperalign_dspy.experiment.verifier_power import recorded_power
+from hyperalign_dspy.experiment.reserve import Reserve
+from hyperalign_dspy.experiment.result import Compiled, Ending, Plan, standings
+from hyperalign_dspy.experiment.sealed_counts import terms_of
+from hyperalign_dspy.experiment.session import Session, counter, identity_of
 from hyperalign_dspy.files import write_json
 from hyperalign_dspy.judges.llm_judge import LLMJudge
-from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe, slug
-from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.connect import connect, describe, slug
 from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, max_in_flight, search
 from hyperalign_dspy.optimize.objectives import check_measures
 from hyperalign_dspy.optimize.pools import Pools
@@ -38,8 +34,8 @@ from hyperalign_dspy.optimize.study import Space, Study
 from hyperalign_dspy.optimize.visits import Visits, describe_changes, make_blocks
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.locate import writable_frozen
-from hyperalign_dspy.runs import Run, open_run, run_id_of
-from hyperalign_dspy.tasks.evaluate import Evaluator, outcomes_of
+from hyperalign_dspy.runs import Run, run_id_of
+from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import TASKS, Arm, Job, TaskData
 from hyperalign_dspy.types import Watcher
 
@@ -64,9 +60,9 @@ class Compiler:
     def __init__(
         self, job: Job, model: str, watcher: Watcher, command: Sequence[str] = (), executor: Executor | None = None
     ) -> None:
-        self.job, self.model, self.watcher = job, model, watcher
-        self.command, self._executor = list(command), executor
+        self.model, self.watcher, self.command, self._executor = model, watcher, list(command), executor
         self.limits = replace(job.limits, max_calls=job.limits.max_calls or job.recipe.max_calls or None)
+        self.job = replace(job, limits=self.limits)
         self.space = Space(job.program, job.recipe)
         self._try_candidates()
         self.pools = Pools(job, self.space.baseline, model)
@@ -87,8 +83,8 @@ class Compiler:
             made of private texts.
         """
         self.pools.refuse_private(self.task_data)
-        recipe, task_data = self.job.recipe, self.task_data
-        most, base = self._most(), self._calls(self.space.baseline)
+        recipe, task_data, reserve = self.job.recipe, self.task_data, self._reserve
+        most, base = self._most(), self.task_data.calls(self.space.baseline)
         first, block = self._pilot_size, max(len(block) for block in self.blocks)
         whole = len(task_data.validation)
         made = self.pools.worst(task_data, first)
@@ -96,48 +92,33 @@ class Compiler:
         begun = made + (first * most if self.first else 0)
         visits = [begun + min(first + n * block, whole) * base + n * block * most for n in range(1, recipe.visits + 1)]
         searched = begun - made + whole * (base + recipe.finalists * most) + recipe.visits * block * most
-        reserve = self._reserve
         confirmed = reserve.calls + reserve.judge_calls
-        users = len({i.user_id for i in task_data.sealed})
-        each = len(task_data.sealed) / users
         total = searched + confirmed + self.pools.calls
         total = min(total, self.limits.max_calls or total)
-        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
+        budget = Budget.planned(self.job, reserve)
         budget.demand(visits[0])
-        pace = seconds_a_call(self.model)
-        return Plan(
+        return Plan.of(
+            task_data,
+            self.model,
+            reserve,
+            total - confirmed,
             run_id=run_id_of(self.identity),
-            users=users,
-            instances=len(task_data.sealed),
-            validation_instances=len(task_data.validation),
             visits=recipe.visits,
             configurations=self.pools.configurations(),
             calls=total,
-            confirm_calls=confirmed,
             propose_calls=self.pools.calls,
-            smallest_win=smallest_win(users, each),
-            replayed=self.replayed(users, round(each)),
-            unit=task_data.unit,
-            **reserve.estimate(total - confirmed),
-            time=None if pace is None else pace * total,
             paid_visits=budget.count(visits),
         )
-
-    def replayed(self, users: int, requests: int) -> tuple[float, int] | None:
-        """What such a confirmation finds by recorded scores: see `recorded_power`."""
-        return recorded_power(self.task_data, self.model, users, requests)
 
     def run(self) -> Compiled:
         """Pilot, search, confirm and freeze. A run that was cut off goes on where it stood."""
         start, plan = time.monotonic(), self.plan()
         with self.searched() as found:
-            ledger, chosen = found.evaluator.ledger, found.visits.winner()
-            confirmation = self.confirm(found.run, found.evaluator, chosen, self.judge(ledger))
-            spent = Spent(ledger.cost(), time.monotonic() - start, found.capped)
-        baseline, ranking = self.space.baseline, found.visits.ranking()
-        top = tuple(summary(s, baseline) for s in ranking[:3])
-        pareto = pareto_of(found.visits.front(), self.job.recipe.objectives, baseline, chosen)
-        return self.finish(found.run, plan, Ending(chosen, confirmation, spent, top=top, pareto=pareto))
+            chosen, ledger = found.visits.winner(), found.evaluator.ledger
+            confirmation = self.confirm(found.run, found.evaluator, chosen)
+            spent = ledger.cost(), time.monotonic() - start, found.capped
+        top, pareto = standings(found.visits, chosen)
+        return self.finish(found.run, plan, Ending(chosen, confirmation, *spent, top=top, pareto=pareto))
 
     @contextmanager
     def searched(self) -> Iterator[_Searched]:
@@ -145,26 +126,21 @@ class Compiler:
 
         Raises: see `Budget.kept`; a cap that is met after the pilot only ends the search.
         """
-        run = open_run(self.identity, self.command)
+        recipe = self.job.recipe
         with (
-            Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
-            outcomes_of(run, self.job.program) as record,
+            Session.open(self.job, self.identity, self.command, executor=self._executor) as session,
+            session.evaluator(self.task_data, self.model) as evaluator,
         ):
-            recipe, most = self.job.recipe, self.job.concurrency
-            lm = connect(
-                self.model, ledger=ledger, max_tokens=recipe.max_tokens, concurrency=most, executor=self._executor
-            )
-            with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
-                evaluator.record = record
-                visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.constraints, recipe.objectives)
-                budget = Budget(ledger, self._reserve, evaluator.concurrency, logged_grants(run, self.limits))
-                with budget.kept():
-                    self._pilot(visits, evaluator)
-                    with budget.ending(evaluator.drop, self.watcher.say):
-                        self._propose(run, visits, evaluator, lm, budget)
-                        self._search(run, visits, evaluator, budget)
-                log_grants(run, self.limits, budget.answers)
-                yield _Searched(run, visits, evaluator, bool(budget.refused))
+            run, ledger = session.run, session.ledger
+            visits = Visits(evaluator, self.blocks, self.space.baseline, recipe.constraints, recipe.objectives)
+            budget = Budget.logged(run, ledger, self._reserve, evaluator.concurrency)
+            with budget.kept():
+                self._pilot(visits, evaluator)
+                with budget.ending(evaluator.drop, self.watcher.say):
+                    self._propose(run, visits, evaluator, budget)
+                    self._search(run, visits, evaluator, budget)
+            budget.log(run)
+            yield _Searched(run, visits, evaluator, bool(budget.refused))
 
     def _pilot(self, visits: Visits, evaluator: Evaluator) -> None:
         self.watch(evaluator, "pilot", self._pilot_size * (2 if self.first else 1))
@@ -188,7 +164,7 @@ class Compiler:
     def _pilot_size(self) -> int:
         return sum(len(block) for block in pilot_blocks(self.blocks))
 
-    def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, lm: Any, budget: Budget) -> None:
+    def _propose(self, run: Run, visits: Visits, evaluator: Evaluator, budget: Budget) -> None:
         """Have the candidates made that the recipe asks for; from here on program and space hold them."""
         pools, job = self.pools, self.job
         if not pools.proposals:
@@ -202,8 +178,10 @@ class Compiler:
             evaluator=evaluator,
             first=visits.on_block(0),
             history=past_candidates(run, job.program),
-            lm=lm,
-            prompt_lm=lm if own else connect(job.prompt_model, ledger=evaluator.ledger, concurrency=job.concurrency),
+            lm=evaluator.lm,
+            prompt_lm=evaluator.lm
+            if own
+            else connect(job.prompt_model, ledger=evaluator.ledger, concurrency=job.concurrency),
             seed=job.seed,
         )
         pools.make(run, context, budget.affords, self.watcher.say)
@@ -244,39 +222,36 @@ class Compiler:
             ),
         )
         study = Study(
-            run.path("study.journal"), self.space, recipe.strategy, self.job.seed, self._calls, recipe.objectives
+            run.path("study.journal"),
+            self.space,
+            recipe.strategy,
+            self.job.seed,
+            self.task_data.calls,
+            recipe.objectives,
         )
         reason = search(study, visits, config)
         room = f"{budget.refused} leaves no room for another visit; the rest is for the confirmation"
         self.watcher.say(f"The search ends: {room if budget.refused else reason}.")
 
-    def judge(self, ledger: Ledger) -> LLMJudge | None:
+    def judge(self, evaluator: Evaluator) -> LLMJudge | None:
         """The model that gives its opinion on the confirmation, where the job names one."""
+        job, ledger, total = self.job, evaluator.ledger, len(self.task_data.sealed)
 
         def tick(done: int) -> None:
-            self.watcher.step("judge", done, len(self.task_data.sealed), ledger.cost())
+            self.watcher.step("judge", done, total, ledger.cost())
 
-        return LLMJudge(self.job.judge, self.model, ledger, tick, self.job.concurrency) if self.job.judge else None
+        return LLMJudge(job.judge, self.model, ledger, tick, job.concurrency) if job.judge else None
 
     def confirm(
-        self,
-        run: Run,
-        evaluator: Evaluator,
-        chosen: Configuration,
-        judge: LLMJudge | None = None,
-        outputs: Run | None = None,
+        self, run: Run, evaluator: Evaluator, chosen: Configuration, outputs: Run | None = None
     ) -> Confirmation:
         """Measure a configuration and its controls on the sealed users; its texts go to ``outputs``, if not the run."""
-        arms = self.arms(chosen)
+        arms, judge = self.arms(chosen), self.judge(evaluator)
         total = sum(len(instances_of(self.task_data, arm, arms)) for arm in arms)
         self.watcher.say(f"Confirming on sealed users: {len(arms)} arms, {total} instances in all.")
         self.watch(evaluator, "confirm", total)
-        name = sealed_key(chosen, evaluator.given.get(chosen))
-        judged = count_judgings(
-            run, self.task_data.facts["corpus_digest"], [i.user_id for i in self.task_data.sealed], name
-        )
-        terms = Terms(self.job.recipe.constraints, register_test(run, name), judged)
-        return confirm(self.task_data, evaluator, arms, judge, terms, keeper(outputs or run, self.task_data))
+        terms = terms_of(run, self.task_data, chosen, evaluator.given.get(chosen), self.job.recipe.constraints)
+        return confirm(self.task_data, evaluator, arms, judge, terms, outputs or run)
 
     def arms(self, chosen: Configuration) -> list[Arm]:
         """What the confirmation measures."""
@@ -286,26 +261,20 @@ class Compiler:
         """Freeze what a run came to, and write its result."""
         frozen, frozen_is = self._freeze(run, ending)
         compiled = Compiled(
+            **vars(ending),
             run=run,
             plan=plan,
-            chosen=ending.chosen,
             changes=dict(ending.chosen.differs(self.space.baseline)),
-            confirmation=ending.confirmation,
             facts=dict(self.task_data.facts),
-            cost=ending.spent.cost,
-            seconds=ending.spent.seconds,
             frozen=frozen,
             frozen_is=frozen_is,
-            top=ending.top,
-            pareto=ending.pareto,
-            capped=ending.spent.capped,
         )
         write_json(run.path("result.json"), self.result(compiled))
         return compiled
 
     def result(self, compiled: Compiled) -> dict[str, Any]:
         """What it ended with as plain data."""
-        return result_of(compiled)
+        return compiled.as_dict()
 
     def _freeze(self, run: Run, ending: Ending) -> tuple[Path, str]:
         """Freeze what was confirmed if it gained or was asked for, else the baseline.
@@ -323,7 +292,7 @@ class Compiler:
             identity=self.identity,
             facts=dict(self.task_data.facts),
             confirmation=ending.confirmation.as_dict(),
-            cost=asdict(ending.spent.cost),
+            cost=asdict(ending.cost),
             frozen_is=COMPILED if gained else "baseline",
             private=(ending.private and gained) or self.pools.private(kept, self.task_data.facts),
             candidates=self.pools.held(kept),
@@ -338,33 +307,28 @@ class Compiler:
 
     def watch(self, evaluator: Evaluator, phase: str, total: int) -> None:
         """Let the watcher hear of every instance from here on, as part of this phase."""
-        done = 0
-
-        def tick(name: str) -> None:
-            nonlocal done
-            done += 1
-            self.watcher.step(f"{phase}: {name}" if phase == "confirm" else phase, done, total, evaluator.ledger.cost())
-
-        evaluator.tick = tick
+        evaluator.tick = counter(self.watcher, evaluator.ledger, phase, total)
 
     def _worst(self, visits: Visits, configuration: Configuration, blocks: int) -> int:
         """The most calls that a configuration's next blocks can cost."""
         own, rival = visits.ahead(configuration, blocks)
-        return own * self._calls(configuration) + rival * self._calls(visits.baseline)
+        return own * self.task_data.calls(configuration) + rival * self.task_data.calls(visits.baseline)
 
     @cached_property
     def _reserve(self) -> Reserve:
         """What is kept for the confirmation, told from the costliest program that it could be of."""
-        space, costliest = self.space, self.space.costliest(self._calls)
+        space, costliest = self.space, self.space.costliest(self.task_data.calls)
         tried = [space.baseline, costliest, *map(space.configuration, self.job.recipe.start)]
         arms = self.arms(costliest)
         # Every arm may cost the most; the first drafts of equal arms are shared, which only makes it less.
         calls = sum(len(instances_of(self.task_data, arm, arms)) for arm in arms) * self._most()
-        return reserve_of(self.job, self.model, self.task_data, arms, calls, tried)
+        return Reserve.of(self.job, self.model, self.task_data, arms, calls, tried)
 
     def _most(self) -> int:
         """The most calls that an instance can cost."""
-        return max(self._calls(self.space.costliest(self._calls)), self._calls(self.space.baseline))
+        return max(
+            self.task_data.calls(self.space.costliest(self.task_data.calls)), self.task_data.calls(self.space.baseline)
+        )
 
     def _check_objectives(self) -> None:
         """Refuse objectives that cannot be known, or are too many for the sampler."""
@@ -381,6 +345,3 @@ class Compiler:
                 build(self.job.program, self.space.configuration({slot: value}))
         for changes in self.job.recipe.start:
             self.space.params(changes)
-
-    def _calls(self, configuration: Configuration) -> int:
-        return self.task_data.calls(configuration)

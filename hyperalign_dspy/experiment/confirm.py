@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
+from hyperalign_dspy.files import write_text
 from hyperalign_dspy.judges.llm_judge import JudgeResult, LLMJudge
 from hyperalign_dspy.metrics.stats import LEVEL, Agreement, Estimate, agreement, paired, proportion, verdict
 from hyperalign_dspy.optimize.objectives import exceeded
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration
+from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score, TaskData
 from hyperalign_dspy.types import Cost
 
+# Every text of the confirmation, one line an arm and instance, for people to read.
+OUTPUTS = "outputs.jsonl"
 BASELINE, EQUAL, COMPILED = "baseline", "baseline, equal drafts", "compiled"
 
 
 @dataclass(frozen=True)
-class Row:
+class ArmRow:
     """One arm on the sealed users.
 
     ``value`` is the mean score, ``gap`` the paired difference to the baseline at equal drafts and ``wins`` the win rate
@@ -48,10 +54,31 @@ class Row:
     missing: int
     cost: Cost
 
-
-def level_of(test_count: int) -> float:
-    """The level of the intervals that judge the ``test_count``-th configuration on the same users: see `Terms`."""
-    return LEVEL if test_count == 1 else 1 - (1 - LEVEL) / (test_count * (test_count - 1))
+    @classmethod
+    def of(cls, arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outcome]) -> ArmRow:
+        """From an arm's outcomes and those of the arm that it is held against."""
+        answered = [(o.score, o.instance.user_id) for o in outcomes if o.score]
+        scores = [(score, user) for score, user in answered if not score.harm]
+        harms = [(score.value, user) for score, user in answered if score.harm]
+        return cls(
+            name=arm.name,
+            note=arm.note,
+            drafts=_drafts(arm),
+            value=paired([s.value for s, _ in scores], [user for _, user in scores]),
+            gap=_gap(outcomes, rival),
+            wins=_wins(outcomes, rival),
+            answered=_wins(outcomes, _answered(rival)),
+            others={name: _other_gap(outcomes, rival, name) for name in scores[0][0].others} if scores else {},
+            harm=proportion([v for v, _ in harms], [user for _, user in harms]) if harms else None,
+            harm_rise=_harm_rise(outcomes, rival),
+            rank=fmean([1 / s.rank if s.rank else 0.0 for s, _ in scores]),
+            accuracy=fmean([float(s.rank == 1) for s, _ in scores]),
+            copied=fmean([float(s.copied) for s, _ in scores]),
+            longest=max(s.longest for s, _ in scores),
+            overlap=fmean([s.overlap for s, _ in scores]),
+            missing=len(outcomes) - len(answered),
+            cost=cost,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +98,7 @@ class Terms:
     @property
     def level(self) -> float:
         """The intervals' level."""
-        return level_of(self.test_count)
+        return LEVEL if self.test_count == 1 else 1 - (1 - LEVEL) / (self.test_count * (self.test_count - 1))
 
 
 @dataclass(frozen=True)
@@ -85,7 +112,7 @@ class Confirmation:
     judged in this run, this one included: the more, the more certainty a verdict asks for. ``judged``: see `Terms`.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ArmRow, ...]
     verdict: str
     margins: dict[str, tuple[Estimate, Estimate, Estimate]]
     agreement: dict[str, Agreement]
@@ -94,7 +121,7 @@ class Confirmation:
     test_count: int = 1
     judged: Sequence[int] = ()
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> ArmRow:
         """The row of one arm."""
         return next(row for row in self.rows if row.name == name)
 
@@ -149,28 +176,25 @@ def confirm(
     arms: Sequence[Arm],
     judge: LLMJudge | None = None,
     terms: Terms | None = None,
-    keep: Callable[[Mapping[str, Sequence[Outcome]]], None] = lambda outcomes: None,
+    outputs: Run | None = None,
 ) -> Confirmation:
-    """Measure all arms once on the sealed users; ``keep`` hears of every arm's outcomes, by its name.
+    """Measure all arms once on the sealed users; their texts go to the folder of ``outputs``, where one is given.
 
     A judge that has qualified has to see a gain too, and texts that do not meet the terms are none.
     """
     terms = terms or Terms()
     measured = _measured(task_data, evaluator, arms)
-    keep({arm.name: measured[arm.name][0] for arm in arms})
+    if outputs:
+        write_outputs(outputs, task_data, {arm.name: measured[arm.name][0] for arm in arms})
     rival = measured[EQUAL][0]
-    rows = tuple(row_of(arm, *measured[arm.name], measured[arm.against or EQUAL][0]) for arm in arms)
+    rows = tuple(ArmRow.of(arm, *measured[arm.name], measured[arm.against or EQUAL][0]) for arm in arms)
     compiled = measured[COMPILED][0]
+    controls = {arm.name: measured[arm.name][0] for arm in arms if arm.name not in (BASELINE, EQUAL, COMPILED)}
     margins = {
-        arm.name: _margin(compiled, measured[arm.name][0])
-        for arm in arms
-        if arm.name not in (BASELINE, EQUAL, COMPILED)
+        name: (_gap(compiled, control), _wins(compiled, control), _wins(compiled, _answered(control)))
+        for name, control in controls.items()
     }
-    same = (
-        next(arm for arm in arms if arm.name == COMPILED).configuration
-        == next(arm for arm in arms if arm.name == EQUAL).configuration
-    )
-    if same:
+    if len({arm.configuration for arm in arms if arm.name in (COMPILED, EQUAL)}) == 1:
         return Confirmation(rows, "no gain", margins, {}, judged=terms.judged)
     llm_judge = _opinion(task_data, judge, compiled, rival) if judge else None
     level = terms.level
@@ -179,8 +203,37 @@ def confirm(
     over = exceeded(compiled, terms.constraints)
     if over and words == "gain":
         words = "constraint not met"
-    agreed = _agreement(compiled, rival)
-    return Confirmation(rows, words, margins, agreed, llm_judge, over, terms.test_count, terms.judged)
+    return Confirmation(
+        rows, words, margins, _agreement(compiled, rival), llm_judge, over, terms.test_count, terms.judged
+    )
+
+
+def write_outputs(run: Run, task_data: TaskData, outcomes: Mapping[str, Sequence[Outcome]]) -> None:
+    """Write the outcomes of every arm into a run's folder, in place of those of an earlier confirmation.
+
+    Raises:
+        MissingFolder: the file cannot be written.
+    """
+    rows = [_output_row(task_data, arm, outcome) for arm, found in outcomes.items() for outcome in found]
+    lines = "".join(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+    # A model may be cut in the middle of a character, and half a character is no text that a file could hold.
+    write_text(run.path(OUTPUTS), lines.encode("utf-8", "replace").decode("utf-8"), private=True)
+
+
+def _output_row(task_data: TaskData, arm: str, outcome: Outcome) -> dict[str, Any]:
+    """One text as plain data; without an answer the text is empty and all that is said of it null."""
+    asked, score = task_data.asked(outcome.instance), outcome.score
+    return {
+        "arm": arm,
+        "instance": outcome.instance.instance_id,
+        "user": outcome.instance.user_id,
+        "request": asked.request,
+        "reference": asked.reference,
+        "text": outcome.text,
+        "value": score.value if score and math.isfinite(score.value) else None,
+        "copied": score.copied if score else None,
+        "harm": score.harm if score else None,
+    }
 
 
 def _measured(task_data: TaskData, evaluator: Evaluator, arms: Sequence[Arm]) -> dict[str, tuple[list[Outcome], Cost]]:
@@ -225,41 +278,11 @@ def _drafts(arm: Arm) -> int:
     return int(arm.configuration.as_dict().get("drafts", 1))
 
 
-def row_of(arm: Arm, outcomes: Sequence[Outcome], cost: Cost, rival: Sequence[Outcome]) -> Row:
-    """An arm's row, from its outcomes and those of the arm that it is held against."""
-    answered = [(o.score, o.instance.user_id) for o in outcomes if o.score]
-    scores = [(score, user) for score, user in answered if not score.harm]
-    harms = [(score.value, user) for score, user in answered if score.harm]
-    return Row(
-        name=arm.name,
-        note=arm.note,
-        drafts=_drafts(arm),
-        value=paired([s.value for s, _ in scores], [user for _, user in scores]),
-        gap=_gap(outcomes, rival),
-        wins=_wins(outcomes, rival),
-        answered=_wins(outcomes, _answered(rival)),
-        others={name: _other_gap(outcomes, rival, name) for name in scores[0][0].others} if scores else {},
-        harm=proportion([v for v, _ in harms], [user for _, user in harms]) if harms else None,
-        harm_rise=_harm_rise(outcomes, rival),
-        rank=fmean([1 / s.rank if s.rank else 0.0 for s, _ in scores]),
-        accuracy=fmean([float(s.rank == 1) for s, _ in scores]),
-        copied=fmean([float(s.copied) for s, _ in scores]),
-        longest=max(s.longest for s, _ in scores),
-        overlap=fmean([s.overlap for s, _ in scores]),
-        missing=len(outcomes) - len(answered),
-        cost=cost,
-    )
-
-
 def _pairs(mine: Sequence[Outcome], rival: Sequence[Outcome], *, harm: bool = False) -> list[tuple[Score, Score, str]]:
     """Scores of both on the instances that both answered: of what should be high, or of harm, never mixed."""
     theirs = {o.instance.instance_id: o.score for o in rival}
     both = [(m.score, theirs.get(m.instance.instance_id), m.instance.user_id) for m in mine]
     return [(m, r, user) for m, r, user in both if m and r and m.harm is harm]
-
-
-def _margin(mine: Sequence[Outcome], control: Sequence[Outcome]) -> tuple[Estimate, Estimate, Estimate]:
-    return _gap(mine, control), _wins(mine, control), _wins(mine, _answered(control))
 
 
 def _answered(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -11,15 +11,12 @@ from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import Terms, arms_of, confirm, instances_of
-from hyperalign_dspy.experiment.outputs import keeper
 from hyperalign_dspy.experiment.sealed_counts import count_judgings
+from hyperalign_dspy.experiment.session import Session
 from hyperalign_dspy.files import write_json
-from hyperalign_dspy.lm.connect import concurrency_of, connect
-from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.program.configuration import Configuration, with_candidates
 from hyperalign_dspy.program.specs import Value
-from hyperalign_dspy.runs import Run, expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator, outcomes_of
+from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.protocol import Job, TaskData
 from hyperalign_dspy.types import Watcher
 
@@ -54,26 +51,20 @@ def evaluate_frozen(
     identity = {**compiler.identity, "recipe": "eval", "frozen": frozen.manifest["manifest_sha256"]}
     if job.on == "validation":
         identity |= {"on": job.on, "changes": dict(measured.changes)}
-    if expected:
-        expect(expected, identity)
-    run = open_run(identity, command)
     parts = {arm.name: len(instances_of(task_data, arm, arms)) for arm in arms}
     most = sum(parts[arm.name] * task_data.calls(arm.configuration) for arm in arms)
     total = sum(parts.values())
-    watcher.say(f"Run {run.run_id}: {len(arms)} arms, {total} instances in all, at most {most} calls.")
     with (
-        Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
-        outcomes_of(run, job.program) as record,
+        Session.open(job, identity, command, expected=expected) as session,
+        session.evaluator(task_data, model) as evaluator,
     ):
-        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
-        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
-            evaluator.record = record
-            if not measured.changes:
-                evaluator.given[configuration] = frozen.module
-            compiler.watch(evaluator, "confirm", total)
-            judge, keep = compiler.judge(ledger), keeper(run, task_data)
-            terms = Terms(job.recipe.constraints, judged=_judged(job, run, task_data, frozen))
-            confirmation = confirm(task_data, evaluator, arms, judge, terms, keep)
+        run, ledger = session.run, session.ledger
+        watcher.say(f"Run {run.run_id}: {len(arms)} arms, {total} instances in all, at most {most} calls.")
+        if not measured.changes:
+            evaluator.given[configuration] = frozen.module
+        compiler.watch(evaluator, "confirm", total)
+        terms = Terms(job.recipe.constraints, judged=_judged(job, run, task_data, frozen))
+        confirmation = confirm(task_data, evaluator, arms, compiler.judge(evaluator), terms, run)
         cost = ledger.cost()
     result = {
         "schema": "hyperalign/result/1",
@@ -91,36 +82,29 @@ def evaluate_frozen(
 
 
 def _laid_out(job: Job, task_data: TaskData, measured: Evaluation) -> Configuration:
-    """What is measured, tried before anything is paid; the bench knows the candidates that were made for it."""
+    """What is measured, tried before anything is paid; the bench knows the candidates that were made for it.
+
+    Raises:
+        UsageError: sealed users are to judge what is still being tried.
+    """
     manifest = measured.frozen.manifest
     made = manifest.get("candidates", {})
     # Controls are changes to the frozen configuration, whose ids the program's own library may not have.
     task_data.extend(with_candidates(job.program, {slot: {m["id"]: m["content"]} for slot, m in made.items()}))
     configuration = Configuration.of(manifest["configuration"]).changed(**measured.changes)
     if measured.changes:
-        _refuse_sealed(job)
+        if job.on == "sealed":
+            raise UsageError(
+                "Changes to a program are tried on users that a search may see.",
+                fix="Add --on validation to the command.",
+            )
         task_data.module(configuration)
     return configuration
 
 
 def _judged(job: Job, run: Run, task_data: TaskData, frozen: Frozen) -> list[int]:
     """How often each sealed user was judged before; nobody is where none is touched."""
-    if job.on == "validation":
-        return []
-    users = [instance.user_id for instance in task_data.sealed]
-    return count_judgings(run, task_data.facts["corpus_digest"], users, frozen.manifest["manifest_sha256"])
-
-
-def _refuse_sealed(job: Job) -> None:
-    """Refuse to have sealed users judge what is still being tried.
-
-    Raises:
-        UsageError: they are to.
-    """
-    if job.on == "sealed":
-        raise UsageError(
-            "Changes to a program are tried on users that a search may see.", fix="Add --on validation to the command."
-        )
+    return [] if job.on == "validation" else count_judgings(run, task_data, frozen.manifest["manifest_sha256"])
 
 
 def check_sealed(frozen: Frozen, facts: Any) -> None:

@@ -13,22 +13,23 @@ from typing import Any
 from hyperalign_dspy import registry
 from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import BudgetReached, RunMismatch, TooManyFailures, UsageError
-from hyperalign_dspy.experiment.confirm import BASELINE, Row, equal_to, row_of
+from hyperalign_dspy.experiment.confirm import BASELINE, ArmRow, equal_to
 from hyperalign_dspy.experiment.evaluate_frozen import check_sealed
 from hyperalign_dspy.experiment.sealed_counts import count_judgings
+from hyperalign_dspy.experiment.session import Session, counter
 from hyperalign_dspy.files import digest, read_json, write_json
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
+from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.optimize.study import Space
 from hyperalign_dspy.program.code_hash import own_code
 from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.runs import Run, expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome, OutcomeRecord, outcomes_of
+from hyperalign_dspy.runs import Run
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import TASKS, Arm, Job, TaskData
 from hyperalign_dspy.types import Cost, Watcher
 
-SCHEMA = "hyperalign/matrix/1"
+MATRIX_SCHEMA = "hyperalign/matrix/1"
 # Which weights or server each model of the matrix is.
 _MODELS = "models.json"
 
@@ -41,22 +42,8 @@ class _Cell:
 
     program: str
     model: str
-    row: Row | None = None
+    row: ArmRow | None = None
     error: str = ""
-
-
-@dataclass(frozen=True)
-class _Line:
-    """What is measured on every model; ``module`` is None for the baseline at some settings."""
-
-    name: str
-    configuration: Configuration
-    module: Any = None
-
-    @property
-    def arm(self) -> Arm:
-        """As the evaluator takes it."""
-        return Arm(self.name, self.configuration)
 
 
 class Matrix:
@@ -73,13 +60,10 @@ class Matrix:
         for frozen in programs.values():
             check_sealed(frozen, self.task_data.facts)
         baseline = Space(job.program, replace(job.recipe, slots={})).baseline
-        self.baseline = _Line(BASELINE, baseline)
-        self.lines = [
-            _Line(name, Configuration.of(frozen.manifest["configuration"]), frozen.module)
-            for name, frozen in programs.items()
-        ]
+        self.baseline = Arm(BASELINE, baseline)
+        self.lines = [Arm(name, Configuration.of(f.manifest["configuration"])) for name, f in programs.items()]
         rivals = dict.fromkeys(equal_to(line.configuration, baseline) for line in self.lines)
-        self.rivals = [_Line(f"baseline {c.digest}", c) for c in rivals if c != baseline]
+        self.rivals = [Arm(f"baseline {c.digest}", c) for c in rivals if c != baseline]
         recipe = job.recipe
         self.identity = {
             "program": job.program.name,
@@ -102,28 +86,22 @@ class Matrix:
             RunMismatch: it is not the run that was ``expected``, or a model is not what it was when its cells were
             measured.
         """
-        if expected:
-            expect(expected, self.identity)
-        start, run = time.monotonic(), open_run(self.identity, self.command)
-        every = [self.baseline, *self.rivals, *self.lines]
-        most = (
-            len(models) * len(self.task_data.sealed) * sum(self.task_data.calls(line.configuration) for line in every)
-        )
+        start = time.monotonic()
+        every, sealed = [self.baseline, *self.rivals, *self.lines], len(self.task_data.sealed)
+        most = len(models) * sealed * sum(self.task_data.calls(line.configuration) for line in every)
         shape = f"{len(self.lines)} programs and the baseline on {len(models)} models"
-        self.watcher.say(
-            f"Run {run.run_id}: {shape}, {len(self.task_data.sealed)} instances each, at most {most} calls."
-        )
         cells: list[_Cell] = []
         capped = False
-        with (
-            Ledger(run.path("calls.jsonl"), self.job.limits, self.job.prices) as ledger,
-            outcomes_of(run, self.job.program) as record,
-        ):
-            progress = _Progress(self.watcher, ledger, len(models) * len(every) * len(self.task_data.sealed))
+        with Session.open(self.job, self.identity, self.command, expected=expected) as session:
+            run, ledger = session.run, session.ledger
+            self.watcher.say(f"Run {run.run_id}: {shape}, {sealed} instances each, at most {most} calls.")
+            tick = counter(self.watcher, ledger, "matrix", len(models) * len(every) * sealed)
             for model in models:
                 _same_as_before(run, model)
-                found = self._column(model, ledger, record, progress)
-                self._set_down(run, model)
+                found = self._column(model, session, tick)
+                # That every program was judged on this model by these users: they wear out.
+                for line in self.lines:
+                    count_judgings(run, self.task_data, f"{public_name(line.name)} on {model}")
                 capped = capped or len(found) < len(every)
                 cells += self._cells(model, found, ledger)
             cost = ledger.cost()
@@ -133,21 +111,18 @@ class Matrix:
             write_json(run.path("result.json"), result)
         return result
 
-    def _column(
-        self, model: str, ledger: Ledger, record: OutcomeRecord | None, progress: _Progress
-    ) -> dict[str, list[Outcome] | str]:
+    def _column(self, model: str, session: Session, tick: Callable[[str], None]) -> dict[str, list[Outcome] | str]:
         """Line -> its outcomes on a model, or why there are none; lines that a cap left out are not there."""
         found: dict[str, list[Outcome] | str] = {}
-        tokens, most = self.job.recipe.max_tokens, self.job.concurrency
-        lm = connect(model, ledger=ledger, max_tokens=tokens, concurrency=most)
-        with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
-            evaluator.record, evaluator.tick = record, progress.tick
-            batches: list[tuple[_Line, Callable[[], list[Outcome]]]] = []
+        with session.evaluator(self.task_data, model) as evaluator:
+            evaluator.tick = tick
+            batches: list[tuple[Arm, Callable[[], list[Outcome]]]] = []
             # Most drafts first: a line with fewer of the same then finds its texts in the record.
             for line in sorted([self.baseline, *self.rivals, *self.lines], key=_drafts, reverse=True):
-                evaluator.given = {line.configuration: line.module} if line.module else {}
+                own = self.programs.get(line.name)
+                evaluator.given = {line.configuration: own.module} if own else {}
                 phase = _phase(line.name, model)
-                batches.append((line, evaluator.start(line.arm, self.task_data.sealed, sealed=True, phase=phase)))
+                batches.append((line, evaluator.start(line, self.task_data.sealed, sealed=True, phase=phase)))
             for line, batch in batches:
                 try:
                     found[line.name] = batch()
@@ -158,12 +133,6 @@ class Matrix:
                     self.watcher.say(f"{public_name(line.name)} on {public_name(model)}: {error.message}")
         return found
 
-    def _set_down(self, run: Run, model: str) -> None:
-        """That every program was judged on this model by these users: they wear out."""
-        users = [instance.user_id for instance in self.task_data.sealed]
-        for line in self.lines:
-            count_judgings(run, self.task_data.facts["corpus_digest"], users, f"{public_name(line.name)} on {model}")
-
     def _cells(self, model: str, found: Mapping[str, list[Outcome] | str], ledger: Ledger) -> list[_Cell]:
         """The cells of one model: the baseline's, then each program's."""
         names = {line.configuration: line.name for line in self.rivals}
@@ -173,14 +142,14 @@ class Matrix:
             mine, theirs = found.get(line.name), found.get(rival)
             row, error = None, next((each for each in (mine, theirs) if isinstance(each, str)), "")
             if isinstance(mine, list) and isinstance(theirs, list):
-                row = row_of(line.arm, mine, ledger.cost(_phase(line.name, model)), theirs)
+                row = ArmRow.of(line, mine, ledger.cost(_phase(line.name, model)), theirs)
             cells.append(_Cell(public_name(line.name), public_name(model), row, error))
         return cells
 
     def _result(self, run: Run, models: Sequence[str], cells: Sequence[_Cell], cost: Cost) -> dict[str, Any]:
         facts = dict(self.task_data.facts)
         return {
-            "schema": SCHEMA,
+            "schema": MATRIX_SCHEMA,
             "run": run.run_id,
             "program": self.job.program.name,
             "unit": self.task_data.unit,
@@ -202,19 +171,6 @@ class Matrix:
             "facts": facts,
             "cost": asdict(cost),
         }
-
-
-class _Progress:
-    """Counts answered instances over all models."""
-
-    def __init__(self, watcher: Watcher, ledger: Ledger, total: int) -> None:
-        self.watcher, self.ledger, self.total, self.done = watcher, ledger, total, 0
-
-    def tick(self, name: str) -> None:
-        """One more."""
-        del name
-        self.done += 1
-        self.watcher.step("matrix", self.done, self.total, self.ledger.cost())
 
 
 def _refuse_several_splits(programs: Mapping[str, Frozen], facts: Mapping[str, Any]) -> None:
@@ -244,7 +200,7 @@ def _phase(line: str, model: str) -> str:
     return f"matrix:{public_name(model)}:{public_name(line)}"
 
 
-def _drafts(line: _Line) -> int:
+def _drafts(line: Arm) -> int:
     return int(line.configuration.as_dict().get("drafts", 1))
 
 

@@ -7,11 +7,12 @@ import time
 from dataclasses import asdict, replace
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.experiment.budget import Rest, reserve_of
+from hyperalign_dspy.experiment.budget import Budget
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import instances_of
-from hyperalign_dspy.experiment.result import Compiled, Ending, Spent
-from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.experiment.reserve import Reserve
+from hyperalign_dspy.experiment.result import Compiled, Ending
+from hyperalign_dspy.lm.limits import CallUsage, Limits
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.runs import Run
@@ -41,16 +42,13 @@ def confirm_pareto_point(compiler: Compiler, number: int, caps: Limits | None = 
     with compiler.searched() as found:
         chosen = _point(found.visits, number)
         own, ledger = pareto_run(found.run, chosen.digest), found.evaluator.ledger
-        with ledger.within(_instead(compiler.limits, caps or Limits())):
+        given = {name: cap for name, cap in asdict(caps or Limits()).items() if cap is not None}
+        with ledger.within(replace(compiler.limits, **given)):
             _demand(compiler, found.evaluator, chosen, own)
             own.folder.mkdir(parents=True, exist_ok=True)
-            confirmation = compiler.confirm(found.run, found.evaluator, chosen, compiler.judge(ledger), own)
-        spent = Spent(ledger.cost(), time.monotonic() - start, capped=False)
-    return compiler.finish(own, plan, Ending(chosen, confirmation, spent, asked=True))
-
-
-def _instead(own: Limits, caps: Limits) -> Limits:
-    return replace(own, **{name: cap for name, cap in asdict(caps).items() if cap is not None})
+            confirmation = compiler.confirm(found.run, found.evaluator, chosen, own)
+        ending = Ending(chosen, confirmation, ledger.cost(), time.monotonic() - start, asked=True)
+    return compiler.finish(own, plan, ending)
 
 
 def _demand(compiler: Compiler, evaluator: Evaluator, chosen: Configuration, own: Run) -> None:
@@ -64,7 +62,7 @@ def _demand(compiler: Compiler, evaluator: Evaluator, chosen: Configuration, own
     parts = [instances_of(task_data, arm, arms) for arm in arms]
     missing = [evaluator.lacking(arm, part, f"confirm:{arm.name}") for arm, part in zip(arms, parts, strict=True)]
     calls = sum(map(math.prod, zip(each, missing, strict=True)))
-    whole = reserve_of(job, compiler.model, task_data, arms, calls, [compiler.space.baseline, chosen])
+    whole = Reserve.of(job, compiler.model, task_data, arms, calls, [compiler.space.baseline, chosen])
     share = calls / sum(map(math.prod, zip(each, map(len, parts), strict=True)))
     rest = replace(
         whole,
@@ -72,7 +70,7 @@ def _demand(compiler: Compiler, evaluator: Evaluator, chosen: Configuration, own
         judge_calls=0 if own.result and not calls else whole.judge_calls,
     )
     if rest.calls + rest.judge_calls:
-        Rest(evaluator.ledger, rest, evaluator.concurrency).demand_whole()
+        _Rest(evaluator.ledger, rest, evaluator.concurrency).demand_whole()
 
 
 def _point(visits: Visits, number: int) -> Configuration:
@@ -85,3 +83,25 @@ def _point(visits: Visits, number: int) -> Configuration:
     if chosen == visits.winner():
         raise UsageError("This point is what the run confirmed.", fix="hyperalign runs show RUN")
     return chosen
+
+
+class _Rest(Budget):
+    """The caps as a confirmation by itself meets them: all that was ever used counts, and all the time."""
+
+    def demand_whole(self) -> None:
+        """Refuse caps that the confirmation could meet.
+
+        Raises:
+            UsageError: with the least that the cap has to be.
+        """
+        need = self._lacking(0)
+        if need is None:
+            return
+        cap, used, reserve = map(need.words, (need.cap, need.search, need.reserve))
+        raise UsageError(
+            f"A cap of {cap} is too low: {used} are used, and this confirmation can take {reserve}.",
+            fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that covers all of it.",
+        )
+
+    def _spent(self) -> tuple[CallUsage, float]:
+        return self.ledger.used, self.ledger.seconds()

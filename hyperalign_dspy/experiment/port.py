@@ -4,43 +4,138 @@ An old program *holds* where, on the pilot's users, it gains at least half of wh
 few users that is no proof, and it need not be one: it only decides whether more is searched. What is frozen is up to
 the confirmation, as after any search. Who wants a search whatever the pilot says asks for it beforehand (``retune``):
 once the sealed users have been seen it would be another try at them.
+
+A port takes along the old program's configuration, whole, and the ranking of the run that it comes from. An instruction
+or demo set goes by what it says: where the program's library holds the same under any name, that name stands for it;
+where it does not, the candidate itself is carried over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from hyperalign_dspy.artifacts.frozen import Frozen
-from hyperalign_dspy.errors import TooManyFailures
+from hyperalign_dspy.artifacts.frozen import Frozen, content_of
+from hyperalign_dspy.errors import TooManyFailures, UsageError
 from hyperalign_dspy.experiment.budget import Budget
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL, Confirmation, equal_to, verdict_arms
 from hyperalign_dspy.experiment.evaluate_frozen import check_sealed
-from hyperalign_dspy.experiment.result import Compiled, Ending, result_of
-from hyperalign_dspy.experiment.warm_start import (
-    CandidateLibrary,
-    ranked_changes,
-    source_run,
-    translate_configuration,
-    with_starts,
-)
-from hyperalign_dspy.files import digest
-from hyperalign_dspy.judges.llm_judge import LLMJudge
+from hyperalign_dspy.experiment.result import Compiled, Ending
+from hyperalign_dspy.files import digest, read_json
 from hyperalign_dspy.lm.models import public_name
+from hyperalign_dspy.optimize.pools import Candidate
+from hyperalign_dspy.optimize.proposers import MADE
 from hyperalign_dspy.optimize.visits import Visits
-from hyperalign_dspy.program.configuration import Configuration
-from hyperalign_dspy.program.specs import recipe_digest
-from hyperalign_dspy.runs import Run
+from hyperalign_dspy.program.configuration import (
+    DEMOS,
+    INSTRUCTION,
+    OPTIMIZER,
+    SEED,
+    Configuration,
+    new_module,
+    with_candidates,
+)
+from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec, Value, recipe_digest
+from hyperalign_dspy.runs import Run, all_runs
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Watcher
 
-OLD, OLD_EQUAL = "old program", "baseline, old settings"
+_OLD, _OLD_EQUAL = "old program", "baseline, old settings"
 # An old program that keeps so much of its gain is searched for no further.
 _KEPT = 0.5
+_Changes = Mapping[str, Value]
+
+
+@dataclass
+class CandidateLibrary:
+    """A program's library, and the candidates of other runs that are added to it."""
+
+    program: ProgramSpec
+    made: dict[str, list[Candidate]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._seeds = _contents(new_module(self.program.module))
+
+    def known(self, slot: str) -> dict[str, Any]:
+        """id -> content of every candidate for a slot."""
+        predictor, _, part = slot.rpartition(".")
+        library = self.program.instructions if part == INSTRUCTION else self.program.demos
+        own = {SEED: self._seeds[slot], **library.get(predictor, {})}
+        return {**own, **{m.id: m.content for m in self.made.get(slot, ())}}
+
+    def take(self, slot: str, made: Candidate) -> str:
+        """The name under which a candidate goes here; it is added where nothing says the same."""
+        known = self.known(slot)
+        same = [name for name, content in known.items() if content == made.content]
+        if same:
+            return made.id if made.id in same else same[0]
+        names = (f"{made.id}-{number}" if number > 1 else made.id for number in count(1))
+        name = next(name for name in names if name not in known)
+        self.made.setdefault(slot, []).append(replace(made, id=name))
+        return name
+
+    def whole(self) -> ProgramSpec:
+        """The program with what was added."""
+        return with_candidates(
+            self.program, {slot: {m.id: m.content for m in found} for slot, found in self.made.items()}
+        )
+
+    def translate(self, frozen: Frozen) -> dict[str, Value]:
+        """A frozen program's configuration under names that mean the same here.
+
+        Raises:
+            UsageError: the program has another module by now.
+        """
+        manifest = frozen.manifest
+        if manifest["module"] != self.program.module:
+            raise UsageError(
+                f"{frozen.folder} was made with {manifest['module']}; the program now names {self.program.module}.",
+                fix="Compile for the new model, or take the program.toml that it was made with.",
+            )
+        values, made = dict(manifest["configuration"]), manifest.get("candidates", {})
+        proposer = values.pop(OPTIMIZER, "")
+        for slot, content in _contents(frozen.module).items():
+            if slot not in values and content == self.known(slot)[SEED]:
+                continue
+            told = made.get(slot, {})
+            name = str(proposer or values.get(slot, SEED))
+            found = Candidate(name, told.get("proposer", proposer or "carried"), told.get("model", ""), content)
+            values[slot] = self.take(slot, found)
+        return values
+
+    def ranked(self, run: Run) -> Iterator[_Changes]:
+        """The best configurations of a run as changes to the baseline, as far as it is known what they held."""
+        if run.plan["program_digest"] != digest(self.program):
+            return
+        path = run.path(MADE)
+        made = read_json(path)["candidates"] if path.is_file() else {}
+        for summary in (run.result or {}).get("top", ()):
+            changes = {slot: self._named(slot, value, made.get(slot, {})) for slot, value in summary["changes"].items()}
+            if None not in changes.values():
+                yield changes
+
+    def with_starts(self, recipe: RecipeSpec, starts: Sequence[_Changes]) -> RecipeSpec:
+        """A recipe that visits ``starts`` first: its slots hold all that these hold."""
+        baseline, slots = self.program.baseline, dict(recipe.slots)
+        for changes in starts:
+            for slot, value in changes.items():
+                there = slots.get(slot, (baseline[slot],) if slot in baseline else ())
+                slots[slot] = there if value in there else (*there, value)
+        own = [changes for changes in recipe.start if changes not in starts]
+        return replace(recipe, slots=slots, start=(*starts, *own))
+
+    def _named(self, slot: str, value: Value, made: Mapping[str, Any]) -> Any:
+        """What a candidate of a run is called here; None where nobody knows any more what it was."""
+        if not slot.endswith((f".{INSTRUCTION}", f".{DEMOS}")):
+            return value
+        if value in made:
+            return self.take(slot, Candidate(**made[str(value)]))
+        return value if value in self.known(slot) else None
 
 
 @dataclass(frozen=True)
@@ -82,14 +177,15 @@ class PortCompiler(Compiler):
         command: Sequence[str] = (),
         retune: bool = False,
     ) -> None:
-        self.parent, self.origin, self.retune = parent, source_run(parent), retune
+        self.parent, self.retune = parent, retune
+        origin = _source_run(parent)
         library = CandidateLibrary(job.program)
-        old = translate_configuration(library, parent)
+        old = library.translate(parent)
         length = old.pop("max_tokens", job.recipe.max_tokens)
         changes = {slot: value for slot, value in old.items() if job.program.baseline.get(slot) != value}
-        first = [changes, *(ranked_changes(library, self.origin) if self.origin else ())]
+        first = [changes, *(library.ranked(origin) if origin else ())]
         starts = [each for place, each in enumerate(first) if each and each not in first[:place]]
-        recipe = with_starts(job.recipe, job.program.baseline, starts)
+        recipe = library.with_starts(job.recipe, starts)
         super().__init__(replace(job, program=library.whole(), recipe=recipe), model, watcher, command)
         check_sealed(parent, self.task_data.facts)
         self.pools.carried = library.made
@@ -97,7 +193,7 @@ class PortCompiler(Compiler):
         self.lineage = {
             "manifest_sha256": parent.manifest["manifest_sha256"],
             "model": parent.manifest["model"]["name"],
-            "run": self.origin.run_id if self.origin else None,
+            "run": origin.run_id if origin else None,
         }
         self.identity |= {
             "recipe": "port",
@@ -138,16 +234,11 @@ class PortCompiler(Compiler):
         return self.first == self.old.changed(max_tokens=length)
 
     def confirm(
-        self,
-        run: Run,
-        evaluator: Evaluator,
-        chosen: Configuration,
-        judge: LLMJudge | None = None,
-        outputs: Run | None = None,
+        self, run: Run, evaluator: Evaluator, chosen: Configuration, outputs: Run | None = None
     ) -> Confirmation:
         """As of every compile; what it cost is counted apart."""
         before = evaluator.ledger.spent()
-        found = super().confirm(run, evaluator, chosen, judge, outputs)
+        found = super().confirm(run, evaluator, chosen, outputs)
         self._calls_of = before, evaluator.ledger.spent() - before
         return found
 
@@ -161,9 +252,9 @@ class PortCompiler(Compiler):
         if self.failed:
             return [baseline, equal, compiled]
         if rival == equal.configuration:
-            return [baseline, equal, Arm(OLD, self.old, note=note), compiled]
-        old = Arm(OLD, self.old, note=note, against=OLD_EQUAL)
-        return [baseline, Arm(OLD_EQUAL, rival, against=OLD_EQUAL), old, equal, compiled]
+            return [baseline, equal, Arm(_OLD, self.old, note=note), compiled]
+        old = Arm(_OLD, self.old, note=note, against=_OLD_EQUAL)
+        return [baseline, Arm(_OLD_EQUAL, rival, against=_OLD_EQUAL), old, equal, compiled]
 
     def _freeze(self, run: Run, ending: Ending) -> tuple[Path, str]:
         """As every compile; what is the old program is frozen as it was loaded."""
@@ -188,7 +279,7 @@ class PortCompiler(Compiler):
             confirm_calls=self._calls_of[1],
             parent_calls=int(self.parent.manifest["cost"]["calls"]),
         )
-        return {**result_of(compiled), "port": asdict(ported)}
+        return {**super().result(compiled), "port": asdict(ported)}
 
 
 def gained_by(manifest: Mapping[str, Any]) -> float:
@@ -198,3 +289,19 @@ def gained_by(manifest: Mapping[str, Any]) -> float:
     parts = [(1.0, row["gap"]), (-1.0, row.get("harm_rise"))]
     known = [(sign * part["mean"], part["n_instances"]) for sign, part in parts if part and part["mean"] is not None]
     return float(sum(mean * n for mean, n in known) / max(1, sum(n for _, n in known)))
+
+
+def _source_run(frozen: Frozen) -> Run | None:
+    """The finished run that a frozen program comes from, where it is here."""
+    identity = frozen.manifest["identity"]
+    alike = (run for run in all_runs() if all(run.plan.get(key) == value for key, value in identity.items()))
+    return next((run for run in alike if run.result), None)
+
+
+def _contents(module: Any) -> dict[str, Any]:
+    """slot -> what a module's predictors hold."""
+    return {
+        f"{name}.{part}": content_of(predictor, part)
+        for name, predictor in module.named_predictors()
+        for part in (INSTRUCTION, DEMOS)
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from dspy.lm15 import Config, Message, Request
@@ -31,7 +31,7 @@ def replay_calls(manifest: Mapping[str, Any], model: str, count: int, seed: int 
     if run is None:
         fix = "" if reason else "Verify where the program was compiled: its calls lie in .hyperalign/runs."
         return Check(_NAME, "skipped", reason or "the run that made this program is not here", fix)
-    rows = [row for row in read_rows(run.path("calls.jsonl")) if _ours(row, model)]
+    rows = [r for r in read_rows(run.path("calls.jsonl")) if "failed" not in r and r["model"] == model]
     chosen = random.Random(seed).sample(rows, min(count, len(rows)))
     if not chosen:
         return Check(_NAME, "skipped", f"the run {run.run_id} holds no call of {model}")
@@ -56,18 +56,11 @@ def _unlike(manifest: Mapping[str, Any], model: str) -> str:
 
 def _run_of(manifest: Mapping[str, Any]) -> Run | None:
     """The run that ended with this very program, by its manifest's hash."""
-    return next((run for run in all_runs() if _ended_with(run.path("frozen"), manifest["manifest_sha256"])), None)
-
-
-def _ended_with(folder: Path, digest: str) -> bool:
-    try:
-        return bool(read_manifest(folder)["manifest_sha256"] == digest)
-    except FrozenMismatch:
-        return False
-
-
-def _ours(row: Row, model: str) -> bool:
-    return "failed" not in row and row["model"] == model
+    for run in all_runs():
+        with suppress(FrozenMismatch):
+            if read_manifest(run.path("frozen"))["manifest_sha256"] == manifest["manifest_sha256"]:
+                return run
+    return None
 
 
 def _request(row: Row) -> Request:

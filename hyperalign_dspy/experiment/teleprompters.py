@@ -17,22 +17,21 @@ import dspy
 from hyperalign_dspy.errors import BudgetReached, GateFailed, HyperalignError, UsageError
 from hyperalign_dspy.experiment.budget import Budget
 from hyperalign_dspy.experiment.compile import Compiler
-from hyperalign_dspy.experiment.cost_estimate import seconds_a_call
-from hyperalign_dspy.experiment.result import Compiled, Ending, Plan, Spent
+from hyperalign_dspy.experiment.result import Compiled, Ending, Plan
+from hyperalign_dspy.experiment.session import Session
 from hyperalign_dspy.files import digest, write_json
-from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect, describe
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import GGUF, LOCAL, public_name
 from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
+from hyperalign_dspy.lm.thread_pool import attempt
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
-from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.optimize.teleprompters import CompileInputs, Evaluations, Listener, Optimizer, plain_state
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.code_hash import own_code
 from hyperalign_dspy.program.configuration import OPTIMIZER, Configuration, signature_fields
-from hyperalign_dspy.runs import Run, open_run, run_id_of
-from hyperalign_dspy.tasks.evaluate import Evaluator, outcomes_of
+from hyperalign_dspy.runs import Run, run_id_of
 from hyperalign_dspy.tasks.protocol import Job
 from hyperalign_dspy.types import Sample, Watcher
 
@@ -104,28 +103,20 @@ class TeleprompterCompiler(Compiler):
         Raises:
             UsageError: the call cap does not even cover the pilot and the confirmation.
         """
-        task_data, reserve = self.task_data, self._reserve
-        confirmed = reserve.calls + reserve.judge_calls
-        budget = Budget(Ledger(None, self.limits, self.job.prices), reserve, self.job.concurrency or REMOTE_CONCURRENCY)
-        piloted = self._pilot_size * self._calls(self.space.baseline)
+        budget = Budget.planned(self.job, self._reserve)
+        piloted = self._pilot_size * self.task_data.calls(self.space.baseline)
         budget.demand(piloted + 1)
-        left, pace = budget.left().max_calls, seconds_a_call(self.model)
-        users = len({i.user_id for i in task_data.sealed})
-        return _ForeignPlan(
+        left = budget.left().max_calls
+        return _ForeignPlan.of(
+            self.task_data,
+            self.model,
+            self._reserve,
+            0,
             run_id=run_id_of(self.identity),
-            users=users,
-            instances=len(task_data.sealed),
-            validation_instances=len(task_data.validation),
             visits=0,
             configurations=0,
             calls=self.limits.max_calls or 0,
-            confirm_calls=confirmed,
             propose_calls=0,
-            smallest_win=smallest_win(users, len(task_data.sealed) / users),
-            replayed=self.replayed(users, round(len(task_data.sealed) / users)),
-            unit=task_data.unit,
-            **reserve.estimate(0),
-            time=None if pace is None else pace * confirmed,
             paid_visits=0,
             optimizer=self.asked.name,
             optimizer_calls=None if left is None else left - piloted,
@@ -133,27 +124,21 @@ class TeleprompterCompiler(Compiler):
 
     def run(self) -> Compiled:
         """Pilot, optimise, confirm and freeze. A run that was cut off optimises anew, from recorded answers."""
-        start = time.monotonic()
-        plan = self.plan()
-        run = open_run(self.identity, self.command)
+        start, plan = time.monotonic(), self.plan()
         with (
-            Ledger(run.path("calls.jsonl"), self.limits, self.job.prices) as ledger,
-            outcomes_of(run, self.job.program) as record,
+            Session.open(self.job, self.identity, self.command) as session,
+            session.evaluator(self.task_data, self.model) as evaluator,
         ):
-            most = self.job.concurrency
-            lm = connect(self.model, ledger=ledger, max_tokens=self.job.recipe.max_tokens, concurrency=most)
-            with Evaluator(self.task_data, lm, ledger, concurrency_of(lm)) as evaluator:
-                evaluator.record = record
-                self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
-                budget = Budget(ledger, self._reserve, evaluator.concurrency)
-                found, capped = self._optimized(run, lm, ledger, budget)
-                made = self._made(found)
-                write_json(run.path("optimized.json"), made.module.dump_state())
-                evaluator.given[made.configuration] = made.module
-                confirmation = self.confirm(run, evaluator, made.configuration, self.judge(ledger))
-            cost = ledger.cost()
-        spent = Spent(cost, time.monotonic() - start, capped)
-        return self.finish(run, plan, Ending(made.configuration, confirmation, spent, made.module, made.private))
+            run, ledger = session.run, session.ledger
+            self._pilot(Visits(evaluator, self.blocks, self.space.baseline), evaluator)
+            budget = Budget(ledger, self._reserve, evaluator.concurrency)
+            found, capped = self._optimized(run, evaluator.lm, ledger, budget)
+            made = self._made(found)
+            write_json(run.path("optimized.json"), made.module.dump_state())
+            evaluator.given[made.configuration] = made.module
+            confirmation = self.confirm(run, evaluator, made.configuration)
+            spent = ledger.cost(), time.monotonic() - start, capped
+        return self.finish(run, plan, Ending(made.configuration, confirmation, *spent, made.module, made.private))
 
     def _optimized(self, run: Run, lm: Any, ledger: Ledger, budget: Budget) -> tuple[Any, bool]:
         """What the optimiser returns, within what the caps leave beside the confirmation; or, and then True, the best
@@ -171,7 +156,15 @@ class TeleprompterCompiler(Compiler):
         with (
             ledger.within(budget.left()),
             _quietly(run.path("optimizer.log")),
-            self._speaking(inputs, [listener, evaluations]),
+            # Proposals have several fields: JSON is what models of every size can be held to.
+            dspy.context(
+                lm=inputs.lm,
+                adapter=adapter("json"),
+                callbacks=[listener, evaluations],
+                disable_history=True,
+                num_threads=inputs.concurrency,
+                max_errors=_MOST_ERRORS,
+            ),
         ):
             try:
                 found = self._compile(student, inputs, end, listener)
@@ -211,22 +204,19 @@ class TeleprompterCompiler(Compiler):
     def _compile(self, student: Any, inputs: CompileInputs, end: StopSignal, listener: Listener) -> Any:
         constructor, compiling = self.asked.called_with(inputs)
         try:
-            found = self.kind(**constructor).compile(student, **compiling)
+            found = attempt(lambda: self.kind(**constructor).compile(student, **compiling))
         except Stopped as error:
             raise error.reason from None
-        except HyperalignError:
-            raise
-        except Exception as error:
-            # What a stranger's optimiser raises can be anything; it may also be what it made of our own error.
-            raise (
-                end.reason
-                or listener.failure(self.asked.name)
-                or UsageError(
-                    f"{self.asked.name} gave up: {type(error).__name__}: {error}",
-                    fix="See its own log, optimizer.log in the run's folder; --optimizer-arg changes how it is called.",
-                )
-            ) from error
+        if isinstance(found, HyperalignError):
+            raise found
         reason = end.reason or listener.failure(self.asked.name)
+        if isinstance(found, Exception):
+            # What a stranger's optimiser raises can be anything; it may also be what it made of our own error.
+            reason = reason or UsageError(
+                f"{self.asked.name} gave up: {type(found).__name__}: {found}",
+                fix="See its own log, optimizer.log in the run's folder; --optimizer-arg changes how it is called.",
+            )
+            raise reason from found
         if reason:
             raise reason
         return found
@@ -246,17 +236,6 @@ class TeleprompterCompiler(Compiler):
             lm=_rollouts(lm, RolloutEngine(lm.engine, ledger, "search", end), self.job.recipe.max_tokens),
             prompt_lm=_rollouts(proposer, RolloutEngine(proposer.engine, ledger, "optimizer", end), room),
             labelled=self._labelled(),
-        )
-
-    def _speaking(self, inputs: CompileInputs, callbacks: list[Any]) -> Any:
-        # Proposals have several fields: JSON is what models of every size can be held to.
-        return dspy.context(
-            lm=inputs.lm,
-            adapter=adapter("json"),
-            callbacks=callbacks,
-            disable_history=True,
-            num_threads=inputs.concurrency,
-            max_errors=_MOST_ERRORS,
         )
 
     def _made(self, found: Any) -> _Made:
@@ -350,12 +329,12 @@ def _guarded(metric: Callable[..., Any], end: StopSignal) -> Callable[..., Any]:
 
     @functools.wraps(metric)
     def scored(*given: Any, **named: Any) -> Any:
-        try:
-            return metric(*given, **named)
-        except Exception as error:
-            end.note(UsageError(f"The metric failed: {type(error).__name__}: {error}"))
+        found = attempt(lambda: metric(*given, **named))
+        if isinstance(found, Exception):
+            end.note(UsageError(f"The metric failed: {type(found).__name__}: {found}"))
             assert end.reason
-            raise Stopped(end.reason) from error
+            raise Stopped(end.reason) from found
+        return found
 
     return scored
 

@@ -20,7 +20,6 @@ from hyperalign_dspy.judges.llm_judge import judge_folder
 from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
 from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
-from hyperalign_dspy.metrics.style import StyleVerifier
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.runs import home
@@ -43,7 +42,7 @@ class _Power:
     ``gap`` and ``wins``: texts under the right user's samples against those under none, in log-odds; ``t`` is Student's
     t of the gap over users. ``wrong``: wins of texts under another user's samples over those under none; above a half,
     a verifier rewards being unlike a model. ``found``: the share of replayed confirmations that find the gain (see
-    `found_share`). ``fit_seconds`` on one core, and ``text_ms`` for one text.
+    `_found_share`). ``fit_seconds`` on one core, and ``text_ms`` for one text.
     """
 
     gap: Estimate
@@ -65,7 +64,7 @@ class _Written:
     wrong: str
 
 
-def write(task_data: TaskData, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
+def write_texts(task_data: TaskData, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
     """Let the model write for all sealed instances of a bench, by the baseline without hypotheses and with one draft.
 
     Raises: see `hyperalign_dspy.tasks.evaluate.Evaluator.start`.
@@ -77,15 +76,6 @@ def write(task_data: TaskData, evaluator: Evaluator, baseline: Configuration) ->
     rows = zip(*(batch() for batch in batches), strict=True)
     answered = [row for row in rows if all(outcome.score for outcome in row)]
     return [_Written(row[0].instance.user_id, *_of_equal_length([o.text for o in row])) for row in answered]
-
-
-def differences(verifier: StyleVerifier, written: Sequence[_Written]) -> tuple[list[float], list[float]]:
-    """Log-odds of texts under the right user's samples minus those under none, and of those under another user's."""
-    users = [each.user_id for each in written]
-    right, none, wrong = (
-        verifier.log_odds([getattr(each, side) for each in written], users) for side in ("right", "none", "wrong")
-    )
-    return [float(value) for value in right - none], [float(value) for value in wrong - none]
 
 
 def measure_power(
@@ -100,17 +90,21 @@ def measure_power(
         started = time.perf_counter()
         verifier = task_data.verifier(name)
         fitted = time.perf_counter()
-        gaps, others = differences(verifier, written)
+        right, none, wrong = (
+            verifier.log_odds([getattr(each, side) for each in written], users) for side in ("right", "none", "wrong")
+        )
         judged = time.perf_counter()
+        gaps, others = [float(gap) for gap in right - none], [float(gap) for gap in wrong - none]
         by_user = {
             user: [g for g, own in zip(gaps, users, strict=True) if own == user] for user in dict.fromkeys(users)
         }
+        means = per_user(gaps, users)
         found[name] = _Power(
             gap=paired(gaps, users),
             wins=proportion(_wins(gaps), users),
-            t=t_of(gaps, users),
+            t=fmean(means) / (stdev(means) / math.sqrt(len(means))),
             wrong=proportion(_wins(others), users),
-            found=found_share(by_user, *confirmed),
+            found=_found_share(by_user, *confirmed),
             fit_seconds=fitted - started,
             text_ms=1000 * (judged - fitted) / (3 * len(written)),
         )
@@ -119,19 +113,12 @@ def measure_power(
     return found, by_primary
 
 
-def t_of(gaps: Sequence[float], users: Sequence[str]) -> float:
-    """Student's t of per-user means against 0."""
-    means = per_user(gaps, users)
-    return fmean(means) / (stdev(means) / math.sqrt(len(means)))
-
-
-def found_share(differences: Mapping[str, Sequence[float]], users: int, requests: int, seed: int = 0) -> float:
+def _found_share(differences: Mapping[str, Sequence[float]], users: int, requests: int, seed: int = 0) -> float:
     """The share of confirmations, replayed on recorded differences, whose interval lies above 0.
 
     Each draws so many users, with replacement, and so many of each one's instances, as far as there are any.
     """
     rng, known = random.Random(seed), list(differences.values())
-
     means = np.array(
         [
             [fmean(rng.sample(own, min(requests, len(own)))) for own in rng.choices(known, k=users)]
@@ -162,7 +149,7 @@ def recorded_power(task_data: TaskData, model: str, users: int, requests: int) -
     own = [row["differences"] for row in rows if row.items() >= key.items()]
     if not own:
         return None
-    return found_share({str(n): each for n, each in enumerate(own[-1])}, users, requests), len(own[-1])
+    return _found_share({str(n): each for n, each in enumerate(own[-1])}, users, requests), len(own[-1])
 
 
 def _key(corpus_digest: str, model: str) -> dict[str, str]:

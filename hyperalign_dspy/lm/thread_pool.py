@@ -20,13 +20,21 @@ _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 
+def attempt(call: Callable[[], _Answer]) -> _Answer | Exception:
+    """What a call gives, or what it raised, where it may be anybody's code and raise anything."""
+    try:
+        return call()
+    except Exception as error:
+        return error
+
+
 class ThreadPool:
     """Threads that call a model, shared by all that is in flight: what was submitted first is called first.
 
     ``own`` says which errors concern the one item alone.
     """
 
-    def __init__(self, lm: object, concurrency: int, own: tuple[type[HyperalignError], ...] = (ModelError,)) -> None:
+    def __init__(self, lm: Any, concurrency: int, own: tuple[type[HyperalignError], ...] = (ModelError,)) -> None:
         self.lm, self.concurrency, self._own = lm, concurrency, own
         self._over = False
         self._threads = ThreadPoolExecutor(concurrency)
@@ -42,19 +50,23 @@ class ThreadPool:
         raised by the future.
         """
 
+        def begin(item: _Item) -> _Answer:
+            with dspy.context(lm=self.lm, disable_history=True):
+                if self._over:
+                    raise NotSent("The run ended before this was begun.")
+                return call(item)
+
         def one(item: _Item) -> _Answer | ModelError:
             try:
-                with dspy.context(lm=self.lm, disable_history=True):
-                    if self._over:
-                        raise NotSent("The run ended before this was begun.")
-                    return call(item)
-            except Exception as error:
-                cause = root_cause(error)
-                if isinstance(cause, HyperalignError) and not isinstance(cause, self._own):
-                    raise cause from error
-                return ModelError(f"{type(cause).__name__}: {cause}")
+                found = attempt(lambda: begin(item))
             finally:
                 tick()
+            if not isinstance(found, Exception):
+                return found
+            cause = root_cause(found)
+            if isinstance(cause, HyperalignError) and not isinstance(cause, self._own):
+                raise cause from found
+            return ModelError(f"{type(cause).__name__}: {cause}")
 
         futures = [self._threads.submit(contextvars.copy_context().run, one, item) for item in items]
         for future in futures:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.errors import HyperalignError
-from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL
-from hyperalign_dspy.experiment.outputs import OUTPUTS
+from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL, OUTPUTS
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.lm.prices import Prices
 from hyperalign_dspy.lm.records import cost_of

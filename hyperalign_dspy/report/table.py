@@ -14,7 +14,7 @@ from typing import Any
 
 from hyperalign_dspy.artifacts.card import VERDICTS, compiled_row, unit_of
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.experiment.confirm import level_of
+from hyperalign_dspy.experiment.confirm import Terms
 from hyperalign_dspy.optimize.visits import describe_changes
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words
 from hyperalign_dspy.report.judge import llm_judge_words
@@ -64,9 +64,8 @@ def verdict_words(result: Mapping[str, Any]) -> str:
         figures += "\n  The primary judge sees a gain and the qualified model judge does not: both have to."
     figures += _judged_words(result)
     if test_count > 1:
-        figures += (
-            f"\n  Look {test_count} at these sealed users: the verdict is by an interval at {level_of(test_count):.1%}."
-        )
+        level = Terms(test_count=test_count).level
+        figures += f"\n  Look {test_count} at these sealed users: the verdict is by an interval at {level:.1%}."
     for name, value in result["confirmation"].get("exceeded", {}).items():
         figures += f"\n  exceeds a constraint: {name} {value:.3g}"
     kept = " The baseline is what is frozen." if result.get("frozen_is") == "baseline" else ""

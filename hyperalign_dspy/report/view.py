@@ -10,9 +10,9 @@ from dataclasses import asdict
 from statistics import fmean
 
 from hyperalign_dspy.experiment.bench.compare import Comparison
-from hyperalign_dspy.experiment.bench.tables import ScoreTable, tabulated
+from hyperalign_dspy.experiment.bench.tables import ScoreTable
 from hyperalign_dspy.experiment.compile import Compiler
-from hyperalign_dspy.experiment.result import Compiled, result_of
+from hyperalign_dspy.experiment.result import Compiled
 from hyperalign_dspy.metrics.features import FEATURES
 from hyperalign_dspy.report import bench, svg
 from hyperalign_dspy.report.page import draw_arms, draw_visits
@@ -32,17 +32,17 @@ def describe_plan(compiler: Compiler) -> str:
 
 def describe_result(compiled: Compiled) -> str:
     """Table, margins, verdict and cost of a compile, as the command prints them."""
-    return result_table(result_of(compiled))
+    return result_table(compiled.as_dict())
 
 
 def describe_comparison(found: Comparison, table: ScoreTable) -> str:
     """Each searcher's gain and calls on a score table, with intervals."""
-    return bench.comparison_words(asdict(found), tabulated(table))
+    return bench.comparison_words(asdict(found), table.summary())
 
 
 def draw_result(compiled: Compiled) -> str:
     """Every arm of the confirmation with its interval, around the baseline at equal drafts."""
-    return draw_arms(result_of(compiled))
+    return draw_arms(compiled.as_dict())
 
 
 def draw_search(compiled: Compiled) -> str:
@@ -52,7 +52,7 @@ def draw_search(compiled: Compiled) -> str:
 
 def draw_comparison(found: Comparison, table: ScoreTable) -> str:
     """Mean true gain against calls, a line with its band for each searcher."""
-    return bench.comparison_curves(asdict(found), tabulated(table))
+    return bench.comparison_curves(asdict(found), table.summary())
 
 
 def draw_habits(hypotheses: Sequence[Hypothesis], texts: Mapping[str, Sequence[str]], most: int = 8) -> str:

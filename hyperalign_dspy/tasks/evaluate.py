@@ -158,7 +158,7 @@ class Evaluator(ThreadPool):
 
     def __init__(self, task_data: TaskData, lm: Any, ledger: Ledger, concurrency: int) -> None:
         super().__init__(lm, concurrency)
-        self.task_data, self.ledger, self._lm = task_data, ledger, lm
+        self.task_data, self.ledger = task_data, ledger
         self.tick: Callable[[str], None] = lambda name: None
         self.given: dict[Configuration, Any] = {}
         self.record: OutcomeRecord | None = None
@@ -218,7 +218,7 @@ class Evaluator(ThreadPool):
         if not self.record or not is_ours(str(arm.configuration.as_dict().get("adapter", ""))):
             return ""
         parts = [arm.name, arm.configuration.digest, module.dump_state(), arm.context]
-        return digest([*parts, str(self._lm.model), sealed, package_digest()])[:16]
+        return digest([*parts, str(self.lm.model), sealed, package_digest()])[:16]
 
     def _recorded(self, name: str, instances: Sequence[HasUser], phase: str) -> dict[str, Outcome]:
         """instance id -> what came of it in an earlier session; its calls count as asked for in this phase."""

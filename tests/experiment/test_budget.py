@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import BudgetReached, UsageError
-from hyperalign_dspy.experiment.budget import A_CAP, Budget, Reserve
-from hyperalign_dspy.experiment.cost_estimate import CostEstimate, Tokens
+from hyperalign_dspy.experiment.budget import Budget
+from hyperalign_dspy.experiment.reserve import Reserve, Tokens
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits, MaxUsage
 from hyperalign_dspy.lm.prices import Price, Prices
@@ -26,7 +26,7 @@ PRICE = Price(1.0, 10.0)
 def reserve(instances: int = 10, judged: int = 0) -> Reserve:
     """A confirmation of one call an instance: 30 tokens in and 10 out; a judge's call takes 50 and gives 2."""
     call, judgement = Tokens(30, 10, MaxUsage(90, 10)), Tokens(50, 2, MaxUsage(150, 2))
-    return Reserve(instances, instances, judged, CostEstimate(call, call, judgement), PRICE, PRICE)
+    return Reserve(instances, instances, judged, call, call, judgement, PRICE, PRICE)
 
 
 def budget(limits: Limits, kept: Reserve | None = None) -> Budget:
@@ -190,7 +190,7 @@ def spend(ledger: Ledger) -> tuple[Budget, int, list[str]]:
     calls the search made, and what was said of its end.
     """
     most = Tokens(30, 10, MaxUsage(250, 10))
-    kept = Reserve(6, 6, 0, CostEstimate(most, most, most), PRICE, PRICE)
+    kept = Reserve(6, 6, 0, most, most, most, PRICE, PRICE)
     found, engine, said = Budget(ledger, kept, 1), ledger.wrap(ScriptedEngine(), "m"), list[str]()
     made = 0
     with found.kept(), found.ending(lambda: None, said.append):
@@ -213,7 +213,7 @@ def test_a_search_that_takes_more_than_was_told_leaves_the_confirmation_its_rese
             found, made, said = spend(ledger)
             assert ledger.used.tokens <= cap
         assert made
-        assert len(said) == (found.refused == A_CAP) == (made % 12 > 0)
+        assert len(said) == (found.refused == "a cap") == (made % 12 > 0)
         # What was granted is granted again, though the confirmation has used of what was kept for it.
         with Ledger(path, limits) as ledger:
             again = Budget(ledger, found.reserve, 1, found.answers)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from hyperalign_dspy.experiment.power import pilot_power
+from hyperalign_dspy.experiment.pilot import pilot_power
 
 
 def test_more_visits_and_users_tell_finer_differences() -> None:

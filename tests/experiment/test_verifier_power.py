@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hyperalign_dspy.data.load import Columns
-from hyperalign_dspy.experiment.verifier_power import differences, found_share, t_of, write
+from hyperalign_dspy.experiment.verifier_power import measure_power, recorded_power, remember_power, write_texts
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.metrics.panel import PRIMARY
@@ -31,7 +32,24 @@ from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import Job
 
 
-def test_replays_find_what_the_t_distribution_says() -> None:
+@pytest.fixture
+def found_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., float]:
+    """The share of confirmations that find a gain, by recorded differences."""
+    monkeypatch.setenv("HYPERALIGN_RUNS", str(tmp_path / "runs"))
+
+    def share(differences: Mapping[str, Sequence[float]], users: int, requests: int) -> float:
+        remember_power("digest", "scripted", differences)
+        task_data: Any = SimpleNamespace(facts={"corpus_digest": "digest"})
+        found = recorded_power(task_data, "scripted", users, requests)
+        assert found
+        assert found[1] == len(differences)
+        assert recorded_power(task_data, "scripted:b", users, requests) is None
+        return found[0]
+
+    return share
+
+
+def test_replays_find_what_the_t_distribution_says(found_share: Callable[..., float]) -> None:
     rng = random.Random(0)
     # Many users, so that drawing from them is as good as drawing anew.
     differences = {str(n): [rng.gauss(0.5, 1.0)] for n in range(2_000)}
@@ -40,7 +58,9 @@ def test_replays_find_what_the_t_distribution_says() -> None:
     assert abs(found_share(differences, 24, 1) - expected) < 0.05
 
 
-def test_of_no_difference_hardly_anything_is_found_and_of_a_sure_one_everything() -> None:
+def test_of_no_difference_hardly_anything_is_found_and_of_a_sure_one_everything(
+    found_share: Callable[..., float],
+) -> None:
     rng = random.Random(1)
     nothing = {str(n): [rng.gauss(0, 1), rng.gauss(0, 1)] for n in range(1_000)}
     assert found_share(nothing, 24, 2) < 0.06
@@ -106,16 +126,17 @@ def test_it_sees_more_than_what_decided_before_and_nothing_in_another_users_samp
             for draft in range(drafts):
                 # Another seed of the texts: users are split and portioned already.
                 task_data.job = replace(job, seed=draft)
-                written += write(task_data, evaluator, Space(job.program, recipe).baseline)
-    users = [each.user_id for each in written]
+                written += write_texts(task_data, evaluator, Space(job.program, recipe).baseline)
     known = task_data._unshown(task_data._everyone)
-    then, now = Former(known), task_data.verifier(PRIMARY)
-    before, _ = differences(then, written)  # type: ignore[arg-type]
-    gaps, others = differences(now, written)
-    wrong = np.mean([0.5 if gap == 0 else gap > 0 for gap in others])
+
+    def power(judge: Any) -> Any:
+        bench: Any = SimpleNamespace(verifier=lambda name: judge)
+        return measure_power(bench, written, (16, 2))[0][PRIMARY]
+
+    then, now = power(Former(known)), power(task_data.verifier(PRIMARY))
     print(
-        f"\n{name}: {len(written)} texts of {len(set(users))} users: t {t_of(gaps, users):.2f}, before "
-        f"{t_of(before, users):.2f}; wrong user's samples win {wrong:.2f}"
+        f"\n{name}: {len(written)} texts of {len({each.user_id for each in written})} users: t {now.t:.2f}, before "
+        f"{then.t:.2f}; wrong user's samples win {now.wrong.mean:.2f}"
     )
-    assert t_of(gaps, users) >= ratio * t_of(before, users)
-    assert wrong <= 0.5
+    assert now.t >= ratio * then.t
+    assert now.wrong.mean <= 0.5

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.experiment.port import gained_by
-from hyperalign_dspy.experiment.warm_start import CandidateLibrary, translate_configuration, with_starts
+from hyperalign_dspy.experiment.port import CandidateLibrary, gained_by
 from hyperalign_dspy.optimize.pools import Candidate
 from hyperalign_dspy.program.configuration import (
     OPTIMIZER,
@@ -59,7 +58,7 @@ def test_a_program_is_carried_whole_whatever_its_candidates_are_called_here() ->
         demos={"generate.write": {"two": PROGRAM.demos["generate.write"]["one"]}},
     )
     library = CandidateLibrary(now)
-    here = translate_configuration(library, frozen(values, module))
+    here = library.translate(frozen(values, module))
     assert (here[SLOT], here["generate.write.demos"]) == ("voice-2", "two")
     assert [m.id for m in library.made[SLOT]] == ["voice-2"]
     again = build(library.whole(), Configuration.of(here))
@@ -74,7 +73,7 @@ def test_what_an_optimiser_made_is_carried_by_its_content() -> None:
     predictor.signature = predictor.signature.with_instructions("Write on.")
     predictor.demos = [DEMO]
     library = CandidateLibrary(PROGRAM)
-    here = translate_configuration(library, frozen(values, module))
+    here = library.translate(frozen(values, module))
     assert OPTIMIZER not in here
     assert (here[SLOT], here["generate.write.demos"], here["infer.read.instruction"]) == ("gepa", "gepa", SEED)
     again = build(library.whole(), Configuration.of(here))
@@ -84,13 +83,13 @@ def test_what_an_optimiser_made_is_carried_by_its_content() -> None:
 
 def test_another_module_is_refused() -> None:
     with pytest.raises(UsageError, match="names hyperalign_dspy"):
-        translate_configuration(CandidateLibrary(PROGRAM), frozen({}, None, "elsewhere:Program"))
+        CandidateLibrary(PROGRAM).translate(frozen({}, None, "elsewhere:Program"))
 
 
 def test_slots_hold_what_is_visited_first_and_keep_their_own() -> None:
     recipe = load_recipe("quick", "authorship")
     starts = [{"samples": 5, "hypotheses": 2}, dict(recipe.start[0])]
-    wide = with_starts(recipe, PROGRAM.baseline, starts)
+    wide = CandidateLibrary(PROGRAM).with_starts(recipe, starts)
     assert wide.slots["samples"] == (*recipe.slots["samples"], 5)
     assert wide.slots["hypotheses"] == (1, 2)
     assert wide.slots["shown_hypotheses"] == recipe.slots["shown_hypotheses"]

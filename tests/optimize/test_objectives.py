@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.experiment.confirm import Terms
-from hyperalign_dspy.experiment.sealed_counts import register_test, sealed_key
+from hyperalign_dspy.experiment.sealed_counts import terms_of
 from hyperalign_dspy.optimize.objectives import check_measures, exceeded, objective_deltas
 from hyperalign_dspy.optimize.samplers import refuse_several
 from hyperalign_dspy.optimize.visits import Visits
@@ -152,10 +153,10 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     confirm = ("runs", "confirm", result["run"], "--pareto-index", str(asked["point"]), "--json")
     point = json.loads(inside(*confirm, cwd=small).stdout)
     paid = len(rows(small))
-    assert (point["changes"], point["confirmation"]["looks"], paid > before) == (asked["changes"], 2, True)
+    assert (point["changes"], point["confirmation"]["test_count"], paid > before) == (asked["changes"], 2, True)
     again = json.loads(inside(*confirm, cwd=small).stdout)["confirmation"]
     assert [row["gap"] for row in again["rows"]] == [row["gap"] for row in point["confirmation"]["rows"]]
-    assert again["looks"] == 2
+    assert again["test_count"] == 2
     assert len(rows(small)) == paid
     # Nothing is lacking, so that no cap is too low.
     assert inside(*confirm, "--max-calls", "1", cwd=small).returncode == 0
@@ -163,7 +164,7 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     (small / "programs").mkdir()
     reply = inside(*freeze, "--json", cwd=small)
     frozen = load_frozen(json.loads(reply.stdout)["path"])
-    assert frozen.manifest["measured"]["looks"] == 2
+    assert frozen.manifest["measured"]["test_count"] == 2
     assert frozen.manifest["configuration"].items() >= asked["changes"].items()
     missing = inside("runs", "confirm", result["run"], "--pareto-index", "99", cwd=small)
     assert (missing.returncode, "numbered from 1" in missing.stderr) == (2, True)
@@ -200,6 +201,12 @@ def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> Non
     assert (refused.returncode, "--optimizer" in refused.stderr) == (2, True)
 
 
-def test_a_look_counts_once_and_another_configuration_is_another(tmp_path: Path) -> None:
-    run, (one, other) = Run(tmp_path), (sealed_key(Configuration.of({"n": n})) for n in (1, 2))
-    assert [register_test(run, name) for name in (one, one, other, one, other)] == [1, 1, 2, 1, 2]
+def test_a_look_counts_once_and_another_configuration_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERALIGN_RUNS", str(tmp_path))
+    run, (one, other) = Run(tmp_path / "run"), (Configuration.of({"n": n}) for n in (1, 2))
+    task_data: Any = SimpleNamespace(facts={"corpus_digest": "c"}, sealed=[SimpleNamespace(user_id="u")])
+    found = [terms_of(run, task_data, chosen, None, {}) for chosen in (one, one, other, one, other)]
+    assert [terms.test_count for terms in found] == [1, 1, 2, 1, 2]
+    assert [terms.judged for terms in found] == [[0], [0], [1], [0], [1]]

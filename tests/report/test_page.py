@@ -12,8 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from hyperalign_dspy.experiment.confirm import BASELINE, COMPILED, EQUAL, Confirmation, Row
-from hyperalign_dspy.experiment.outputs import keeper
+from hyperalign_dspy.experiment.confirm import BASELINE, COMPILED, EQUAL, ArmRow, Confirmation, write_outputs
 from hyperalign_dspy.files import write_json
 from hyperalign_dspy.metrics.stats import Agreement, Estimate
 from hyperalign_dspy.report.page import run_page
@@ -66,8 +65,8 @@ def estimate(mean: float, half: float = 1.0) -> Estimate:
     return Estimate(mean, mean - half, mean + half, 16, 32)
 
 
-def row(name: str, gap: float, harm: Estimate | None = None) -> Row:
-    return Row(
+def row(name: str, gap: float, harm: Estimate | None = None) -> ArmRow:
+    return ArmRow(
         name=name,
         note="",
         drafts=3,
@@ -151,7 +150,7 @@ def finished(run: Run, **more: Any) -> Run:
     write_json(run.path("result.json"), result)
     cases = [Case(f"ann/{n}", "ann") for n in range(6)]
     texts = [Outcome(c, f"A text. {HOSTILE}", Score(-1.5, copied=n == 0)) for n, c in enumerate(cases)]
-    keeper(run, Bench())({EQUAL: [*texts[1:], Outcome(cases[0], "", None, "late")], COMPILED: texts})  # type: ignore[arg-type]
+    write_outputs(run, Bench(), {EQUAL: [*texts[1:], Outcome(cases[0], "", None, "late")], COMPILED: texts})  # type: ignore[arg-type]
     return run
 
 
@@ -219,7 +218,7 @@ def test_texts_are_kept_and_shown_side_by_side(run: Run) -> None:
 
 def test_half_a_character_is_no_reason_to_lose_a_confirmation(tmp_path: Path) -> None:
     run = made(tmp_path)
-    keeper(run, Bench())({COMPILED: [Outcome(Case("a/0", "a"), "cut \ud83d", Score(float("nan")))]})  # type: ignore[arg-type]
+    write_outputs(run, Bench(), {COMPILED: [Outcome(Case("a/0", "a"), "cut \ud83d", Score(float("nan")))]})  # type: ignore[arg-type]
     kept = json.loads(run.path("outputs.jsonl").read_text())
     assert (kept["text"], kept["value"]) == ("cut ?", None)
 

@@ -18,7 +18,7 @@ from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import GateFailed, MissingKey, ModelError, UsageError
 from hyperalign_dspy.files import dump, write_folder, write_text
 from hyperalign_dspy.lm.connect import slug
-from hyperalign_dspy.program.plain import Plain
+from hyperalign_dspy.program.configuration import Plain
 
 # Every format holds it in one of its files: what was exported here once, and may be replaced.
 _MARK = re.compile(r'"manifest_sha256": "[0-9a-f]{64}"')

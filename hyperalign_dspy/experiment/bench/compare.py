@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperalign_dspy.errors import DataError
-from hyperalign_dspy.experiment.bench.replay import CONTROLS, SEARCHERS, Ours, Searcher, Trace, World
+from hyperalign_dspy.experiment.bench.replay import World, replayed
 from hyperalign_dspy.experiment.bench.tables import ScoreTable
 from hyperalign_dspy.optimize.study import SamplerMaker
-from hyperalign_dspy.registry import unknown
 
 _Floats = NDArray[np.float64]
 _RESAMPLES = 1000
@@ -25,10 +24,12 @@ _POINTS = 24
 _RIVAL = "miprov2"
 # With fewer, a half of them is nobody to judge by.
 _LEAST_USERS = 8
+# What is to be had by knowing all, and by knowing nothing.
+_CONTROLS = ("everything", "blind")
 
 
 @dataclass(frozen=True)
-class Figure:
+class _Figure:
     """A mean over replays with its 95% interval over seeds and users."""
 
     mean: float
@@ -43,10 +44,10 @@ class _Curve:
     """
 
     calls: tuple[float, ...]
-    gains: tuple[Figure, ...]
+    gains: tuple[_Figure, ...]
     spent: float
-    end: Figure
-    below: Figure
+    end: _Figure
+    below: _Figure
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ class _Against:
     Controls are no searches: they are taken at their end, whatever it cost, and reach nothing.
     """
 
-    reaches: Figure | None
-    gap: Figure
-    ratio: Figure | None
-    below: Figure
-    rival_below: Figure
+    reaches: _Figure | None
+    gap: _Figure
+    ratio: _Figure | None
+    below: _Figure
+    rival_below: _Figure
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,18 @@ class _Replays:
     """All replays on one table, and gains drawn from them."""
 
     def __init__(
-        self, table: ScoreTable, seeds: int, searchers: Mapping[str, Searcher], tick: Callable[[str, int], None]
+        self,
+        table: ScoreTable,
+        seeds: int,
+        names: Sequence[str],
+        samplers: Mapping[str, SamplerMaker],
+        tick: Callable[[str, int], None],
     ) -> None:
-        self.table, self.seeds = table, seeds
-        gaps, users = table.gaps(), np.array(table.users)
-        self.worth = np.stack([gaps[:, users == u].mean(axis=1) for u in sorted(set(table.users))], axis=1)
+        self.table, self.seeds, self.worth = table, seeds, table.gaps_by_user()
         worlds = [World(table, seed) for seed in range(seeds)]
         self.sealed = np.array([[float(u in world.sealed) for u in sorted(set(table.users))] for world in worlds])
-        self.traces: dict[str, list[Trace]] = {}
-        for name, searcher in searchers.items():
-            self.traces[name] = []
-            for seed in range(seeds):
-                self.traces[name].append(searcher(World(table, seed)))
-                tick(name, seed + 1)
-        rng = np.random.default_rng(0)
-        count = self.worth.shape[1]
+        self.traces = replayed(table, seeds, names, samplers, tick)
+        rng, count = np.random.default_rng(0), self.worth.shape[1]
         self._seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), _RESAMPLES) / seeds
         self._user_weights = rng.multinomial(count, np.full(count, 1 / count), _RESAMPLES).astype(float)
 
@@ -119,7 +117,7 @@ class _Replays:
         worth = self.worth[list(chosen)] * self.sealed
         return np.asarray((self._user_weights @ worth.T) / np.maximum(self._user_weights @ self.sealed.T, 1.0))
 
-    def figure(self, chosen: Sequence[int], of: Callable[[_Floats], _Floats] = lambda gains: gains) -> Figure:
+    def figure(self, chosen: Sequence[int], of: Callable[[_Floats], _Floats] = lambda gains: gains) -> _Figure:
         """The mean over runs, of their gains or of what is asked of these."""
         drawn = (of(self.resampled(chosen)) * self._seed_weights).sum(axis=1)
         return _figure(float(of(self.gains(chosen)).mean()), drawn)
@@ -145,8 +143,8 @@ def compare(
         UnknownName: a name that no searcher goes by. DataError: too few users, or a pool without a choice.
     """
     _refuse_small(table)
-    searchers = _searchers(names, samplers or {})
-    replays, names = _Replays(table, seeds, searchers, tick), list(searchers)
+    replays = _Replays(table, seeds, names, samplers or {}, tick)
+    names = list(replays.traces)
     top = max(float(replays.spent(name).max()) for name in names)
     grid = np.unique(np.round(np.geomspace(top / 60, top, _POINTS)))
     return Comparison(
@@ -156,13 +154,6 @@ def compare(
         curves={name: _curve(replays, name, grid) for name in names},
         against={name: _against(replays, name) for name in names if _RIVAL in names and name != _RIVAL},
     )
-
-
-def _searchers(names: Sequence[str], samplers: Mapping[str, SamplerMaker]) -> dict[str, Searcher]:
-    for name in names:
-        if name not in SEARCHERS:
-            raise unknown("searcher", name, SEARCHERS)
-    return {**{name: SEARCHERS[name] for name in names}, **{name: Ours(made) for name, made in samplers.items()}}
 
 
 def _refuse_small(table: ScoreTable) -> None:
@@ -189,7 +180,7 @@ def _curve(replays: _Replays, name: str, grid: _Floats) -> _Curve:
 
 
 def _against(replays: _Replays, name: str) -> _Against:
-    equal, control = replays.spent(_RIVAL), name in CONTROLS
+    equal, control = replays.spent(_RIVAL), name in _CONTROLS
     theirs, mine = replays.chosen(_RIVAL, equal), replays.chosen(name, replays.spent(name) if control else equal)
     rival, own = replays.means(theirs), replays.means(mine)
     goal, reached = float(replays.gains(theirs).mean()), float(replays.gains(mine).mean())
@@ -203,7 +194,7 @@ def _against(replays: _Replays, name: str) -> _Against:
     )
 
 
-def _reaches(replays: _Replays, name: str, goal: float, rival: _Floats) -> Figure:
+def _reaches(replays: _Replays, name: str, goal: float, rival: _Floats) -> _Figure:
     equal = float(replays.spent(_RIVAL).mean())
     shares = np.linspace(0.01, 1.5, 150)
     paths = [replays.chosen(name, np.full(replays.seeds, equal * s)) for s in shares]
@@ -224,6 +215,6 @@ def _below(gains: _Floats) -> _Floats:
     return np.asarray(gains < 0, dtype=float)
 
 
-def _figure(mean: float, drawn: _Floats) -> Figure:
+def _figure(mean: float, drawn: _Floats) -> _Figure:
     low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
-    return Figure(mean, float(low), float(high))
+    return _Figure(mean, float(low), float(high))

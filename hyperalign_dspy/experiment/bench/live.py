@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from hyperalign_dspy import registry
 from hyperalign_dspy.errors import HyperalignError
 from hyperalign_dspy.experiment.compile import Compiler
-from hyperalign_dspy.experiment.confirm import COMPILED
-from hyperalign_dspy.experiment.outputs import OUTPUTS
+from hyperalign_dspy.experiment.confirm import COMPILED, OUTPUTS
 from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
 from hyperalign_dspy.lm.records import read_rows
 from hyperalign_dspy.metrics.stats import Estimate, paired
@@ -84,7 +83,7 @@ def compete(
 def _entry(compiler: Compiler, name: str) -> tuple[_Entry, dict[str, tuple[str, float]]]:
     """An optimiser's figures, and its compiled program's value on every sealed instance, with the user."""
     compiled = compiler.run()
-    row = compiled.confirmation.row(COMPILED)
+    row, calls = compiled.confirmation.row(COMPILED), read_rows(compiled.run.path("calls.jsonl"))
     entry = _Entry(
         name=name,
         run=compiled.run.run_id,
@@ -93,7 +92,7 @@ def _entry(compiler: Compiler, name: str) -> tuple[_Entry, dict[str, tuple[str, 
         gap=row.gap,
         wins=row.wins,
         calls=compiled.cost.calls,
-        searched=_searched(compiled.run),
+        searched=sum(not str(row.get("phase", "")).startswith("confirm") for row in calls),
         seconds=compiled.seconds,
         capped=compiled.capped,
     )
@@ -111,11 +110,6 @@ def _compiler(job: Job, model: str, name: str, watcher: Watcher, command: Sequen
     # A contest under a cap is no run of the user's own, and is not gone on with under another cap.
     made.identity |= {"contest": asdict(job.limits)}
     return made
-
-
-def _searched(run: Run) -> int:
-    """Calls that were recorded before the confirmation."""
-    return sum(not str(row.get("phase", "")).startswith("confirm") for row in read_rows(run.path("calls.jsonl")))
 
 
 def _values(run: Run) -> dict[str, tuple[str, float]]:

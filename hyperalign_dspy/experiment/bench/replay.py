@@ -27,15 +27,16 @@ from hyperalign_dspy.optimize.study import SamplerMaker, Study
 from hyperalign_dspy.optimize.visits import Visits, make_blocks
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.specs import Value
+from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, HasUser, Score
 
 # What MIPROv2 calls light, for a program of one predictor (dspy 3.4, AUTO_RUN_SETTINGS and compile's defaults).
-TRIALS, BATCH, LARGEST, FULL_STEPS, LEAST_FOR_BATCHES = 10, 35, 100, 5, 50
+_TRIALS, _BATCH, _LARGEST, _FULL_STEPS, _LEAST_FOR_BATCHES = 10, 35, 100, 5, 50
 
 
 @dataclass(frozen=True)
-class Trace:
+class _Trace:
     """One replayed search: after so many ``calls`` it would have chosen that configuration (its place in the table)."""
 
     calls: tuple[int, ...]
@@ -121,7 +122,7 @@ class _Lookup:
 
 
 @dataclass(frozen=True)
-class Ours:
+class _Ours:
     """Our search by some sampler, a name or what makes one of a seed; ``block_users`` users with one request each make
     a block, and the rounds are as many as the table has requests of a user.
     """
@@ -130,7 +131,7 @@ class Ours:
     visits: int = 80
     block_users: int = 8
 
-    def __call__(self, world: World) -> Trace:
+    def __call__(self, world: World) -> _Trace:
         """Replay it; what it would have chosen is asked after every visit."""
         space, cost = _TableSpace(world.table), world.table.calls
         rounds = max(Counter(cell.user_id for cell in world.cells).values())
@@ -145,24 +146,24 @@ class Ours:
 
         study = Study(None, space, self.sampler, world.seed, lambda c: cost[space.place[c]])
         search(study, visits, SearchConfig(visits=self.visits, finalists=0, ended=ended))
-        return Trace(tuple(calls), tuple(chosen))
+        return _Trace(tuple(calls), tuple(chosen))
 
 
-def _blind(world: World) -> Trace:
+def _blind(world: World) -> _Trace:
     """Any configuration, with no call: what a choice is worth that knows nothing."""
-    return Trace((0,), (random.Random(f"{world.seed}:blind").randrange(len(world.table.choices)),))
+    return _Trace((0,), (random.Random(f"{world.seed}:blind").randrange(len(world.table.choices)),))
 
 
-def _everything(world: World) -> Trace:
+def _everything(world: World) -> _Trace:
     """Our choice once every configuration has met every instance: no search can know more."""
     space = _TableSpace(world.table)
     visits = Visits(_Lookup(world, space), [world.cells], space.baseline)
     for configuration in space.place:
         visits.visit(configuration)
-    return Trace((world.calls,), (space.place[visits.winner()],))
+    return _Trace((world.calls,), (space.place[visits.winner()],))
 
 
-def _random_full(world: World) -> Trace:
+def _random_full(world: World) -> _Trace:
     """Random configurations, each scored on every searched instance; the best mean paired difference is chosen."""
     table = world.table
     order = list(range(len(table.choices)))
@@ -176,34 +177,28 @@ def _random_full(world: World) -> Trace:
             best = gap
             chosen.append(c)
             calls.append(world.calls)
-    return Trace((*calls, world.calls), (*chosen, chosen[-1]))
+    return _Trace((*calls, world.calls), (*chosen, chosen[-1]))
 
 
-class _Stub(dspy.Module):
-    """Stands for a program of one predictor, whose instruction and demonstrations say which configuration is meant."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.only = dspy.Predict("request -> text")
-
-
-def _miprov2(world: World) -> Trace:
+def _miprov2(world: World) -> _Trace:
     """DSPy's MIPROv2, light, by its own loop (`MIPROv2._optimize_prompt_parameters`) on the table's pool.
 
     Slots of words are its instructions and slots of numbers its demonstration sets, in every combination, so that both
-    searchers choose from the same pool. Its metric is the one that `compile --optimizer` gives it.
+    searchers choose from the same pool. Its metric is the one that `compile --optimizer` gives it:
+    1 / (1 + exp(-log-odds / 4)), and 0 for a text that copies.
     """
     logging.getLogger("dspy.teleprompt").setLevel(logging.ERROR)
     table = world.table
     words, numbers = _two_parts(table)
     rng = random.Random(world.seed)
     # As its light mode takes them from a larger set.
-    cells = create_minibatch(world.cells, LARGEST, rng)
+    cells = create_minibatch(world.cells, _LARGEST, rng)
     calls, chosen = [], []
 
     def evaluate(program: Any, devset: Sequence[_Cell], callback_metadata: Mapping[str, str]) -> dspy.Prediction:
         c = _meant(program, words, numbers, table)
-        mean = sum(_metric(world.score(c, cell.place)) for cell in devset) / len(devset)
+        scores = [world.score(c, cell.place) for cell in devset]
+        mean = sum(0.0 if score.copied else float(special.expit(score.value / 4)) for score in scores) / len(devset)
         if len(devset) == len(cells):
             full.append((mean, c))
             calls.append(world.calls)
@@ -216,23 +211,19 @@ def _miprov2(world: World) -> Trace:
     )
     optimizer.rng = rng
     optimizer._optimize_prompt_parameters(
-        _Stub(),
+        # Stands for a program of one predictor; its instruction and demonstrations say which configuration is meant.
+        dspy.Predict("request -> text"),
         {0: [str(n) for n in range(len(words))]},
         [[[dspy.Example(request=str(n), text="")] for n in range(len(numbers))]],
         evaluate,
         cells,
-        TRIALS,
-        len(cells) > LEAST_FOR_BATCHES,
-        BATCH,
-        FULL_STEPS,
+        _TRIALS,
+        len(cells) > _LEAST_FOR_BATCHES,
+        _BATCH,
+        _FULL_STEPS,
         world.seed,
     )
-    return Trace(tuple(calls), tuple(chosen))
-
-
-def _metric(score: Score) -> float:
-    """1 / (1 + exp(-log-odds / 4)), and 0 for a text that copies."""
-    return 0.0 if score.copied else float(special.expit(score.value / 4))
+    return _Trace(tuple(calls), tuple(chosen))
 
 
 # MIPROv2 wants models to be named; its search loop calls neither.
@@ -252,22 +243,48 @@ def _two_parts(table: ScoreTable) -> tuple[list[dict[str, Value]], list[dict[str
 
 
 def _meant(program: Any, words: Sequence[Any], numbers: Sequence[Any], table: ScoreTable) -> int:
-    predictor = program.only
+    (predictor,) = program.predictors()
     said = str(predictor.signature.instructions)
     first = words[int(said)] if said.isdigit() else words[0]
     second = numbers[int(predictor.demos[0]["request"])] if predictor.demos else numbers[0]
     return list(table.choices).index({**first, **second})
 
 
-Searcher = Callable[[World], Trace]
-SEARCHERS: Mapping[str, Searcher] = {
-    "knowledge": Ours("knowledge"),
-    "tpe": Ours("tpe"),
-    "random": Ours("random"),
+_Searcher = Callable[[World], _Trace]
+SEARCHERS: Mapping[str, _Searcher] = {
+    "knowledge": _Ours("knowledge"),
+    "tpe": _Ours("tpe"),
+    "random": _Ours("random"),
     "random-full": _random_full,
     "everything": _everything,
     "blind": _blind,
     "miprov2": _miprov2,
 }
-# What is to be had by knowing all, and by knowing nothing.
-CONTROLS = ("everything", "blind")
+
+
+def replayed(
+    table: ScoreTable,
+    seeds: int,
+    names: Sequence[str],
+    samplers: Mapping[str, SamplerMaker],
+    tick: Callable[[str, int], None],
+) -> dict[str, list[_Trace]]:
+    """So many replays of the searchers of these names, and of our search by each of these samplers, which go by names
+    of one's own; ``tick`` hears which has been replayed how often.
+
+    Raises:
+        UnknownName: a name that no searcher goes by.
+    """
+    for name in names:
+        if name not in SEARCHERS:
+            raise unknown("searcher", name, SEARCHERS)
+    searchers: dict[str, _Searcher] = {
+        **{name: SEARCHERS[name] for name in names},
+        **{name: _Ours(made) for name, made in samplers.items()},
+    }
+    traces: dict[str, list[_Trace]] = {name: [] for name in searchers}
+    for name, searcher in searchers.items():
+        for seed in range(seeds):
+            traces[name].append(searcher(World(table, seed)))
+            tick(name, seed + 1)
+    return traces

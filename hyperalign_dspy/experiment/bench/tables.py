@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.experiment.compile import Compiler
+from hyperalign_dspy.experiment.session import Session
 from hyperalign_dspy.files import read_json, write_json
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
-from hyperalign_dspy.lm.ledger import Ledger
+from hyperalign_dspy.lm.connect import describe
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.locate import RECIPES, packaged
 from hyperalign_dspy.program.specs import Value
 from hyperalign_dspy.registry import unknown
-from hyperalign_dspy.runs import expect, open_run
-from hyperalign_dspy.tasks.evaluate import Evaluator, Outcome, outcomes_of
+from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Cost, Watcher
 
@@ -69,6 +68,30 @@ class ScoreTable:
         theirs = copies[self.baseline]
         lost, won = copies & ~theirs, ~copies & theirs
         return np.asarray(np.where(lost, -np.abs(found), np.where(won, np.abs(found), found)))
+
+    def gaps_by_user(self) -> _Floats:
+        """configurations x users: each user's mean `gaps`."""
+        gaps, users = self.gaps(), np.array(self.users)
+        return np.stack([gaps[:, users == user].mean(axis=1) for user in sorted(set(self.users))], axis=1)
+
+    def reliability(self, splits: int = 500, seed: int = 0) -> tuple[float, float, float]:
+        """Split-half reliability over users: the correlation of configurations' mean gaps on one half of the users with
+        those on the other, over random halves; with the 2.5% and 97.5% points over these halves. nan where fewer than
+        two configurations differ from the baseline, and so from one another.
+        """
+        means = np.delete(self.gaps_by_user(), self.baseline, axis=0)
+        rng, found = np.random.default_rng(seed), []
+        for _ in range(splits):
+            order = rng.permutation(means.shape[1])
+            half = len(order) // 2
+            first, second = (means[:, part].mean(axis=1) for part in (order[:half], order[half : 2 * half]))
+            found.append(float(np.corrcoef(first, second)[0, 1]))
+        return float(np.mean(found)), float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))
+
+    def summary(self) -> dict[str, Any]:
+        """How large it is, what made it, and its `reliability`, as plain data."""
+        size = {"configurations": len(self.choices), "instances": len(self.users), "users": len(set(self.users))}
+        return {"schema": TABULATED, **size, "made": self.made, "reliability": self.reliability()}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a file."""
@@ -115,30 +138,25 @@ def tabulate(job: Job, model: str, watcher: Watcher, command: Sequence[str], exp
         space.configuration(dict(zip(space.slots, v, strict=True))) for v in product(*space.slots.values())
     ]
     identity = {**compiler.identity, "recipe": f"{job.recipe.name}-scores"}
-    if expected:
-        expect(expected, identity)
-    run = open_run(identity, command)
-    watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
     with (
-        Ledger(run.path("calls.jsonl"), job.limits, job.prices) as ledger,
-        outcomes_of(run, job.program) as record,
+        Session.open(job, identity, command, expected=expected) as session,
+        session.evaluator(task_data, model) as evaluator,
     ):
-        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens, concurrency=job.concurrency)
-        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
-            evaluator.record = record
-            compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
-            # Most drafts first: those with fewer find theirs in the record. None waits for another's slowest answers.
-            batches = {
-                c: evaluator.start(Arm(c.digest, c), instances, sealed=True, phase="tabulate")
-                for c in sorted(configurations, key=task_data.calls, reverse=True)
-            }
-            answered = {configuration: batch() for configuration, batch in batches.items()}
+        run = session.run
+        watcher.say(f"Run {run.run_id}: {len(configurations)} configurations x {len(instances)} instances.")
+        compiler.watch(evaluator, "tabulate", len(configurations) * len(instances))
+        # Most drafts first: those with fewer find theirs in the record. None waits for another's slowest answers.
+        batches = {
+            c: evaluator.start(Arm(c.digest, c), instances, sealed=True, phase="tabulate")
+            for c in sorted(configurations, key=task_data.calls, reverse=True)
+        }
+        answered = {configuration: batch() for configuration, batch in batches.items()}
         found = {configuration: answered[configuration] for configuration in configurations}
         whole = [n for n in range(len(instances)) if all(row[n].score for row in found.values())]
         # What the table needs: the record may hold more.
-        cost = ledger.cost_of(key for row in found.values() for n in whole for key in row[n].asked)
+        cost = session.ledger.cost_of(key for row in found.values() for n in whole for key in row[n].asked)
     table = _table(compiler, found, whole, cost)
-    write_json(run.path("result.json"), {**tabulated(table), "cost": asdict(cost)})
+    write_json(run.path("result.json"), {**table.summary(), "cost": asdict(cost)})
     return table
 
 
@@ -164,7 +182,11 @@ def _table(
         copied=[
             (p, q) for p, c in enumerate(configurations) for q, n in enumerate(whole) if _score(found[c][n]).copied
         ],
-        needs=[[_numbers(found[c][n].asked, numbers) for n in whole] for c in configurations],
+        # A number for each key, the same whenever it comes again.
+        needs=[
+            [[numbers.setdefault(key, len(numbers)) for key in found[c][n].asked] for n in whole]
+            for c in configurations
+        ],
         made={
             "program": job.program.name,
             "recipe": job.recipe.name,
@@ -180,34 +202,6 @@ def _table(
     )
 
 
-def tabulated(table: ScoreTable) -> dict[str, Any]:
-    """How large a table is, what made it, and its `reliability`, as plain data."""
-    size = {"configurations": len(table.choices), "instances": len(table.users), "users": len(set(table.users))}
-    return {"schema": TABULATED, **size, "made": table.made, "reliability": reliability(table)}
-
-
-def _numbers(keys: Sequence[str], numbers: dict[str, int]) -> list[int]:
-    """A number for each key, the same whenever it comes again."""
-    return [numbers.setdefault(key, len(numbers)) for key in keys]
-
-
 def _score(outcome: Outcome) -> Any:
     assert outcome.score
     return outcome.score
-
-
-def reliability(table: ScoreTable, splits: int = 500, seed: int = 0) -> tuple[float, float, float]:
-    """Split-half reliability over users: the correlation of configurations' mean gaps on one half of the users with
-    those on the other, over random halves; with the 2.5% and 97.5% points over these halves. nan where fewer than two
-    configurations differ from the baseline, and so from one another.
-    """
-    gaps, users = table.gaps(), np.array(table.users)
-    means = np.stack([gaps[:, users == user].mean(axis=1) for user in sorted(set(table.users))], axis=1)
-    others = np.arange(len(gaps)) != table.baseline
-    rng, found = np.random.default_rng(seed), []
-    for _ in range(splits):
-        order = rng.permutation(means.shape[1])
-        half = len(order) // 2
-        first, second = (means[others][:, part].mean(axis=1) for part in (order[:half], order[half : 2 * half]))
-        found.append(float(np.corrcoef(first, second)[0, 1]))
-    return float(np.mean(found)), float(np.quantile(found, 0.025)), float(np.quantile(found, 0.975))

@@ -14,7 +14,7 @@ from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.experiment.bench import replay
 from hyperalign_dspy.experiment.bench.compare import compare
 from hyperalign_dspy.experiment.bench.replay import SEARCHERS, World
-from hyperalign_dspy.experiment.bench.tables import ScoreTable, read_table, reliability
+from hyperalign_dspy.experiment.bench.tables import ScoreTable, read_table
 from hyperalign_dspy.files import write_json
 
 SLOTS = {"shown_hypotheses": ["none", "inferred"], "samples": [0, 2, 4], "drafts": [1, 2]}
@@ -102,7 +102,7 @@ def test_where_the_rival_proves_nothing_there_is_nothing_to_divide_by() -> None:
 
 
 def test_miprov2_takes_its_light_sample_from_all_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "LARGEST", 20)
+    monkeypatch.setattr(replay, "_LARGEST", 20)
     known = table()
     world = World(known, 0)
     SEARCHERS["miprov2"](world)
@@ -120,10 +120,10 @@ def test_copies_lose_and_noise_has_no_reliability() -> None:
     known = table()
     copied = ScoreTable(**{**vars(known), "copied": [(len(known.choices) - 1, 0)]})
     assert copied.gaps()[-1, 0] == -abs(known.gaps()[-1, 0])
-    assert reliability(known)[0] > 0.9
+    assert known.reliability()[0] > 0.9
     rng = np.random.default_rng(1)
     noise = ScoreTable(**{**vars(known), "values": rng.normal(size=(12, 64)).tolist()})
-    assert abs(reliability(noise)[0]) < 0.5
+    assert abs(noise.reliability()[0]) < 0.5
 
 
 def test_a_table_is_read_as_it_was_written_and_anything_else_is_refused(tmp_path: Path) -> None:
