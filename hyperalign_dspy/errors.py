@@ -4,8 +4,8 @@
     ├── UsageError                  what was asked for makes no sense            (exit code 2)
     │   ├── UnknownName             no such program, recipe, model, column ...
     │   ├── DataError               a corpus that cannot be read
-    │   └── TooLittleData           a corpus with too few users or samples
-    ├── Missing                     something must be fetched or set first        (exit code 3)
+    │   └── NotEnoughData           a corpus with too few users or samples
+    ├── PrerequisiteError           something must be fetched or set first        (exit code 3)
     │   ├── MissingWeights          the embedded model's weights are not here
     │   ├── MissingKey              the provider wants a key
     │   └── MissingFolder           a folder or a disk that cannot be written
@@ -23,6 +23,8 @@ A message says what happened; ``fix`` says what to type. Both reach the terminal
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 
 class HyperalignError(Exception):
@@ -117,3 +119,13 @@ class ContextOverflow(ModelError):
 
 class BadWeights(ModelError):
     """A weights file that is damaged or that no runtime can load."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what lies behind it, each once, the outermost first."""
+    link: BaseException | None = error
+    seen: list[BaseException] = []
+    while link is not None and not any(link is known for known in seen):
+        seen.append(link)
+        yield link
+        link = link.__cause__ or link.__context__

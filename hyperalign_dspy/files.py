@@ -42,7 +42,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
+def write_guard(place: Path) -> Iterator[None]:
     """Turns what the system says of a place that cannot be written into what a person can do about it.
 
     Raises:
@@ -63,7 +63,7 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
     Raises:
         MissingFolder: it cannot be written.
     """
-    with writing(path):
+    with write_guard(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         name = path.parent / f".{path.name}.{secrets.token_hex(4)}"
         handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if private else 0o666)
@@ -80,37 +80,38 @@ def write_text(path: Path, text: str, *, private: bool = False) -> None:
 
 def write_folder(place: Path, texts: Mapping[str, str]) -> None:
     """Replace a folder by one that holds these texts, by file name, whole or not at all. Raises: MissingFolder."""
-    with writing(place):
-        fresh = _fresh_folder(place)
+    with replace_folder(place) as fresh:
+        fresh.chmod(0o755)
+        for name, text in texts.items():
+            write_text(fresh / name, text)
+
+
+@contextmanager
+def replace_folder(place: Path) -> Iterator[Path]:
+    """A new folder beside ``place``, its owner's alone, to be filled; then it takes the place of what was there, which
+    is gone only once the new one stands. Whatever fails leaves all as it was.
+
+    Raises:
+        MissingFolder: it cannot be written, or a file is in the way.
+    """
+    with write_guard(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _beside(place)
         try:
-            fresh.chmod(0o755)
-            for name, text in texts.items():
-                write_text(fresh / name, text)
-            _replace_folder(fresh, place)
+            yield fresh
+            _exchange(fresh, place)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
 
 
-def copy_folder(source: Path, place: Path) -> None:
-    """Put a copy of a folder into place, whole or not at all. Raises: MissingFolder."""
-    with writing(place):
-        fresh = _fresh_folder(place) / "copy"
-        shutil.copytree(source, fresh)
-        _replace_folder(fresh, place)
-        fresh.parent.rmdir()
-
-
-def _fresh_folder(place: Path) -> Path:
-    """A new folder beside the one that it is to become."""
-    place.parent.mkdir(parents=True, exist_ok=True)
+def _beside(place: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
 
 
-def _replace_folder(fresh: Path, place: Path) -> None:
-    """Move a finished folder into place; what was there is gone only once the new one stands."""
-    old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+def _exchange(fresh: Path, place: Path) -> None:
+    old = _beside(place)
     try:
-        if place.exists():
+        if place.is_dir():
             os.replace(place, old / "was")
         os.replace(fresh, place)
     except OSError:

@@ -76,7 +76,7 @@ def afresh(fitted_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def weights() -> Path:
     """The embedded model's weights, fetched once."""
-    return models.ensure(lambda done, total: None)
+    return models.pull(lambda done, total: None)
 
 
 @pytest.fixture

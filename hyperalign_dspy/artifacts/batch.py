@@ -20,10 +20,10 @@ from hyperalign_dspy.artifacts.hypotheses import hypothesis_of
 from hyperalign_dspy.artifacts.profiles import Profile
 from hyperalign_dspy.data.load import read_rows
 from hyperalign_dspy.errors import DataError, ModelError, RunMismatch, UsageError
-from hyperalign_dspy.files import digest, dump, write_text, writing
+from hyperalign_dspy.files import digest, dump, write_guard, write_text
 from hyperalign_dspy.lm.connect import concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.limits import Prices
 from hyperalign_dspy.lm.thread_pool import ThreadPool
 from hyperalign_dspy.runs import folder_for
 from hyperalign_dspy.types import Cost, Hypothesis, Sample, Watcher
@@ -70,7 +70,7 @@ def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> AnswerCount:
     marks = batch.marks()
     # Looked at before anything is made; and again once nobody else writes it.
     _kept(batch, marks)
-    with writing(batch.out):
+    with write_guard(batch.out):
         batch.out.parent.mkdir(parents=True, exist_ok=True)
         batch.out.touch(mode=0o600)
     record = folder_for(f"batch-{digest(str(batch.out.resolve()))[:8]}")
@@ -118,7 +118,7 @@ def _begun(batch: Batch, lines: Sequence[_Line], pool: ThreadPool, ended: Callab
 def _write(batch: Batch, lines: Sequence[_Line], marks: Sequence[str], answers: Sequence[Future[Any]]) -> int:
     """Add a line for each answer, in their order; returns how many are none."""
     failed = 0
-    with writing(batch.out), batch.out.open("a", encoding="utf-8") as file:
+    with write_guard(batch.out), batch.out.open("a", encoding="utf-8") as file:
         for line, mark, future in zip(lines, marks, answers, strict=True):
             answer = future.result()
             failed += isinstance(answer, ModelError)
@@ -149,7 +149,7 @@ def _kept(batch: Batch, marks: Sequence[str]) -> tuple[list[str], bool]:
     """
     if not batch.out.is_file():
         return [], True
-    with writing(batch.out):
+    with write_guard(batch.out):
         body, end, torn = batch.out.read_bytes().rpartition(b"\n")
     try:
         kept = body.decode("utf-8").split("\n") if end else []

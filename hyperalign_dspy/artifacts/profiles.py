@@ -29,10 +29,10 @@ from filelock import FileLock
 from hyperalign_dspy.artifacts.hypotheses import lines_of, read_hypotheses
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, UnknownName, UsageError
-from hyperalign_dspy.files import digest, read_json, write_json, write_text, writing
+from hyperalign_dspy.files import digest, read_json, write_guard, write_json, write_text
 from hyperalign_dspy.lm.connect import slug
+from hyperalign_dspy.lm.engine import TokenCallback, streaming
 from hyperalign_dspy.lm.models import public_name
-from hyperalign_dspy.lm.streaming import TokenCallback, streaming
 from hyperalign_dspy.program.infer import as_sample
 from hyperalign_dspy.program.locate import user_data
 from hyperalign_dspy.registry import unknown
@@ -238,7 +238,7 @@ class Profile:
     ) -> dspy.Prediction:
         """What a program writes as the user, with what is kept of them; see `hypotheses`.
 
-        ``tell`` hears each draft while it is being made; see `hyperalign_dspy.lm.streaming.streaming`.
+        ``tell`` hears each draft while it is being made; see `hyperalign_dspy.lm.engine.streaming`.
         """
         known = self.hypotheses(module, program)
         with streaming(tell) if tell else nullcontext():
@@ -254,7 +254,7 @@ class Profile:
 
     def remove(self) -> None:
         """Delete everything that is kept of the user here."""
-        with _alone(), writing(self.folder):
+        with _alone(), write_guard(self.folder):
             shutil.rmtree(self.folder)
 
     def _believe(self, hypotheses: Iterable[Hypothesis], path: Path, made: Mapping[str, str]) -> None:
@@ -290,7 +290,7 @@ def _inferring_stage(module: Any) -> Any:
 
 def _own_folder(path: Path) -> None:
     """A folder that its owner alone may enter."""
-    with writing(path):
+    with write_guard(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
 
@@ -299,7 +299,7 @@ def _own_folder(path: Path) -> None:
 def _alone() -> Iterator[None]:
     """One process at a time changes who has a profile."""
     _own_folder(_profiles())
-    with writing(_profiles()), FileLock(_profiles() / ".lock"):
+    with write_guard(_profiles()), FileLock(_profiles() / ".lock"):
         yield
 
 

@@ -19,8 +19,7 @@ from hyperalign_dspy.program.locate import user_data
 from hyperalign_dspy.types import Cost, Watcher
 
 if TYPE_CHECKING:
-    from hyperalign_dspy.lm.limits import Limits
-    from hyperalign_dspy.lm.prices import Prices
+    from hyperalign_dspy.lm.limits import Limits, Prices
 
 _Command = Callable[..., Any]
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -114,11 +113,11 @@ def limits_of(given: dict[str, Any]) -> Limits:
 
 def prices_of(path: Path | None = None) -> Prices:
     """What the user knows of prices: from the file given, $HYPERALIGN_PRICES, or prices.toml in their data folder."""
-    from hyperalign_dspy.lm.prices import Prices, read_prices
+    from hyperalign_dspy.lm.limits import Prices
 
     named = path or os.environ.get("HYPERALIGN_PRICES")
     own = user_data() / "prices.toml"
-    return read_prices(Path(named or own)) if named or own.is_file() else Prices(place=own)
+    return Prices.read(Path(named or own)) if named or own.is_file() else Prices(place=own)
 
 
 def _seconds(text: str) -> float | None:
@@ -190,21 +189,21 @@ def say(text: str = "") -> None:
 def ready(model: str, watcher: Watcher) -> None:
     """See that a model can be used: the name makes sense, and the embedded model's weights are here."""
     from hyperalign_dspy.lm.connect import check_name
-    from hyperalign_dspy.lm.models import LOCAL, ensure, find, local_path
+    from hyperalign_dspy.lm.models import LOCAL, find_weights, local_path, pull
 
     check_name(model)
-    if model == LOCAL and find() is None:
+    if model == LOCAL and find_weights() is None:
         watcher.say("Fetching the embedded model's weights once (93 MB, Apache-2.0).")
-        ensure(megabytes(watcher))
+        pull(megabytes(watcher))
     elif model.startswith("gguf:"):
         local_path(model)
 
 
 def same_weights(manifest: Mapping[str, Any], model: str) -> None:
     """Say so when a frozen program was measured on other weights, or another server, than those in use."""
-    from hyperalign_dspy.lm.connect import describe
+    from hyperalign_dspy.lm.connect import describe_model
 
-    here, there = describe(model), manifest["model"]
+    here, there = describe_model(model), manifest["model"]
     if any(here.get(name) != there.get(name) for name in ("weights_sha256", "server")):
         say(f"{model} is not what this program was measured on; its figures say nothing about this one.")
 

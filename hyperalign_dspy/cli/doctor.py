@@ -21,7 +21,7 @@ _PACKAGES = ("hyperalign-dspy", "dspy", "optuna", "openai", "datasets", "scikit-
 def doctor_command(as_json: bool) -> None:
     """Print versions, weights, keys that are set (never their values) and folders that can be written."""
     from hyperalign_dspy.lm.connect import KEYS
-    from hyperalign_dspy.lm.models import find, folder, weights_path
+    from hyperalign_dspy.lm.models import find_weights, weights_path
     from hyperalign_dspy.program.locate import writable_frozen
     from hyperalign_dspy.report.format import columns
     from hyperalign_dspy.runs import home
@@ -31,12 +31,12 @@ def doctor_command(as_json: bool) -> None:
     rows.append(
         [
             "weights",
-            "here" if find() else "not here",
-            str(weights_path()) if find() else "hyperalign models pull",
+            "here" if find_weights() else "not here",
+            str(weights_path()) if find_weights() else "hyperalign models pull",
         ]
     )
     rows += [[key, "set" if os.environ.get(key) else "not set", provider] for provider, key in KEYS.items()]
-    folders = {"runs": home(), "shelf": writable_frozen("authorship", "local"), "cache": folder()}
+    folders = {"runs": home(), "shelf": writable_frozen("authorship", "local"), "cache": weights_path().parent}
     rows += [
         [f"{name} folder", "writable" if _writable(path) else "NOT writable", str(path)]
         for name, path in folders.items()

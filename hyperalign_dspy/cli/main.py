@@ -106,7 +106,7 @@ def _known(error: Exception) -> HyperalignError | None:
         )
     if type(error).__module__.startswith("dspy."):
         # Whoever raised it has imported all this already.
-        from hyperalign_dspy.lm.root_cause import root_cause
+        from hyperalign_dspy.lm.thread_pool import root_cause
 
         cause = root_cause(error)
         return cause if isinstance(cause, HyperalignError) else ModelError(f"{type(cause).__name__}: {cause}")

@@ -23,10 +23,10 @@ def _list(as_json: bool) -> None:
     import os
 
     from hyperalign_dspy.lm.connect import KEYS
-    from hyperalign_dspy.lm.models import EMBEDDED, find
+    from hyperalign_dspy.lm.models import EMBEDDED, find_weights
     from hyperalign_dspy.report.format import columns
 
-    path = find()
+    path = find_weights()
     about = f"{EMBEDDED.name}, {EMBEDDED.licence}{f', {path}' if path else ''}"
     rows = [["local", "ready" if path else "hyperalign models pull", about]]
     rows += [["gguf:PATH", "", "any GGUF file"], ["scripted", "ready", "no model: tests plumbing"]]
@@ -61,14 +61,13 @@ def _check(model: str, as_json: bool) -> None:
 
     from hyperalign_dspy.lm.connect import connect
     from hyperalign_dspy.lm.ledger import Ledger
-    from hyperalign_dspy.lm.models import LOCAL, weights_path
-    from hyperalign_dspy.lm.models import check as check_hash
+    from hyperalign_dspy.lm.models import LOCAL, check_weights, weights_path
     from hyperalign_dspy.program.adapters import adapter
 
     with following(None) as watcher:
         ready(model, watcher)
     if model == LOCAL:
-        check_hash(weights_path())
+        check_weights(weights_path())
     ledger, start = Ledger(), time.monotonic()
     with dspy.context(lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True):
         text = dspy.Predict("question -> answer")(question="Say hello in one sentence.").answer

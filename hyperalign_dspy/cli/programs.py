@@ -72,9 +72,11 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
 def freeze_command(run: str, point: int | None, as_json: bool) -> None:
     """Put what a finished RUN ended with on the shelf, in place of what is there for that program and model."""
     quiet()
+    import shutil
+
     from hyperalign_dspy.artifacts.frozen import load_frozen
     from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.files import copy_folder
+    from hyperalign_dspy.files import replace_folder
     from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.program.locate import writable_frozen
     from hyperalign_dspy.runs import find_run
@@ -88,7 +90,8 @@ def freeze_command(run: str, point: int | None, as_json: bool) -> None:
         raise UsageError(f"{found.run_id} confirmed no program.", fix=f"hyperalign runs show {found.run_id}")
     manifest = load_frozen(found.path("frozen")).manifest
     place = writable_frozen(manifest["program"], slug(manifest["model"]["name"]))
-    copy_folder(found.path("frozen"), place)
+    with replace_folder(place) as fresh:
+        shutil.copytree(found.path("frozen"), fresh, dirs_exist_ok=True)
     emit(
         {"schema": "hyperalign/freeze/1", "path": str(place)},
         f"Frozen ({manifest['frozen']}): {place}",

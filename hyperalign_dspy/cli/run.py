@@ -154,7 +154,7 @@ def _show_written(module: Any, call: dict[str, Any]) -> None:
 
     Where one of several drafts is to be chosen, or a text comes in a format, it is shown when it is done.
     """
-    from hyperalign_dspy.lm.streaming import streaming
+    from hyperalign_dspy.lm.engine import streaming
 
     if call["hypotheses"] is None and hasattr(module, "infer"):
         call["hypotheses"] = module.infer(samples=call["samples"]).hypotheses

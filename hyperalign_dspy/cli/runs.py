@@ -143,14 +143,14 @@ def _summary(run: Any) -> dict[str, Any]:
 
 def _so_far(run: Any) -> dict[str, Any]:
     """Calls recorded, those that failed too, and what they cost in dollars."""
-    from hyperalign_dspy.lm.limits import total
-    from hyperalign_dspy.lm.records import read_rows, slim, usage_of
+    from hyperalign_dspy.lm.limits import CallUsage
+    from hyperalign_dspy.lm.records import read_calls
 
     path = run.path("calls.jsonl")
-    prices, rows = prices_of(), []
+    prices = prices_of()
     try:
-        rows = [slim(row) for row in read_rows(path)] if path.is_file() else []
+        used = [prices.usage(row) for row in read_calls(path)] if path.is_file() else []
     except DataError:
         # One damaged record must not hide the other runs; going on with this one says what is wrong.
         return {"calls": len(path.read_bytes().splitlines()), "money": None}
-    return {"calls": len(rows), "money": total(usage_of(row, prices) for row in rows).money}
+    return {"calls": len(used), "money": sum(used, CallUsage()).money}

@@ -23,8 +23,13 @@ _COMMON = frozenset(
 )
 
 
-def brief_for(text: str, words: int) -> str:
-    """A neutral request with a word budget: the text's main content words, out of order and lower-cased."""
+def request_for(text: str, words: int, own: str = "") -> str:
+    """What a text answers: the corpus' ``own`` request where it is a sentence, one made of it where it is a bare title;
+    without one a neutral brief of the text's main content words, out of order and lower-cased. ``words`` is the budget.
+    """
+    if own := " ".join(own.split()):
+        whole = own.endswith((".", "?", "!")) and len(own.split()) > 4
+        return own if whole else f'Write the text "{own.rstrip(".")}", in about {words} words.'
     counts = Counter(_content_words(text.lower()))
     chosen = sorted(counts, key=lambda word: (-counts[word], -len(word), word))[:_KEYWORDS]
     budget = f"in about {words} words."
@@ -41,13 +46,3 @@ def _content_words(text: str) -> Iterator[str]:
     for word, ending in _WORD.findall(text):
         if ending in ("", "s") and len(word) >= _SHORTEST and word not in _COMMON and word.upper() != word:
             yield word
-
-
-def asked(value: str, words: int) -> str:
-    """A corpus' own request: kept where it is a sentence, made one where it is a bare title."""
-    value = " ".join(value.split())
-    return (
-        value
-        if value.endswith((".", "?", "!")) and len(value.split()) > 4
-        else (f'Write the text "{value.rstrip(".")}", in about {words} words.')
-    )

@@ -12,11 +12,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from hyperalign_dspy.data.brief import asked, brief_for
+from hyperalign_dspy.data.brief import request_for
 from hyperalign_dspy.data.mask import mask
-from hyperalign_dspy.data.voices import NAME, bundled_corpus, digest_of
+from hyperalign_dspy.data.voices import BUNDLED, bundled_corpus, digest_of
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.types import Corpus, Sample, User
 
@@ -57,7 +57,7 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
         DataError: what is wrong with the file or its columns, and what to type.
     """
     columns = columns or Columns()
-    if source == NAME:
+    if source == BUNDLED:
         return _masked(bundled_corpus(), columns)
     path = Path(source).expanduser()
     if path.is_dir() and (texts := _texts(path)):
@@ -126,18 +126,17 @@ def read_rows(path: Path) -> Iterator[_Row]:
 
 def _json_lines(path: Path) -> Iterator[_Row]:
     for number, line in enumerate(_decoded(path).split("\n"), 1):
-        if line.strip():
-            yield _object(line, f"Line {number} of {path}")
-
-
-def _object(text: str, where: str) -> _Row:
-    try:
-        value = _loaded(text)
-    except ValueError as error:
-        raise DataError(f"{where} is not JSON: {error}.", fix="Mend or delete that line.") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where} is not a JSON object.", fix='Write one object a line: {"user": "a", "text": "..."}')
-    return value
+        if not line.strip():
+            continue
+        where = f"Line {number} of {path}"
+        try:
+            value = _loaded(line)
+        except ValueError as error:
+            raise DataError(f"{where} is not JSON: {error}.", fix="Mend or delete that line.") from error
+        if not isinstance(value, dict):
+            fix = 'Write one object a line: {"user": "a", "text": "..."}'
+            raise DataError(f"{where} is not a JSON object.", fix=fix)
+        yield value
 
 
 def _loaded(text: str) -> Any:
@@ -236,8 +235,7 @@ def hub_rows(source: str, path: Path) -> Iterable[_Row]:
         raise DataError(
             f"The data set {source!r} cannot be loaded: {_reason(error)}", fix=here if path.is_dir() else afar
         ) from error
-    rows: Iterable[_Row] = loaded
-    return rows
+    return cast("Iterable[_Row]", loaded)
 
 
 def _absent(source: str, path: Path) -> DataError:
@@ -290,12 +288,7 @@ def _users(rows: Iterable[_Row], columns: Columns, words: int, source: str) -> t
 
 
 def _names(row: _Row, columns: Columns, source: str) -> dict[str, str]:
-    wanted = [
-        "user",
-        "text",
-        *(["request"] if columns.request else []),
-        *(["group"] if columns.group else []),
-    ]
+    wanted = ["user", "text", *(name for name in ("request", "group") if getattr(columns, name))]
     names = _found(row, columns, wanted, source)
     for column, _ in columns.where:
         if column not in row:
@@ -305,10 +298,10 @@ def _names(row: _Row, columns: Columns, source: str) -> dict[str, str]:
 
 
 def _sample(row: _Row, text: str, names: Mapping[str, str], words: int) -> Sample:
-    own = str(row.get(names["request"]) or "").strip() if names["request"] else ""
+    own = str(row.get(names["request"]) or "") if names["request"] else ""
     group = row.get(names["group"]) if names["group"] else ""
     listed = " ".join(map(str, group)) if isinstance(group, list) else _string(group)
-    return Sample(text, asked(own, words) if own else brief_for(text, words), listed)
+    return Sample(text, request_for(text, words, own), listed)
 
 
 def _string(value: Any) -> str:

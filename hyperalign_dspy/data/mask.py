@@ -46,18 +46,18 @@ def mask(users: Iterable[User], kinds: Sequence[str]) -> tuple[User, ...]:
     return tuple(user for user in masked if user.samples)
 
 
-def without_names(texts: Sequence[str]) -> list[str]:
+def _without_names(texts: Sequence[str]) -> list[str]:
     """Every name as the word "Name". What is a name is learnt from all texts together."""
     names = _names(texts)
     return [_WORD.sub(lambda found: _NAME if _stem(found[0]) in names else found[0], text) for text in texts]
 
 
-def without_quotes(texts: Sequence[str]) -> list[str]:
+def _without_quotes(texts: Sequence[str]) -> list[str]:
     """Without quoted lines, sentences that hold quoted lines, header fields and addresses of mail."""
     return [_own(text) for text in texts]
 
 
-_MASKS: Mapping[str, _Masker] = {"quotes": without_quotes, "names": without_names}
+_MASKS: Mapping[str, _Masker] = {"quotes": _without_quotes, "names": _without_names}
 
 
 def _names(texts: Sequence[str]) -> set[str]:

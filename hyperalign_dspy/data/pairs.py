@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.data.load import Columns, load_corpus, read_rows
-from hyperalign_dspy.data.split import Needs, portioned
+from hyperalign_dspy.data.split import Needs, portion
 from hyperalign_dspy.errors import DataError, NotEnoughData
-from hyperalign_dspy.types import Corpus, TextPair, User
+from hyperalign_dspy.types import Corpus, TextPair
 
 _Row = Mapping[str, Any]
 # Samples of a person that a judge of authorship is shown.
@@ -26,7 +26,7 @@ def load_pairs(source: str, columns: Columns, seed: int) -> tuple[TextPair, ...]
     with users gives a user's own held-out text against another user's, on the same request where there is one.
 
     Raises:
-        DataError: a label that is neither 1 nor 2, or a file that cannot be read. TooLittleData: too few users.
+        DataError: a label that is neither 1 nor 2, or a file that cannot be read. NotEnoughData: too few users.
     """
     path = Path(source).expanduser()
     first = next(iter(read_rows(path)), {}) if path.is_file() else {}
@@ -63,7 +63,7 @@ def _label(row: _Row, column: str, number: int, path: Path) -> bool:
 
 
 def _authors(corpus: Corpus, seed: int) -> tuple[TextPair, ...]:
-    parts = portioned(corpus.users, _NEEDS, seed)
+    parts = portion(corpus.users, _NEEDS, seed)
     able = [user for user in corpus.users if user.user_id in parts]
     if len(able) < _NEEDS.users:
         raise NotEnoughData(
@@ -74,18 +74,13 @@ def _authors(corpus: Corpus, seed: int) -> tuple[TextPair, ...]:
         mine = parts[user.user_id]
         for turn, own in enumerate(mine.evaluated[: _NEEDS.evaluated]):
             other = able[(place + 1 + turn) % len(able)]
-            rival = _rival(other, own.request)
+            # Another user's text on the same request, or else any.
+            rival = next((s.text for s in other.samples if s.request == own.request), other.samples[0].text)
             samples = tuple(sample.text for sample in mine.shown)
             first = (place + turn) % 2 == 0
             texts = (own.text, rival) if first else (rival, own.text)
             pairs.append(TextPair("authorship", user.user_id, *texts, first, own.request, samples))
     return tuple(pairs)
-
-
-def _rival(user: User, request: str) -> str:
-    """Another user's text on the same request, or else any."""
-    same = [sample.text for sample in user.samples if sample.request == request]
-    return (same or [user.samples[0].text])[0]
 
 
 def paired_outputs(ours: Sequence[_Row], theirs: Sequence[_Row], key: str) -> list[tuple[_Row, _Row]]:
@@ -107,16 +102,9 @@ def outputs_as_pairs(rows: Sequence[tuple[_Row, _Row]], corpus: Corpus) -> list[
     """
     samples = {user.user_id: tuple(sample.text for sample in user.samples[:SHOWN]) for user in corpus.users}
     return [
-        TextPair(
-            "authorship",
-            str(ours["user"]),
-            str(ours["text"]),
-            str(theirs["text"]),
-            first_is_right=None,
-            request=str(ours.get("request") or ""),
-            samples=samples[str(ours["user"])],
-        )
+        TextPair("authorship", user, str(ours["text"]), str(theirs["text"]), None, request, samples[user])
         for ours, theirs in rows
+        for user, request in [(str(ours["user"]), str(ours.get("request") or ""))]
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperalign_dspy.data.load import hub_rows, read_rows
-from hyperalign_dspy.data.voices import NAME, digest_of_rows
+from hyperalign_dspy.data.voices import BUNDLED, digest_of_rows
 from hyperalign_dspy.errors import DataError
 
 _FILE = Path(__file__).parent / "bundled" / "requests.jsonl"
@@ -49,7 +49,8 @@ class Requests:
 
 
 def load_requests(source: str) -> Requests:
-    """Read ``bundled``, a JSONL, JSON or CSV file, or a hub data set.
+    """Read ``bundled``, a JSONL, JSON or CSV file, or a hub data set. The bundled ones are 210 that deserve help, each
+    with its contrast, all written for this package; the people who ask do not exist.
 
     Columns go by the names of XSTest (prompt, label, focus) and JailbreakBench (text or Goal, label or the splits
     harmful and benign) as well as by our own (request, deserves, pair, attributes, needs).
@@ -57,29 +58,25 @@ def load_requests(source: str) -> Requests:
     Raises:
         DataError: no such columns, a label that means nothing here, or requests of one kind only.
     """
-    if source == NAME:
-        return bundled_requests()
+    if source == BUNDLED:
+        return _bundled()
     path = Path(source).expanduser()
     rows = list(read_rows(path)) if path.is_file() else _from_hub(source, path)
     return _corpus(path.stem or source, rows)
 
 
 @lru_cache(maxsize=1)
-def bundled_requests() -> Requests:
-    """210 requests that deserve help, each with its contrast, all written for this package; the people do not exist."""
-    return _corpus(NAME, [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()])
+def _bundled() -> Requests:
+    return _corpus(BUNDLED, [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()])
 
 
 def _from_hub(source: str, path: Path) -> list[Mapping[str, Any]]:
     if "@" in source:
         return list(hub_rows(source, path))
-    found: list[Mapping[str, Any]] = []
     try:
-        for split in _SPLITS:
-            found += [{**row, "label": split} for row in hub_rows(f"{source}@{split}", path)]
+        return [{**row, "label": split} for split in _SPLITS for row in hub_rows(f"{source}@{split}", path)]
     except DataError:
         return list(hub_rows(source, path))
-    return found
 
 
 def _corpus(name: str, rows: Iterable[Mapping[str, Any]]) -> Requests:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from hyperalign_dspy.errors import NotEnoughData
 from hyperalign_dspy.types import Corpus, Sample, User
 
-SEALED, VALIDATION = 0.5, 0.3
-LEAST_SEALED, LEAST_VALIDATION, LEAST_TRAIN = 1, 4, 2
+_SEALED, _VALIDATION = 0.5, 0.3
+_LEAST_SEALED, _LEAST_VALIDATION, _LEAST_TRAIN = 1, 4, 2
 # Of a prolific user's samples so large a share is kept for requests to be answered.
 _EVALUATED = 0.2
 
@@ -58,11 +57,11 @@ def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
     Users with too few samples (or too few groups of them) are left out.
 
     Raises:
-        TooLittleData: fewer users remain than are needed, with both numbers.
+        NotEnoughData: fewer users remain than are needed, with both numbers.
     """
-    suffice = portioned(corpus.users, needs, seed)
+    suffice = portion(corpus.users, needs, seed)
     able = [user for user in corpus.users if user.user_id in suffice]
-    least = max(needs.users, LEAST_SEALED + LEAST_VALIDATION + LEAST_TRAIN)
+    least = max(needs.users, _LEAST_SEALED + _LEAST_VALIDATION + _LEAST_TRAIN)
     if len(able) < least:
         raise NotEnoughData(
             f"{corpus.name} has {len(able)} users with at least {needs.samples} samples each "
@@ -70,23 +69,26 @@ def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
             fix="Add texts or users, or try `--data bundled`.",
         )
     able.sort(key=lambda user: _rank(seed, "user", user.user_id))
-    sealed = min(int(SEALED * len(able)), len(able) - LEAST_VALIDATION - LEAST_TRAIN)
-    validation = max(LEAST_VALIDATION, round(VALIDATION * len(able)))
-    validation = min(validation, len(able) - sealed - LEAST_TRAIN)
+    sealed = min(int(_SEALED * len(able)), len(able) - _LEAST_VALIDATION - _LEAST_TRAIN)
+    validation = max(_LEAST_VALIDATION, round(_VALIDATION * len(able)))
+    validation = min(validation, len(able) - sealed - _LEAST_TRAIN)
     parts = (able[sealed + validation :], able[sealed : sealed + validation], able[:sealed])
     text = json.dumps([[user.user_id for user in part] for part in parts] + [seed])
     train, middle, rest = (tuple(part) for part in parts)
     return Split(train, middle, rest, seed, hashlib.sha256(text.encode()).hexdigest())
 
 
-def portion(user: User, needs: Needs, seed: int) -> Portions:
-    """Portion one user's samples, seeded by the user's id; who has many gives a fifth of them to be evaluated.
+def portion(users: Iterable[User], needs: Needs, seed: int) -> dict[str, Portions]:
+    """The samples of every user who has enough, by user, seeded by the user's id; who has many gives a fifth of them to
+    be evaluated.
 
     No group has samples both on the side of prompts (shown, evaluated) and on the judge's.
-
-    Raises:
-        TooLittleData: too few samples, or too few groups to keep apart.
     """
+    found = {user.user_id: _portions(user, needs, seed) for user in users}
+    return {user_id: portions for user_id, portions in found.items() if portions}
+
+
+def _portions(user: User, needs: Needs, seed: int) -> Portions | None:
     # A sample of two groups ties them together; where that leaves too few groups, such samples are left out.
     for samples in (user.samples, [s for s in user.samples if len(s.group.split()) < 2]):
         groups = _groups(user.user_id, samples, seed)
@@ -96,21 +98,7 @@ def portion(user: User, needs: Needs, seed: int) -> Portions:
             verifier = [sample for group in left for sample in group]
             if len(prompts) == count and len(verifier) >= needs.verifier:
                 return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
-    raise NotEnoughData(
-        f"{user.user_id} has {len(user.samples)} samples in {len(_groups(user.user_id, user.samples, seed))} groups "
-        "(those that share a source count as one), which cannot be parted into "
-        f"{needs.shown + needs.evaluated} for prompts and {needs.verifier} for the judge.",
-        fix="Add texts from further sources, or leave --group-column out.",
-    )
-
-
-def portioned(users: Iterable[User], needs: Needs, seed: int) -> dict[str, Portions]:
-    """The portions of every user whose samples suffice, by user."""
-    found = {}
-    for user in users:
-        with suppress(NotEnoughData):
-            found[user.user_id] = portion(user, needs, seed)
-    return found
+    return None
 
 
 def _take(groups: Sequence[list[Sample]], count: int) -> tuple[list[Sample], list[list[Sample]]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hyperalign_dspy.types import Corpus, Sample, User
 
-NAME = "bundled"
+BUNDLED = "bundled"
 _FILE = Path(__file__).parent / "bundled" / "voices.jsonl"
 
 
@@ -27,7 +27,7 @@ def bundled_corpus() -> Corpus:
         row = json.loads(line)
         samples.setdefault(row["user"], []).append(Sample(row["text"], row["request"], row["topic"]))
     users = tuple(User(user_id, tuple(found)) for user_id, found in sorted(samples.items()))
-    return Corpus(NAME, users, digest_of(users), public=True)
+    return Corpus(BUNDLED, users, digest_of(users), public=True)
 
 
 def digest_of(users: Sequence[User]) -> str:

@@ -12,8 +12,7 @@ from hyperalign_dspy.experiment.reserve import Reserve
 from hyperalign_dspy.files import read_json, write_json
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import CallUsage, Limits
-from hyperalign_dspy.lm.prices import Price
+from hyperalign_dspy.lm.limits import CallUsage, Limits, Price
 from hyperalign_dspy.runs import Run
 from hyperalign_dspy.tasks.protocol import Job
 

@@ -23,7 +23,7 @@ from hyperalign_dspy.experiment.sealed_counts import terms_of
 from hyperalign_dspy.experiment.session import Session, counter, identity_of
 from hyperalign_dspy.files import write_json
 from hyperalign_dspy.judges.llm_judge import LLMJudge
-from hyperalign_dspy.lm.connect import connect, describe, slug
+from hyperalign_dspy.lm.connect import connect, describe_model, slug
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, max_in_flight, search
 from hyperalign_dspy.optimize.objectives import check_measures
@@ -287,7 +287,7 @@ class Compiler:
             program=self.job.program,
             recipe=replace(self.job.recipe, sampler=self.job.recipe.strategy),
             model=self.model,
-            model_facts=describe(self.model),
+            model_facts=describe_model(self.model),
             configuration=kept.as_dict(),
             identity=self.identity,
             facts=dict(self.task_data.facts),

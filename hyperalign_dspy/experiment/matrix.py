@@ -18,7 +18,7 @@ from hyperalign_dspy.experiment.evaluate_frozen import check_sealed
 from hyperalign_dspy.experiment.sealed_counts import count_judgings
 from hyperalign_dspy.experiment.session import Session, counter
 from hyperalign_dspy.files import digest, read_json, write_json
-from hyperalign_dspy.lm.connect import describe
+from hyperalign_dspy.lm.connect import describe_model
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.optimize.study import Space
@@ -206,7 +206,7 @@ def _drafts(line: Arm) -> int:
 
 def _same_as_before(run: Run, model: str) -> None:
     """Refuse a model whose weights or server are others than when cells of it were measured."""
-    path, now = run.path(_MODELS), digest(describe(model))
+    path, now = run.path(_MODELS), digest(describe_model(model))
     known = read_json(path) if path.is_file() else {}
     if known.get(model, now) != now:
         raise RunMismatch(

@@ -237,9 +237,9 @@ class PortCompiler(Compiler):
         self, run: Run, evaluator: Evaluator, chosen: Configuration, outputs: Run | None = None
     ) -> Confirmation:
         """As of every compile; what it cost is counted apart."""
-        before = evaluator.ledger.spent()
+        before = evaluator.ledger.path().calls
         found = super().confirm(run, evaluator, chosen, outputs)
-        self._calls_of = before, evaluator.ledger.spent() - before
+        self._calls_of = before, evaluator.ledger.path().calls - before
         return found
 
     def arms(self, chosen: Configuration) -> list[Arm]:

@@ -11,10 +11,9 @@ from dspy.lm15 import Config, Message, Request
 
 from hyperalign_dspy.artifacts.frozen import Check, read_manifest
 from hyperalign_dspy.errors import FrozenMismatch
-from hyperalign_dspy.lm.connect import connect, describe
-from hyperalign_dspy.lm.models import GGUF, LOCAL
-from hyperalign_dspy.lm.records import Row, read_rows
-from hyperalign_dspy.lm.scripted import SCRIPTED
+from hyperalign_dspy.lm.connect import connect, describe_model
+from hyperalign_dspy.lm.models import GGUF, LOCAL, SCRIPTED
+from hyperalign_dspy.lm.records import CallRow, read_calls
 from hyperalign_dspy.runs import Run, all_runs
 
 _NAME = "recorded calls"
@@ -31,7 +30,7 @@ def replay_calls(manifest: Mapping[str, Any], model: str, count: int, seed: int 
     if run is None:
         fix = "" if reason else "Verify where the program was compiled: its calls lie in .hyperalign/runs."
         return Check(_NAME, "skipped", reason or "the run that made this program is not here", fix)
-    rows = [r for r in read_rows(run.path("calls.jsonl")) if "failed" not in r and r["model"] == model]
+    rows = [r for r in read_calls(run.path("calls.jsonl")) if "failed" not in r and r["model"] == model]
     chosen = random.Random(seed).sample(rows, min(count, len(rows)))
     if not chosen:
         return Check(_NAME, "skipped", f"the run {run.run_id} holds no call of {model}")
@@ -47,7 +46,7 @@ def _unlike(manifest: Mapping[str, Any], model: str) -> str:
     """Why a model need not answer as the one that was measured did; empty where it must."""
     if not (model in (LOCAL, SCRIPTED) or model.startswith(GGUF)):
         return "a provider need not answer the same request alike"
-    here, there = describe(model), manifest["model"]
+    here, there = describe_model(model), manifest["model"]
     for name in ("weights_sha256", "runtime"):
         if here.get(name) != there.get(name):
             return f"{model} here has another {name.removesuffix('_sha256')} than the one that was measured"
@@ -63,7 +62,7 @@ def _run_of(manifest: Mapping[str, Any]) -> Run | None:
     return None
 
 
-def _request(row: Row) -> Request:
+def _request(row: CallRow) -> Request:
     """The request of a recorded call."""
     messages = row["request"]["messages"]
     system = messages[0]["content"] if messages[0]["role"] == "system" else None

@@ -14,11 +14,11 @@ from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.experiment.confirm import instances_of
 from hyperalign_dspy.judges.llm_judge import CALLS, judge_pairs
 from hyperalign_dspy.judges.pairwise import PairwiseJudge
+from hyperalign_dspy.lm.engine import config_of, messages_of
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import MaxUsage, max_usage_of
-from hyperalign_dspy.lm.messages import config_of, messages_of
-from hyperalign_dspy.lm.prices import Price
-from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
+from hyperalign_dspy.lm.limits import MaxUsage, Price
+from hyperalign_dspy.lm.models import SCRIPTED
+from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.lm.thread_pool import run_in_threads
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.protocol import Arm, Job, TaskData
@@ -158,7 +158,7 @@ def _heard(use: Callable[[dspy.LM], object], max_tokens: int) -> list[Request]:
 
 def _tokens(requests: Sequence[Request], parts: int, share: float = 1.0) -> Tokens:
     """Of one of so many parts, times a share."""
-    bounds = [max_usage_of(messages_of(request), config_of(request)) for request in requests]
+    bounds = [MaxUsage.of(messages_of(request), config_of(request)) for request in requests]
     if not bounds:
         return Tokens()
     most = MaxUsage(max(bound.input for bound in bounds), max(bound.output for bound in bounds))

@@ -11,7 +11,7 @@ from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.experiment.confirm import Confirmation
 from hyperalign_dspy.experiment.reserve import Reserve
 from hyperalign_dspy.experiment.verifier_power import recorded_power
-from hyperalign_dspy.lm.records import Sessions, read_rows
+from hyperalign_dspy.lm.records import Sessions, read_calls
 from hyperalign_dspy.metrics.stats import smallest_win
 from hyperalign_dspy.optimize.visits import Visits
 from hyperalign_dspy.program.configuration import Configuration
@@ -85,7 +85,7 @@ def _seconds_a_call(model: str) -> float | None:
             continue
         try:
             calls, sessions = 0, Sessions()
-            for row in read_rows(path):
+            for row in read_calls(path):
                 calls += 1
                 sessions.heard(row)
         except DataError:

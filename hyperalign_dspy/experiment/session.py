@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe_model
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.program.code_hash import own_code
 from hyperalign_dspy.program.specs import recipe_digest
@@ -85,7 +85,7 @@ def identity_of(job: Job, data_digest: str, model: str) -> dict[str, Any]:
     """
     # Without a prompt model the one that is compiled for proposes.
     given = job.prompt_model
-    proposer = {"prompt_model": given, "prompt_model_digest": digest(describe(given))} if given else {}
+    proposer = {"prompt_model": given, "prompt_model_digest": digest(describe_model(given))} if given else {}
     return {
         "program": job.program.name,
         "program_digest": digest(job.program),
@@ -94,7 +94,7 @@ def identity_of(job: Job, data_digest: str, model: str) -> dict[str, Any]:
         "data_digest": data_digest,
         "source": job.source,
         "model": model,
-        "model_digest": digest(describe(model)),
+        "model_digest": digest(describe_model(model)),
         "seed": job.seed,
         "judge": job.judge,
         **own_code(job.program, job.recipe),

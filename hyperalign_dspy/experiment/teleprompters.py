@@ -20,10 +20,10 @@ from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.result import Compiled, Ending, Plan
 from hyperalign_dspy.experiment.session import Session
 from hyperalign_dspy.files import digest, write_json
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe_model
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.models import GGUF, LOCAL, public_name
-from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
+from hyperalign_dspy.lm.rollouts import RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.lm.thread_pool import attempt
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
 from hyperalign_dspy.optimize.teleprompters import CompileInputs, Evaluations, Listener, Optimizer, plain_state
@@ -87,7 +87,7 @@ class TeleprompterCompiler(Compiler):
             "optimizer": asked.name,
             "optimizer_arguments": dict(asked.arguments),
             "prompt_model": public_name(asked.prompt_model),
-            "prompt_model_digest": digest(describe(asked.prompt_model)) if asked.prompt_model else "",
+            "prompt_model_digest": digest(describe_model(asked.prompt_model)) if asked.prompt_model else "",
             **own_code(job.program, recipe, asked.name),
         }
         if asked.demonstrates(labelled=self._labelled()) and not self._may_embed():
@@ -233,8 +233,8 @@ class TeleprompterCompiler(Compiler):
             users=[instance.user_id for instance in instances],
             seed=self.job.seed,
             concurrency=concurrency_of(lm),
-            lm=_rollouts(lm, RolloutEngine(lm.engine, ledger, "search", end), self.job.recipe.max_tokens),
-            prompt_lm=_rollouts(proposer, RolloutEngine(proposer.engine, ledger, "optimizer", end), room),
+            lm=RolloutLM.of(lm, ledger, "search", end, self.job.recipe.max_tokens),
+            prompt_lm=RolloutLM.of(proposer, ledger, "optimizer", end, room),
             labelled=self._labelled(),
         )
 
@@ -337,7 +337,3 @@ def _guarded(metric: Callable[..., Any], end: StopSignal) -> Callable[..., Any]:
         return found
 
     return scored
-
-
-def _rollouts(lm: Any, engine: RolloutEngine, max_tokens: int) -> RolloutLM:
-    return RolloutLM(lm.model, engine=engine, cache=False, max_tokens=max_tokens, temperature=None)

@@ -17,7 +17,7 @@ from scipy import stats
 
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.judges.llm_judge import judge_folder
-from hyperalign_dspy.lm.connect import describe
+from hyperalign_dspy.lm.connect import describe_model
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
 from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
 from hyperalign_dspy.program.configuration import Configuration
@@ -153,7 +153,7 @@ def recorded_power(task_data: TaskData, model: str, users: int, requests: int) -
 
 
 def _key(corpus_digest: str, model: str) -> dict[str, str]:
-    return {"corpus": corpus_digest, "model": model, "model_digest": digest(describe(model))}
+    return {"corpus": corpus_digest, "model": model, "model_digest": digest(describe_model(model))}
 
 
 def _of_equal_length(texts: Sequence[str]) -> list[str]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hyperalign_dspy.errors import TooManyFailures
-from hyperalign_dspy.files import digest, writing
+from hyperalign_dspy.files import digest, write_guard
 from hyperalign_dspy.judges.pairwise import Grader, GradingJudge, PairwiseJudge
 from hyperalign_dspy.judges.tally import JudgedPair, Tally
-from hyperalign_dspy.lm.connect import concurrency_of, connect, describe
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe_model
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.thread_pool import MOST_MISSING, run_in_threads
 from hyperalign_dspy.metrics.stats import Estimate, Verdict, paired, proportion, widened
@@ -174,7 +174,7 @@ def _family(model: str) -> str:
 def judge_folder() -> Path:
     """Where judges' verdicts and trials are recorded; ignored by git. Raises: MissingFolder."""
     place = home().parent / "judge"
-    with writing(place):
+    with write_guard(place):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         (place / ".gitignore").write_text("*\n", encoding="utf-8")
     return place
@@ -182,7 +182,7 @@ def judge_folder() -> Path:
 
 def record_qualification(found: Mapping[str, Any], how: JudgeForm) -> None:
     """Add one trial, a result of `hyperalign judge qualify`, to the record."""
-    row = {**found, "how": how, "model_digest": digest(describe(str(found["judge"])))}
+    row = {**found, "how": how, "model_digest": digest(describe_model(str(found["judge"])))}
     with (judge_folder() / "qualifications.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
 
@@ -192,7 +192,7 @@ def last_qualification(judge: str, purpose: Purpose, how: JudgeForm = "pairs") -
     path = home().parent / "judge" / "qualifications.jsonl"
     if not path.is_file():
         return None
-    wanted = (digest(describe(judge)), judge, purpose, how, *_GATING_FORM)
+    wanted = (digest(describe_model(judge)), judge, purpose, how, *_GATING_FORM)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     names = ("model_digest", "judge", "purpose", "how", "adapter", "words")
     own = [row for row in rows if tuple(row.get(name) for name in names) == wanted]

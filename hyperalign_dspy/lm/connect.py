@@ -16,13 +16,12 @@ from dspy.lm15 import Request, Response
 from dspy.utils.exceptions import LMError
 
 from hyperalign_dspy.errors import MissingKey, ModelError, UsageError
+from hyperalign_dspy.lm.engine import Engine, EngineWrapper, TokenCallback, key_of, token_callback
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.messages import key_of
-from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, local_path, sha256
+from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, SCRIPTED, in_process, local_path, sha256
 from hyperalign_dspy.lm.rate_limit import RateLimit
-from hyperalign_dspy.lm.scripted import SCRIPTED, ScriptedEngine
-from hyperalign_dspy.lm.streaming import TokenCallback, token_callback
+from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.registry import unknown
 
 # Calls in flight where the engine does not say how many it takes well.
@@ -40,16 +39,14 @@ KEYS = {
 }
 
 
-class _RemoteEngine:
+class _RemoteEngine(Engine):
     """One call through DSPy's own engine for the provider, sent again only where the provider was too busy to take it.
 
     What fails is retried outside, by DSPy, and recorded there. Engines of one provider share their ``patience``.
     """
 
-    concurrency = 0
-
-    def __init__(self, model: str, patience: RateLimit | None = None) -> None:
-        self._model, self._patience = model, patience or RateLimit(_provider_of(model))
+    def __init__(self, model: str, patience: RateLimit) -> None:
+        self._model, self._patience = model, patience
         self._lm = dspy.LM(model, cache=False, num_retries=0)
         self.supports_response_schema = self._lm.supports_response_schema
         self.supported_params = frozenset(self._lm.supported_params)
@@ -65,27 +62,20 @@ class _RemoteEngine:
         return self._patience.through(send, key_of(self._model, request))
 
     def waited(self) -> float:
-        """Seconds that this thread's last call waited before it was taken."""
+        """See `RateLimit.waited`."""
         return self._patience.waited()
 
-    def close(self) -> None:
-        """The inner model owns its connections."""
 
+class _Elsewhere(EngineWrapper):
+    """Stands before an engine whose calls an executor makes; who opened that closes it."""
 
-class _Elsewhere:
-    """Stands before an engine whose calls an executor makes."""
-
-    def __init__(self, inner: Any, model: str, executor: Executor, concurrency: int) -> None:
+    def __init__(self, inner: Engine, model: str, executor: Executor, concurrency: int) -> None:
+        super().__init__(inner)
         self._model, self._executor, self.concurrency = model, executor, concurrency
-        self.supports_response_schema = inner.supports_response_schema
-        self.supported_params = inner.supported_params
 
     def complete(self, request: Request) -> Response:
         """The answer. What fails elsewhere is raised here."""
         return self._executor.submit(answer, self._model, request).result()
-
-    def close(self) -> None:
-        """The executor belongs to who opened it."""
 
 
 def answer(model: str, request: Request) -> Response:
@@ -94,12 +84,11 @@ def answer(model: str, request: Request) -> Response:
     Raises:
         LM15Error, LMError: the call failed. HyperalignError: this process cannot use the model.
     """
-    response: Response = _engine_here(model).complete(request)
-    return response
+    return _engine_here(model).complete(request)
 
 
 @cache
-def _engine_here(model: str) -> Any:
+def _engine_here(model: str) -> Engine:
     return _engine_of(model, Ledger())
 
 
@@ -115,15 +104,18 @@ def connect(
     """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
-    ``concurrency``: see `_at_once`. ``executor`` makes the calls, one `answer` each, wherever it likes; without one the
-    threads that ask do.
+    ``concurrency`` calls are in flight at once, None: as many as the engine takes well, which is the most that one in
+    this process takes. ``executor`` makes the calls, one `answer` each, wherever it likes; without one the threads that
+    ask do.
 
     Raises:
         UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
     """
     check_name(model)
     ledger = ledger or Ledger()
-    engine = _at_once(_engine_of(model, ledger), concurrency)
+    engine = _engine_of(model, ledger)
+    if concurrency:
+        engine.concurrency = min(concurrency, engine.concurrency or concurrency)
     if executor:
         engine = _Elsewhere(engine, model, executor, concurrency or 0)
     return dspy.LM(
@@ -133,7 +125,7 @@ def connect(
 
 def concurrency_of(lm: Any) -> int:
     """How many calls to have in flight: what the engine takes well, or a fair number for a server."""
-    return int(getattr(lm.engine, "concurrency", 0)) or REMOTE_CONCURRENCY
+    return (lm.engine.concurrency if isinstance(lm.engine, Engine) else 0) or REMOTE_CONCURRENCY
 
 
 def check_name(model: str) -> None:
@@ -142,7 +134,7 @@ def check_name(model: str) -> None:
     Raises:
         UnknownName, MissingKey.
     """
-    if model == LOCAL or model.startswith(GGUF) or model.split(":", maxsplit=1)[0] == SCRIPTED:
+    if in_process(model):
         return
     provider, slash, rest = model.partition("/")
     if not slash or not rest:
@@ -166,7 +158,7 @@ def slug(model: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", name.replace("/", "--").lower()).strip("-.") or "model"
 
 
-def describe(model: str) -> dict[str, str]:
+def describe_model(model: str) -> dict[str, str]:
     """What a manifest says of a model beside its name: runtime and weights, or a digest of a server's address.
 
     Never keys, addresses or paths.
@@ -176,39 +168,23 @@ def describe(model: str) -> dict[str, str]:
     if model.startswith(GGUF):
         path = local_path(model)
         return {"weights": path.name, "weights_sha256": sha256(path), "runtime": _runtime()}
-    address = _address(model)
-    return {"server": hashlib.sha256(address.encode()).hexdigest()[:12]} if address else {}
-
-
-def _address(model: str) -> str:
-    """The server that the environment sets in place of a provider's own: another server may be another model."""
+    # The environment may set a server in place of the provider's own: another server may be another model.
     provider = _provider_of(model).upper().replace("-", "_")
-    return next(
-        (os.environ[name] for end in ("API_BASE", "BASE_URL") if (name := f"{provider}_{end}") in os.environ), ""
-    )
+    names = [name for end in ("API_BASE", "BASE_URL") if (name := f"{provider}_{end}") in os.environ]
+    address = os.environ[names[0]] if names else ""
+    return {"server": hashlib.sha256(address.encode()).hexdigest()[:12]} if address else {}
 
 
 def _runtime() -> str:
     return f"xllamacpp {importlib.metadata.version('xllamacpp')}"
 
 
-def _at_once(engine: Any, concurrency: int | None) -> Any:
-    """The engine, with so many calls in flight at once; None: as many as it takes well.
-
-    One in this process takes no more than that, whatever it is asked.
-    """
-    if concurrency:
-        engine.concurrency = min(concurrency, engine.concurrency or concurrency)
-    return engine
-
-
-def _engine_of(model: str, ledger: Ledger) -> Any:
+def _engine_of(model: str, ledger: Ledger) -> Engine:
     """What makes the calls of a model; a provider's patience is the ledger's."""
     if model == LOCAL or model.startswith(GGUF):
         return LocalEngine(local_path(model), model)
-    if model.split(":", maxsplit=1)[0] == SCRIPTED:
-        name, delay = _script(model)
-        return ScriptedEngine(delay=delay, name=name)
+    if in_process(model):
+        return _scripted_engine(model)
     return _RemoteEngine(model, ledger.patience(_provider_of(model)))
 
 
@@ -236,12 +212,10 @@ def _told(lm: Any, request: Request, tell: TokenCallback) -> Response:
     raise ModelError("The provider's answer has no end.")
 
 
-def _script(model: str) -> tuple[str, float]:
-    """Which scripted model it is, and how many seconds it takes: other letters have other answers."""
-    option = model.partition(":")[2]
-    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]))?", option)
+def _scripted_engine(model: str) -> ScriptedEngine:
+    match = re.fullmatch(r"(?:delay=(\d+)|([a-z]))?", model.partition(":")[2])
     if not match:
         raise UsageError(
             f"{model!r} is no scripted model.", fix="scripted, scripted:LETTER or scripted:delay=MILLISECONDS"
         )
-    return match[2] or SCRIPTED, int(match[1] or 0) / 1000
+    return ScriptedEngine(delay=int(match[1] or 0) / 1000, name=match[2] or SCRIPTED)

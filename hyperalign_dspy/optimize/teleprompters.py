@@ -24,8 +24,7 @@ from hyperalign_dspy import registry
 from hyperalign_dspy.errors import TooManyFailures, UsageError
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.lm.rollouts import Stopped, StopSignal
-from hyperalign_dspy.lm.root_cause import root_cause
-from hyperalign_dspy.lm.thread_pool import MOST_MISSING
+from hyperalign_dspy.lm.thread_pool import MOST_MISSING, root_cause
 from hyperalign_dspy.program.configuration import signature_fields
 
 _Arguments = dict[str, Any]

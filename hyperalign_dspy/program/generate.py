@@ -8,7 +8,7 @@ from typing import Any
 import dspy
 
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.lm.n_completions import n_completions
+from hyperalign_dspy.lm.engine import n_completions
 from hyperalign_dspy.metrics.features import reward
 from hyperalign_dspy.program.adapters import turns
 from hyperalign_dspy.program.infer import as_sample, cut, speaking

@@ -11,8 +11,7 @@ from typing import Any
 from hyperalign_dspy.errors import HyperalignError
 from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL, OUTPUTS
 from hyperalign_dspy.files import digest
-from hyperalign_dspy.lm.prices import Prices
-from hyperalign_dspy.lm.records import cost_of
+from hyperalign_dspy.lm.limits import Prices
 from hyperalign_dspy.metrics.stats import Estimate, paired
 from hyperalign_dspy.program.specs import load_program
 from hyperalign_dspy.runs import Run
@@ -89,9 +88,7 @@ class Story:
         for row in _lines(self.run.path("calls.jsonl")):
             rows.setdefault(str(row.get("phase") or "other"), []).append(row)
         answered = {name: [row for row in found if "failed" not in row] for name, found in rows.items()}
-        return [
-            _Phase(name, cost_of(found, Prices()), len(rows[name]) - len(found)) for name, found in answered.items()
-        ]
+        return [_Phase(name, Prices().cost(found), len(rows[name]) - len(found)) for name, found in answered.items()]
 
     @property
     def whole(self) -> _Phase:

@@ -63,7 +63,7 @@ class AuthorshipData(TaskData):
         if job.on == "validation":
             self.split = split = replace(split, sealed=(*split.validation, *split.train))
         job.notify(f"{len(self.corpus.users)} users.")
-        self._portions = {user.user_id: portion(user, _NEEDS, job.seed) for user in self._everyone}
+        self._portions = portion(self._everyone, _NEEDS, job.seed)
         self.background = Background.of(s.text for user in split.train for s in user.samples)
         searched = split.validation[: job.recipe.search_users or None]
         self.validation = self._instances(searched, job.recipe.search_requests)

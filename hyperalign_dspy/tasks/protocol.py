@@ -9,8 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import dspy
 
-from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.limits import Limits, Prices
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.types import TextPair

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hyperalign_dspy.data.split import Needs, portioned
+from hyperalign_dspy.data.split import Needs, portion
 from hyperalign_dspy.errors import DataError, NotEnoughData
 from hyperalign_dspy.metrics.copying import longest_shared_run
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY, fit_verifier
@@ -73,7 +73,7 @@ def compare_outputs(pairs: Sequence[tuple[_Row, _Row]], corpus: Corpus, seed: in
 
 def _divided(corpus: Corpus, seed: int) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
     """What verifiers may learn from, by user; and the held-out texts, each with whose it is. Raises: NotEnoughData."""
-    parts = portioned(corpus.users, _NEEDS, seed)
+    parts = portion(corpus.users, _NEEDS, seed)
     if len(parts) < _NEEDS.users:
         raise NotEnoughData(
             f"{corpus.name} has {len(parts)} users with at least {_NEEDS.samples} texts that can be held apart; "

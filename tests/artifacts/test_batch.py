@@ -32,8 +32,8 @@ from hyperalign_dspy.errors import (
     UsageError,
 )
 from hyperalign_dspy.lm import connect
-from hyperalign_dspy.lm.messages import messages_of
-from hyperalign_dspy.lm.prices import Prices
+from hyperalign_dspy.lm.engine import messages_of
+from hyperalign_dspy.lm.limits import Prices
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.runs import home
 from tests.cli.test_main_job import HYPERALIGN, Inside, inside

@@ -12,8 +12,8 @@ from dspy.lm15 import Request
 
 from hyperalign_dspy.artifacts.frozen import Provenance, freeze, load_frozen
 from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import Configuration, Plain, adjust, build, new_module, probe_messages
 from hyperalign_dspy.program.hyperalign import HyPerAlign

@@ -21,7 +21,7 @@ from hyperalign_dspy.cli.verify import verify_command
 from hyperalign_dspy.errors import FrozenMismatch, UnknownName
 from hyperalign_dspy.experiment.replay_calls import replay_calls
 from hyperalign_dspy.files import dump, write_json
-from hyperalign_dspy.lm.connect import connect, describe
+from hyperalign_dspy.lm.connect import connect, describe_model
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.hyperalign import HyPerAlign
@@ -234,7 +234,7 @@ def test_recorded_calls_are_sent_again_and_a_changed_answer_is_refused(model: st
         for number in range(3):
             HyPerAlign(Settings(max_tokens=24, drafts=2))(samples=SAMPLES, request=f"Write about snow {number}.")
     values = dict(load_program("authorship").baseline)
-    made = replace(provenance(values), model=model, model_facts=describe(model))
+    made = replace(provenance(values), model=model, model_facts=describe_model(model))
     folder = freeze(build(load_program("authorship"), Configuration.of(values)), made, run.path("frozen"))
     manifest = load_frozen(folder).manifest
     assert replay_calls(manifest, model, 3).about == "3 of 7 sent again: the same texts"

@@ -15,7 +15,7 @@ import pytest
 from dspy.lm15 import Request
 
 from hyperalign_dspy.lm import connect as connecting
-from hyperalign_dspy.lm.messages import messages_of
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from tests.cli.test_main_job import HYPERALIGN, Inside, inside, rows, small, wait_for_calls
 from tests.cli.test_port import MADE, answer, freeze_drafts, freeze_old, moods
@@ -154,7 +154,7 @@ def test_other_weights_under_the_same_name_are_refused(
 ) -> None:
     uneven()
     first = answer(inside(*MATRIX, "--json", cwd=moods))
-    monkeypatch.setattr("hyperalign_dspy.experiment.matrix.describe", lambda model: {"weights": "others"})
+    monkeypatch.setattr("hyperalign_dspy.experiment.matrix.describe_model", lambda model: {"weights": "others"})
     reply = inside(*MATRIX, cwd=moods)
     assert (reply.returncode, f"runs remove {first['run']}" in reply.stderr) == (5, True)
 

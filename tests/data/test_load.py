@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperalign_dspy.data.brief import asked, brief_for
+from hyperalign_dspy.data.brief import request_for
 from hyperalign_dspy.data.load import Columns, load_corpus, read_samples
 from hyperalign_dspy.data.split import Needs, portion, split_users
 from hyperalign_dspy.data.voices import bundled_corpus
@@ -146,18 +146,18 @@ def test_samples_of_one_person_from_a_file_a_folder_and_rows(tmp_path: Path) -> 
 
 @given(st.text(alphabet=st.sampled_from("abcdefgh ,.?!\nTHE"), max_size=600))
 def test_a_brief_leaks_no_six_words_in_a_row(text: str) -> None:
-    assert longest_shared_run(brief_for(text, 80), text) < 6
+    assert longest_shared_run(request_for(text, 80), text) < 6
 
 
 def test_a_brief_of_a_real_text_names_its_matter_and_a_budget() -> None:
     text = bundled_corpus().users[0].samples[0].text
-    brief = brief_for(text, 80)
+    brief = request_for(text, 80)
     assert "in about 80 words" in brief
     assert longest_shared_run(brief, text) < 6
 
 
 def test_a_request_that_is_a_sentence_is_kept() -> None:
-    assert asked("Write about the street you live on.", 80) == "Write about the street you live on."
+    assert request_for("Any.", 80, "Write about the street you live on.") == "Write about the street you live on."
 
 
 def test_the_bundled_corpus_is_as_promised() -> None:
@@ -199,14 +199,14 @@ def test_too_few_users_are_refused_with_both_numbers() -> None:
 
 def test_a_group_is_never_on_both_sides_of_the_judge() -> None:
     samples = tuple(Sample(f"text {n}", group=str(n // 3)) for n in range(18))
-    parts = portion(User("u", samples), Needs(), 0)
+    parts = portion([User("u", samples)], Needs(), 0)["u"]
     prompts = {s.group for s in (*parts.shown, *parts.evaluated)}
     assert not prompts & {s.group for s in parts.verifier}
 
 
 @pytest.mark.parametrize(("count", "evaluated"), [(10, 2), (16, 3), (40, 8)])
 def test_who_has_many_texts_gives_more_of_them_to_be_answered(count: int, evaluated: int) -> None:
-    parts = portion(User("u", tuple(Sample(f"text {n}") for n in range(count))), Needs(), 0)
+    parts = portion([User("u", tuple(Sample(f"text {n}") for n in range(count)))], Needs(), 0)["u"]
     assert (len(parts.shown), len(parts.evaluated)) == (4, evaluated)
     assert len(parts.verifier) == count - 4 - evaluated
 
@@ -214,7 +214,7 @@ def test_who_has_many_texts_gives_more_of_them_to_be_answered(count: int, evalua
 def test_samples_that_tie_all_groups_together_are_left_out() -> None:
     groups = ["1", "1", "1 2", "2", "2", "2 3", "3", "3", "3 4", "4", "4", "4", "4"]
     samples = tuple(Sample(f"text {n}", group=group) for n, group in enumerate(groups))
-    parts = portion(User("u", samples), Needs(), 0)
+    parts = portion([User("u", samples)], Needs(), 0)["u"]
     assert all(" " not in s.group for s in (*parts.shown, *parts.evaluated, *parts.verifier))
 
 

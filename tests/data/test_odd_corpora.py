@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperalign_dspy.data.brief import brief_for
+from hyperalign_dspy.data.brief import request_for
 from hyperalign_dspy.data.load import Columns, load_corpus, read_samples
 from hyperalign_dspy.data.split import Needs, portion, split_users
 from hyperalign_dspy.data.voices import bundled_corpus
@@ -101,13 +101,13 @@ def test_samples_are_read_from_rows_whatever_the_case_of_the_ending(tmp_path: Pa
 
 
 def test_a_brief_takes_no_contraction_and_keeps_accents() -> None:
-    brief = brief_for("I wouldn't and couldn’t. The company's café: Überlegung, Überlegung!", 80)
+    brief = request_for("I wouldn't and couldn’t. The company's café: Überlegung, Überlegung!", 80)
     assert brief == "Write about überlegung and company, in about 80 words."
 
 
 def test_a_brief_knows_other_alphabets_but_takes_no_clause_for_a_word() -> None:
-    assert "озеро" in brief_for("Озеро, озеро!", 80)
-    assert brief_for("今日はとても良い天気でした。", 80) == "Write a short text, in about 80 words."
+    assert "озеро" in request_for("Озеро, озеро!", 80)
+    assert request_for("今日はとても良い天気でした。", 80) == "Write a short text, in about 80 words."
 
 
 @given(st.integers(7, 48), st.integers(0, 99))
@@ -128,8 +128,6 @@ def test_users_too_few_for_three_parts_are_refused(count: int) -> None:
         split_users(corpus, Needs(users=1), 0)
 
 
-def test_a_refusal_counts_the_groups_that_there_are() -> None:
+def test_who_has_one_group_alone_is_left_out() -> None:
     user = User("u", tuple(Sample(f"text {n}", group=f"{n} {n + 1}") for n in range(12)))
-    with pytest.raises(NotEnoughData, match="12 samples in 1 groups") as caught:
-        portion(user, Needs(), 0)
-    assert caught.value.fix
+    assert portion([user], Needs(), 0) == {}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hyperalign_dspy.data.requests import bundled_requests, load_requests
+from hyperalign_dspy.data.requests import load_requests
 from hyperalign_dspy.errors import DataError
 from tests.data.surface import surface
 
 
 def test_the_bundled_requests_come_in_pairs_with_somebody_who_asks() -> None:
-    corpus = bundled_requests()
+    corpus = load_requests("bundled")
     kinds = Counter(request.deserves_help for request in corpus.requests)
     assert kinds[True] >= 200
     assert kinds[False] >= 200

@@ -16,8 +16,7 @@ from hyperalign_dspy.errors import BudgetReached, UsageError
 from hyperalign_dspy.experiment.budget import Budget
 from hyperalign_dspy.experiment.reserve import Reserve, Tokens
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import Limits, MaxUsage
-from hyperalign_dspy.lm.prices import Price, Prices
+from hyperalign_dspy.lm.limits import Limits, MaxUsage, Price, Prices
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 
 PRICE = Price(1.0, 10.0)

@@ -17,10 +17,9 @@ from dspy.lm15 import Message, Request, Response, Usage
 
 from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.experiment.confirm import BASELINE, COMPILED, EQUAL, confirm
+from hyperalign_dspy.lm.engine import messages_of, n_completions
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.messages import messages_of
-from hyperalign_dspy.lm.n_completions import n_completions
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.tasks.evaluate import Evaluator

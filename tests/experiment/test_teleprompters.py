@@ -22,8 +22,9 @@ from hyperalign_dspy.experiment import compile as compiling
 from hyperalign_dspy.experiment.evaluate_frozen import Evaluation, evaluate_frozen
 from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
 from hyperalign_dspy.lm import connect as connecting
+from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.rollouts import RolloutEngine, RolloutLM, Stopped, StopSignal
+from hyperalign_dspy.lm.rollouts import RolloutLM, Stopped, StopSignal
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.teleprompters import DSPY_OPTIMIZERS, Optimizer
 from hyperalign_dspy.program.configuration import probe_messages
@@ -440,8 +441,7 @@ def test_a_model_that_fails_in_a_strangers_hands_is_no_score_of_0(monkeypatch: p
 
 def test_another_rollout_and_another_answer_of_one_call_are_other_texts() -> None:
     ledger = Ledger()
-    engine = RolloutEngine(ledger.wrap(ScriptedEngine(), "scripted"), ledger, "search", StopSignal())
-    lm = RolloutLM("scripted", engine=engine, cache=False, max_tokens=20, temperature=1.0)
+    lm = RolloutLM.of(connect("scripted", ledger=ledger), ledger, "search", StopSignal(), 20).copy(temperature=1.0)
     alone = lm("Say.")
     first, second = lm("Say.", n=2)
     other = lm.copy(rollout_id=3)("Say.")
@@ -461,8 +461,8 @@ def test_who_ends_a_search_waits_for_the_calls_under_way() -> None:
         return "Late."
 
     ledger, end = Ledger(), StopSignal()
-    engine = RolloutEngine(ledger.wrap(ScriptedEngine(answer), "scripted"), ledger, "search", end)
-    lm = RolloutLM("scripted", engine=engine, cache=False, max_tokens=20, temperature=1.0)
+    engine = ledger.wrap(ScriptedEngine(answer), "scripted")
+    lm = RolloutLM.of(dspy.LM("scripted", engine=engine, cache=False), ledger, "search", end, 20)
     with ThreadPoolExecutor() as threads:
         late = threads.submit(lm, "Say.")
         assert asking.wait(10)

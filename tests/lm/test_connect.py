@@ -12,7 +12,7 @@ import pytest
 from hyperalign_dspy.errors import BadWeights
 from hyperalign_dspy.lm.connect import REMOTE_CONCURRENCY, concurrency_of, connect
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.root_cause import root_cause
+from hyperalign_dspy.lm.thread_pool import root_cause
 
 
 @pytest.mark.parametrize(

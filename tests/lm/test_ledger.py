@@ -91,7 +91,7 @@ def test_failures_are_remembered_and_count_against_the_cap(tmp_path: Path) -> No
         engine.complete(ask("a"))
         with pytest.raises(BudgetReached):
             engine.complete(ask("b"))
-        assert (ledger.failures, ledger.cost().calls, ledger.spent()) == (2, 1, 3)
+        assert (ledger.failures, ledger.cost().calls, ledger.path().calls) == (2, 1, 3)
 
 
 def test_what_was_spent_does_not_depend_on_how_often_a_run_was_cut_off(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_what_was_spent_does_not_depend_on_how_often_a_run_was_cut_off(tmp_path:
         with Ledger(tmp_path / "calls.jsonl") as ledger, ledger.phase("search"):
             for text in texts:
                 ledger.wrap(ScriptedEngine(), "m").complete(ask(text))
-            return ledger.spent()
+            return ledger.path().calls
 
     assert walk("abcd") == 4
     assert [walk("ab"), walk("abc"), walk("aabbc")] == [2, 3, 3]

@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import BudgetReached
+from hyperalign_dspy.lm.engine import Engine, completions_expected, n_completions
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.lm.n_completions import completions_expected, n_completions
-from hyperalign_dspy.lm.prices import Price, Prices
+from hyperalign_dspy.lm.limits import Limits, Price, Prices
 from hyperalign_dspy.lm.records import Sessions
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 
@@ -31,7 +30,7 @@ def ask(text: str, seed: int = 0) -> Request:
     return Request("m", (Message.user(text),), config=Config(max_tokens=MOST, seed=seed))
 
 
-class Provider:
+class Provider(Engine):
     """A server that bills what it does, a call that fails too, and now and then does not say what it was.
 
     With ``at_once`` it makes the drafts of siblings in one go and bills them all, as the engine in this process does.
@@ -43,15 +42,16 @@ class Provider:
         self.calls, self.tokens, self.money = 0, 0, 0.0
         self._random, self._failing, self._lock = random.Random(seed), failing, threading.Lock()
         self._made: dict[tuple[str, int], Usage] = {}
-        if at_once:
-            self.drafts = lambda request: completions_expected()
+        self._at_once = at_once
+
+    def drafts(self, request: Request) -> int:
+        return completions_expected() if self._at_once else 1
 
     def complete(self, request: Request) -> Response:
         text, seed = str(request.messages[0].text), int(request.config.seed or 0)
         with self._lock:
             if (text, seed) not in self._made:
-                count = self.drafts(request) if hasattr(self, "drafts") else 1
-                made = {(text, seed + place): self._bill(text) for place in range(count)}
+                made = {(text, seed + place): self._bill(text) for place in range(self.drafts(request))}
                 if self._random.random() < self._failing:
                     raise RuntimeError("down")
                 self._made |= made

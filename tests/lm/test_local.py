@@ -23,10 +23,10 @@ from dspy.lm15 import Config, ContextLengthError, Message, Request
 
 from hyperalign_dspy.errors import BadWeights, MissingKey, MissingWeights, UnknownName, UsageError
 from hyperalign_dspy.lm import models
-from hyperalign_dspy.lm.connect import check_name, connect, describe, slug
+from hyperalign_dspy.lm.connect import check_name, connect, describe_model, slug
+from hyperalign_dspy.lm.engine import n_completions
 from hyperalign_dspy.lm.local import LocalEngine
 from hyperalign_dspy.lm.models import local_path
-from hyperalign_dspy.lm.n_completions import n_completions
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +124,9 @@ def test_pull_takes_a_file_and_refuses_another(tmp_path: Path, monkeypatch: pyte
     bad.write_bytes(b"GGUF" + b"\0" * 1000)
     with pytest.raises(BadWeights, match="SHA-256"):
         models.pull(lambda done, total: None, bad)
-    assert models.find() is None
-    assert [p.name for p in models.folder().iterdir()] == [".lock"]
-    assert models.pull(lambda done, total: None, weights) == models.find()
+    assert models.find_weights() is None
+    assert [p.name for p in models.weights_path().parent.iterdir()] == [".lock"]
+    assert models.pull(lambda done, total: None, weights) == models.find_weights()
 
 
 _ANSWER_AND_WAIT = """
@@ -200,7 +200,7 @@ def test_a_missing_key_is_named_before_any_call() -> None:
 
 @pytest.mark.parametrize("model", ["local", "scripted", "openai/gpt-4o"])
 def test_what_a_manifest_says_of_a_model_never_hides_its_name(model: str) -> None:
-    assert not {"name", "id", "path", "api_key"} & set(describe(model))
+    assert not {"name", "id", "path", "api_key"} & set(describe_model(model))
 
 
 def test_scripted_options_are_checked() -> None:

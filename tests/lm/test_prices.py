@@ -9,8 +9,7 @@ from dspy.lm15 import Config, Message, Request, Response, Usage
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.limits import Limits
-from hyperalign_dspy.lm.prices import Price, Prices, read_prices
+from hyperalign_dspy.lm.limits import Limits, Price, Prices
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.report.format import money
 
@@ -31,7 +30,7 @@ def ask(text: str) -> Request:
 
 def test_a_price_is_in_dollars_per_million_tokens(tmp_path: Path) -> None:
     (tmp_path / "prices.toml").write_text(TABLE)
-    prices = read_prices(tmp_path / "prices.toml")
+    prices = Prices.read(tmp_path / "prices.toml")
     assert prices.of("openai/small") == Price(0.25, 2.0)
     assert Price(0.25, 2.0).of(1_000_000, 500_000) == 1.25
 
@@ -63,14 +62,14 @@ def test_a_malformed_table_is_told(tmp_path: Path, text: str, said: str) -> None
     path = tmp_path / "prices.toml"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
-        read_prices(path)
+        Prices.read(path)
     assert said in caught.value.message
     assert caught.value.fix
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
-        read_prices(tmp_path / "nowhere.toml")
+        Prices.read(tmp_path / "nowhere.toml")
 
 
 def test_what_calls_cost_is_told_of_each_model_and_unknown_as_soon_as_a_part_is(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.lm.rate_limit import RateLimit, pause, retry_after
-from hyperalign_dspy.lm.root_cause import root_cause
+from hyperalign_dspy.lm.thread_pool import root_cause
 from tests.resume.server import Mood, Server, Trouble
 
 MODEL = "openai/small"
@@ -67,7 +67,7 @@ def test_a_refused_call_waits_as_told_and_is_one_call(
     path = tmp_path / "calls.jsonl"
     with Server(first(2, Trouble(status, "1"))) as server, Ledger(path, Limits(max_calls=1)) as ledger:
         assert serve(server, ledger)("hello")
-        assert (server.requests, server.calls, ledger.failures, ledger.spent()) == (3, 1, 0, 1)
+        assert (server.requests, server.calls, ledger.failures, ledger.path().calls) == (3, 1, 0, 1)
         assert ledger.call_seconds()[1] < ledger.seconds() - 2
     assert min(later - sooner for sooner, later in pairwise(server.times)) >= 1
     assert [record.getMessage() for record in caplog.records if record.name == patience.__name__] == [
@@ -95,7 +95,7 @@ def test_a_wait_ends_at_the_cap_on_time_and_costs_no_call(serve: Callable[..., A
         with pytest.raises(Exception, match="rate limit for 60 s") as caught:
             serve(server, ledger)("hello")
         assert isinstance(root_cause(caught.value), BudgetReached)
-        assert (server.requests, ledger.failures, ledger.spent(), ledger.seconds() < 15) == (1, 0, 0, True)
+        assert (server.requests, ledger.failures, ledger.path().calls, ledger.seconds() < 15) == (1, 0, 0, True)
     assert path.read_text() == ""
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from hyperalign_dspy.errors import ModelError
 from hyperalign_dspy.lm.connect import connect
+from hyperalign_dspy.lm.engine import streaming
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.root_cause import root_cause
-from hyperalign_dspy.lm.streaming import streaming
+from hyperalign_dspy.lm.thread_pool import root_cause
 from hyperalign_dspy.program.adapters import adapter
 from tests.resume.server import Server, Trouble
 

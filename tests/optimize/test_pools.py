@@ -26,7 +26,7 @@ from hyperalign_dspy.experiment.evaluate_frozen import Evaluation, evaluate_froz
 from hyperalign_dspy.experiment.result import Compiled
 from hyperalign_dspy.files import digest, dump, read_json
 from hyperalign_dspy.lm import connect as connecting
-from hyperalign_dspy.lm.messages import messages_of
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine, _scripted
 from hyperalign_dspy.metrics.copying import RUN, longest_run_among
 from hyperalign_dspy.optimize.pools import clean_demos, clean_instructions

@@ -10,8 +10,8 @@ from dspy.lm15 import Request
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.judges.pairwise import PairwiseJudge
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import probe_messages
 from hyperalign_dspy.program.deliberate import Deliberate, DeliberateSettings

@@ -14,8 +14,8 @@ from hyperalign_dspy import Generate, HyPerAlign, Hypothesis, Infer, Settings
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import UnknownName, UsageError
 from hyperalign_dspy.lm.connect import connect
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.adapters import TurnsAdapter, adapter, turns
 from hyperalign_dspy.program.generate import WriteAs

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperalign_dspy.errors import MissingFolder
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.ledger import Ledger
-from hyperalign_dspy.lm.messages import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.specs import load_program

@@ -11,7 +11,7 @@ from hyperalign_dspy.errors import HyperalignError
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.confirm import COMPILED, OUTPUTS
 from hyperalign_dspy.experiment.teleprompters import TeleprompterCompiler
-from hyperalign_dspy.lm.records import read_rows
+from hyperalign_dspy.lm.records import read_calls
 from hyperalign_dspy.metrics.stats import Estimate, paired
 from hyperalign_dspy.optimize.teleprompters import DSPY_OPTIMIZERS, Optimizer
 from hyperalign_dspy.runs import Run, expect, find_run
@@ -83,7 +83,7 @@ def compete(
 def _entry(compiler: Compiler, name: str) -> tuple[_Entry, dict[str, tuple[str, float]]]:
     """An optimiser's figures, and its compiled program's value on every sealed instance, with the user."""
     compiled = compiler.run()
-    row, calls = compiled.confirmation.row(COMPILED), read_rows(compiled.run.path("calls.jsonl"))
+    row, calls = compiled.confirmation.row(COMPILED), read_calls(compiled.run.path("calls.jsonl"))
     entry = _Entry(
         name=name,
         run=compiled.run.run_id,

@@ -18,7 +18,7 @@ from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.experiment.session import Session
 from hyperalign_dspy.files import read_json, write_json
-from hyperalign_dspy.lm.connect import describe
+from hyperalign_dspy.lm.connect import describe_model
 from hyperalign_dspy.lm.models import public_name
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.locate import RECIPES, packaged
@@ -193,7 +193,7 @@ def _table(
             "corpus": task_data.facts["corpus"],
             "corpus_digest": task_data.facts["corpus_digest"],
             "unit": task_data.unit,
-            "model": {**describe(compiler.model), "name": public_name(compiler.model)},
+            "model": {**describe_model(compiler.model), "name": public_name(compiler.model)},
             "seed": job.seed,
             "instances_left_out": len(found[space.baseline]) - len(whole),
             "calls": cost.calls,

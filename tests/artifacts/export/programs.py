@@ -18,7 +18,7 @@ from hyperalign_dspy.artifacts.export.document import HOSTILE
 from hyperalign_dspy.artifacts.export.runtime import Ask, render
 from hyperalign_dspy.artifacts.frozen import Frozen, freeze, load_frozen
 from hyperalign_dspy.errors import UsageError
-from hyperalign_dspy.lm.messages import messages_of
+from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.configuration import Configuration, build

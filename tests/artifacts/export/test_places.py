@@ -72,7 +72,7 @@ def test_what_could_not_be_written_leaves_all_as_it_was(tmp_path: Path, monkeypa
     def no_room(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    for name in ("write_text", "_replace_folder"):
+    for name in ("write_text", "_exchange"):
         with monkeypatch.context() as patched:
             patched.setattr(f"hyperalign_dspy.files.{name}", no_room)
             with pytest.raises(MissingFolder, match="No space"):
