@@ -53,7 +53,7 @@ def write_guard(place: Path) -> Iterator[None]:
     except OSError as error:
         raise MissingFolder(
             f"Cannot write {place}: {error.strerror}.",
-            fix="Free some room, or take a folder that you may write: go to one, or name one with --shelf.",
+            fix="Free some room, or take a folder that you may write: go to one, or hyperalign --shelf FOLDER ...",
         ) from error
 
 

@@ -55,7 +55,7 @@ def card(manifest: Mapping[str, Any], *, downloaded: bool = False) -> str:
         "Versions": _listed(_versions(manifest)),
     }
     head = f"# {_cell(manifest['program'])} for {_cell(manifest['model']['name'])}\n\n{_cell(manifest['summary'])}"
-    foot = "This card is made from manifest.json" + ("." if downloaded else f": `hyperalign card {names(manifest)}`.")
+    foot = "This card is made from manifest.json" + ("." if downloaded else f": `hyperalign show {names(manifest)}`.")
     parts = [head, _headline(manifest), *(f"## {name}\n\n{text}" for name, text in sections.items()), foot]
     return "\n\n".join(parts) + "\n"
 

@@ -274,7 +274,7 @@ def content_of(predictor: Any, part: str) -> Any:
 def _tampered(path: Path, why: str) -> FrozenMismatch:
     return FrozenMismatch(
         f"{path} was changed after it was frozen. {why}",
-        fix="Restore it from version control, or freeze again: hyperalign freeze RUN",
+        fix="Restore it from version control, or freeze again: hyperalign runs freeze RUN",
     )
 
 
@@ -351,7 +351,7 @@ def _check_card(folder: Path, manifest: Mapping[str, Any]) -> Check:
     if _installed("hyperalign-dspy") != manifest["versions"].get("hyperalign-dspy"):
         return Check("CARD.md", "differs", "it is not what this version makes of the manifest", "Trust the manifest.")
     about = f"it was changed. {_told_by_card(folder)}".strip()
-    fix = f"Write it again: hyperalign card {names(manifest)}   (off the shelf: delete it, it holds nothing of its own)"
+    fix = f"Delete it, it holds nothing of its own; what the manifest says: hyperalign show {names(manifest)}"
     return Check("CARD.md", "refused", about, fix)
 
 

@@ -9,22 +9,13 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import (
-    columns_of,
-    command_of,
-    concurrency_option,
-    data_options,
-    emit,
-    json_option,
-    limit_options,
-    limits_of,
-    model_option,
-    prices_of,
-    quiet,
-    ready,
-    shelf_option,
-)
-from hyperalign_dspy.cli.progress import display_option, following
+from hyperalign_dspy.cli.common import emit, job_of, quiet, ready
+from hyperalign_dspy.cli.options import Top, command_of, data_options, json_option, max_option, model_option, pass_top
+from hyperalign_dspy.cli.progress import following
+from hyperalign_dspy.files import write_json, write_text
+from hyperalign_dspy.program.specs import load_program, load_recipe
+from hyperalign_dspy.report.bench import comparison_curves, comparison_words, live_words, table_words
+from hyperalign_dspy.types import Cost
 
 
 @click.group("bench")
@@ -39,28 +30,18 @@ def bench_command() -> None:
 @data_options
 @click.option("--seed", default=0, show_default=True, help="Seeds the split and every text.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The table's file (JSON).")
-@concurrency_option
-@click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
-@shelf_option
-@display_option
 @json_option
-def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+@pass_top
+def _tabulate(top: Top, /, program: str, model: str, as_json: bool, **given: Any) -> None:
     """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
     quiet()
     from hyperalign_dspy.experiment.bench.tables import tabulate
-    from hyperalign_dspy.files import write_json
-    from hyperalign_dspy.program.specs import load_program, load_recipe
-    from hyperalign_dspy.report.bench import table_words
-    from hyperalign_dspy.tasks.protocol import Job
 
-    columns = columns_of(given)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
-    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-    with following(given["display"]) as watcher:
+    with following(top.display) as watcher:
+        job = job_of(top, given, spec, recipe, watcher, seed=given["seed"])
         ready(model, watcher)
-        source, most = given["data"] or spec.data, given["concurrency"]
-        job = Job(spec, recipe, source, options, given["seed"], watcher.say, concurrency=most)
-        table = tabulate(job, model, watcher, command_of(click.get_current_context()), given["expect"])
+        table = tabulate(job, model, watcher, command_of(click.get_current_context()), top.again.run)
     write_json(given["out"], table.as_dict())
     result = table.summary()
     emit(result, table_words(result), as_json=as_json)
@@ -71,9 +52,9 @@ def tabulate_command(program: str, model: str, as_json: bool, **given: Any) -> N
 @click.option("--seeds", default=200, show_default=True, type=click.IntRange(10), help="Replays of every searcher.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw gain against calls into this file.")
 @click.option("--searchers", default="", help="Which, with commas between; all where none is named.")
-@display_option
 @json_option
-def replay_command(table: str, as_json: bool, **given: Any) -> None:
+@pass_top
+def _replay(top: Top, /, table: str, as_json: bool, **given: Any) -> None:
     """Replay searchers on a score table: true gain on sealed users against calls. Calls no model.
 
     The table is a file of `bench tabulate`, or the one that comes with the package: authorship-bundled.
@@ -82,13 +63,10 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
     from hyperalign_dspy.experiment.bench.compare import compare
     from hyperalign_dspy.experiment.bench.replay import SEARCHERS
     from hyperalign_dspy.experiment.bench.tables import read_table
-    from hyperalign_dspy.files import write_text
-    from hyperalign_dspy.report.bench import comparison_curves, comparison_words
-    from hyperalign_dspy.types import Cost
 
     names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
     scores = read_table(table)
-    with following(given["display"]) as watcher:
+    with following(top.display) as watcher:
         found = asdict(
             compare(scores, given["seeds"], names, lambda n, done: watcher.step(n, done, given["seeds"], Cost()))
         )
@@ -102,21 +80,16 @@ def replay_command(table: str, as_json: bool, **given: Any) -> None:
 @bench_command.command("live")
 @click.argument("program", default="authorship")
 @model_option
-@click.option(
-    "--recipe", default="quick", show_default=True, help="How much is measured, and what our search searches."
-)
+@click.option("--recipe", default="quick", show_default=True, help="How much is measured, and what we search.")
 @data_options
 @click.option("--optimizers", default="", help="Which, with commas between; our search and all that are known if none.")
 @click.option("--prompt-model", default="", help="The model that writes proposals; it reads users' texts.")
 @click.option("--allow-private-demos", is_flag=True, help="Let programs hold users' texts that are not public.")
-@limit_options
-@concurrency_option
+@max_option
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the searches and every text.")
-@click.option("--expect", default="", hidden=True, help="Refuse unless one of the runs is this one.")
-@shelf_option
-@display_option
 @json_option
-def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+@pass_top
+def _live(top: Top, /, program: str, model: str, as_json: bool, **given: Any) -> None:
     """Optimisers side by side on a PROGRAM: one corpus, metric and cap each, confirmed on the same sealed users.
 
     Each is a run of its own; given again, finished ones cost nothing. Nothing goes on the shelf.
@@ -124,32 +97,15 @@ def live_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     quiet()
     os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.experiment.bench.live import OPTIMIZERS, compete
-    from hyperalign_dspy.program.specs import load_program, load_recipe
-    from hyperalign_dspy.report.bench import live_words
-    from hyperalign_dspy.tasks.protocol import Job
 
-    limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
     names = [name.strip() for name in given["optimizers"].split(",") if name.strip()] or list(OPTIMIZERS)
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
-    options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-    with following(given["display"]) as watcher:
+    own = {name: given[name] for name in ("seed", "prompt_model", "allow_private_demos")}
+    with following(top.display) as watcher:
+        job = job_of(top, given, spec, recipe, watcher, force=True, **own)
         for name in filter(None, (model, given["prompt_model"])):
             ready(name, watcher)
-        job = Job(
-            spec,
-            recipe,
-            given["data"] or spec.data,
-            options,
-            given["seed"],
-            watcher.say,
-            force=True,
-            limits=limits,
-            prices=prices,
-            prompt_model=given["prompt_model"],
-            allow_private_demos=given["allow_private_demos"],
-            concurrency=given["concurrency"],
-        )
-        entries = compete(job, model, names, watcher, command_of(click.get_current_context()), given["expect"])
+        entries = compete(job, model, names, watcher, command_of(click.get_current_context()), top.again.run)
     found = [asdict(entry) for entry in entries]
     unit = "log-odds" if spec.task == "authorship" else spec.task
     emit({"schema": "hyperalign/live/1", "entries": found}, live_words(found, unit), as_json=as_json)

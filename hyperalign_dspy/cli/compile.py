@@ -1,74 +1,45 @@
-"""`hyperalign compile`: the main job."""
+"""`hyperalign compile`, the main job, and `port`: a frozen program taken to another model."""
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import asdict, replace
 from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import (
-    bounds,
-    columns_of,
-    command_of,
-    concurrency_option,
-    data_options,
-    emit,
-    json_option,
-    json_values,
-    limit_options,
-    limits_of,
-    model_option,
-    prices_of,
-    quiet,
-    ready,
-    shelf_option,
-)
-from hyperalign_dspy.cli.progress import display_option, following
-from hyperalign_dspy.errors import BudgetReached
+from hyperalign_dspy.cli import options
+from hyperalign_dspy.cli.common import check_models, emit, finish, job_of, quiet, ready
+from hyperalign_dspy.cli.options import Again, Top, command_of, limits_of, prices_of
+from hyperalign_dspy.cli.progress import following
+from hyperalign_dspy.program.specs import load_program, load_recipe
+from hyperalign_dspy.runs import expect
 
 
 @click.command("compile")
 @click.argument("program", default="authorship")
-@model_option
+@options.model_option
 @click.option("--recipe", default="quick", show_default=True, help="A recipe's name or file.")
-@data_options
+@options.data_options
 @click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
-@limit_options
-@concurrency_option
+@options.max_option
 @click.option("--seed", default=0, show_default=True, help="Seeds the split, the search and every text.")
-@click.option(
-    "--judge", default="", help="A model whose opinion on the confirmation is asked; it gates if it qualified."
-)
-@click.option(
-    "--optimizer", default="", help="A DSPy optimiser in place of the search: miprov2, gepa, ..., or module:Class."
-)
+@click.option("--judge", default="", help="A model that is asked about the confirmation; it gates if it qualified.")
+@click.option("--optimizer", default="", help="A DSPy optimiser, not our search: miprov2, gepa, ..., or module:Class.")
 @click.option("--optimizer-arg", "optimizer_args", multiple=True, metavar="NAME=VALUE", help="Its arguments, as JSON.")
 @click.option("--prompt-model", default="", help="The model that writes its proposals; it reads users' texts.")
+@click.option("--allow-private-demos", is_flag=True, help="Let what is frozen hold users' texts that are not public.")
 @click.option(
-    "--allow-private-demos", is_flag=True, help="Let the frozen program hold users' texts that are not public."
-)
-@click.option(
-    "--constraint",
-    "constraints",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="Bound longest, refusals, tokens, cost, ...",
+    "--constraint", "constraints", multiple=True, metavar="NAME=NUMBER", help="Bound longest, refusals, tokens, ..."
 )
 @click.option(
     "--objective", "objectives", multiple=True, metavar="NAME", help="Lessen tokens, cost, latency or harm as well."
 )
 @click.option("--force", is_flag=True, help="Search even where the pilot leaves no hope of showing a gain.")
 @click.option("--plan", "only_plan", is_flag=True, help="Say what would be done and what it can show; call nothing.")
-@click.option("--power", is_flag=True, help="Say only the smallest gain that these users and requests can show.")
-@click.option("--pareto-index", "point", default=0, hidden=True, help="Confirm this point of its Pareto set instead.")
-@click.option("--expect", default="", hidden=True, help="Refuse unless this is the run that it would be.")
-@shelf_option
-@display_option
-@json_option
-def compile_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+@options.json_option
+@options.pass_top
+def compile_command(top: Top, /, program: str, model: str, as_json: bool, **given: Any) -> None:
     """Search for a better PROGRAM for a model, prove it on users that the search never saw, and freeze it.
 
     The same command again goes on where an interrupted one stopped. Where a cap ends the search, the best so far is
@@ -78,44 +49,36 @@ def compile_command(program: str, model: str, as_json: bool, **given: Any) -> No
     if given["optimizer"]:
         # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
         os.environ.setdefault("TQDM_DISABLE", "1")
-    from hyperalign_dspy.lm.connect import check_name
-    from hyperalign_dspy.program.specs import load_program, load_recipe
-    from hyperalign_dspy.report.plan import plan_words, power_words
-    from hyperalign_dspy.runs import expect
-    from hyperalign_dspy.tasks.protocol import Job
 
-    limits, prices, columns = limits_of(given), prices_of(given["prices"]), columns_of(given)
     models = [name for name in (model, given["judge"], given["prompt_model"]) if name]
-    for name in models:
-        check_name(name)
-        if limits.max_cost:
-            prices.demand(name)
+    check_models(models, limits_of(given["caps"]), prices_of(top))
     spec, recipe = load_program(program), _asked(load_recipe(given["recipe"], program), given)
-    free = given["only_plan"] or given["power"]
-    with following(given["display"]) as watcher:
-        if not free:
-            for name in models:
-                ready(name, watcher)
-        options = {"columns": columns, "words": recipe.max_tokens * 3 // 4}
-        source, judge, force = given["data"] or spec.data, given["judge"], given["force"]
-        job = Job(spec, recipe, source, options, given["seed"], watcher.say, judge, force, limits, prices)
-        job = replace(job, concurrency=given["concurrency"])
+    own = {name: given[name] for name in ("seed", "judge", "force")}
+    with following(top.display) as watcher:
+        job = job_of(top, given, spec, recipe, watcher, **own)
+        for name in () if given["only_plan"] else models:
+            ready(name, watcher)
         compiler = _compiler(job, model, watcher, given)
-        if given["expect"]:
-            expect(given["expect"], compiler.identity)
-        plan = asdict(compiler.plan())
-        # Judges are fitted for what is said of them; nobody who asks for the power alone waits for that.
-        facts = {} if given["power"] else dict(compiler.task_data.facts)
-        watcher.say("" if given["power"] else plan_words(plan, facts, compiler.limits))
-        result = {} if free else _compiled(compiler, given["point"], models).as_dict()
-    if given["power"]:
-        emit({"schema": "hyperalign/power/1", "plan": plan}, power_words(plan), as_json=as_json)
-    elif given["only_plan"]:
-        emit({"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}, "Nothing was called.", as_json=as_json)
-    else:
-        emit(result, _finished(result, program, model), as_json=as_json)
-        if result["capped"]:
-            sys.exit(BudgetReached.exit_code)
+        plan = _planned(top, compiler, watcher)
+        if top.again.point:
+            _confirm(compiler, models, top.again)
+            return
+        result = {} if given["only_plan"] else compiler.run().as_dict()
+    if given["only_plan"]:
+        emit(plan, "Nothing was called.", as_json=as_json)
+        return
+    finish(result, _finished(result, program, model), as_json=as_json)
+
+
+def _planned(top: Top, compiler: Any, watcher: Any) -> dict[str, Any]:
+    """Say what a run will do, and give it as plain data; a run that is gone on with has to be the one it was."""
+    from hyperalign_dspy.report.plan import plan_words
+
+    if top.again.run:
+        expect(top.again.run, compiler.identity)
+    plan, facts = asdict(compiler.plan()), dict(compiler.task_data.facts)
+    watcher.say(plan_words(plan, facts, compiler.limits))
+    return {"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}
 
 
 def _asked(recipe: Any, given: dict[str, Any]) -> Any:
@@ -123,31 +86,27 @@ def _asked(recipe: Any, given: dict[str, Any]) -> Any:
     return replace(
         recipe,
         visits=given["visits"] or recipe.visits,
-        constraints={**recipe.constraints, **bounds(given["constraints"])},
+        constraints={**recipe.constraints, **options.bounds(given["constraints"])},
         objectives=given["objectives"] or recipe.objectives,
     )
 
 
-def _compiled(compiler: Any, point: int, models: list[str]) -> Any:
-    """What a run ends with, or one point of its Pareto set, under the caps that `runs confirm` hands on."""
-    if not point:
-        return compiler.run()
+def _confirm(compiler: Any, models: list[str], again: Again) -> None:
+    """Confirm one point of a run's Pareto set into the run's folder, under caps of its own; `runs freeze` goes on."""
     from hyperalign_dspy.experiment.pareto import confirm_pareto_point
     from hyperalign_dspy.lm.limits import Limits
 
-    caps = click.get_current_context().find_object(Limits) or Limits()
-    for name in models if caps.max_cost else ():
-        compiler.job.prices.demand(name)
-    return confirm_pareto_point(compiler, point, caps)
+    caps = again.caps or Limits()
+    check_models(models, caps, compiler.job.prices)
+    confirm_pareto_point(compiler, again.point, caps)
 
 
 def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
     """Our own search, or somebody else's optimiser."""
     from hyperalign_dspy.experiment.compile import Compiler
 
-    context = click.get_current_context()
-    command = command_of(context)
-    arguments = json_values(given["optimizer_args"], "--optimizer-arg")
+    command = command_of(click.get_current_context())
+    arguments = options.json_values(given["optimizer_args"], "--optimizer-arg")
     if not given["optimizer"]:
         if arguments:
             raise click.UsageError("--optimizer-arg is for an --optimizer.")
@@ -173,9 +132,59 @@ def _finished(result: dict[str, Any], program: str, model: str) -> str:
     name = "" if model == "local" else f" --model {model}"
     write = f'run {program}{name} --samples FOLDER --request "Write about the weather this week."'
     follow = f"hyperalign {write if program == 'authorship' else f'show {program}{name} --messages'}"
-    return "\n\n".join(
-        [
-            result_table(result),
-            f"Frozen ({result['frozen_is']}): {result['frozen']}\nNext: {follow}",
-        ]
-    )
+    return f"{result_table(result)}\n\nFrozen ({result['frozen_is']}): {result['frozen']}\nNext: {follow}"
+
+
+@click.command("port")
+@click.argument("program", default="authorship")
+@click.option("--from", "parent", required=True, help="The model that it was frozen for.")
+@click.option("--to", "model", required=True, help="The new model: local, gguf:PATH, scripted, or PROVIDER/NAME.")
+@click.option("--recipe", default="", help="A recipe's name or file. [default: the one that it was made by]")
+@options.data_options
+@click.option("--visits", type=click.IntRange(1), help="How many visits to search with, instead of the recipe's.")
+@options.max_option
+@click.option("--seed", type=int, help="Seeds the split and every text; the program's own where none is given.")
+@click.option("--retune", is_flag=True, help="Search even where the old program holds.")
+@click.option("--force", is_flag=True, help="Go on even where the pilot leaves no hope of showing a gain.")
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be done at most; call nothing.")
+@options.json_option
+@options.pass_top
+def port_command(top: Top, /, program: str, parent: str, model: str, as_json: bool, **given: Any) -> None:
+    """Take the frozen PROGRAM of one model to another, re-tune it there where it does not hold, prove and freeze it.
+
+    The old winners are visited first. Where the old program keeps at least half of its gain in the pilot, no more is
+    searched. The same command again goes on where an interrupted one stopped.
+    """
+    quiet()
+    from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
+    from hyperalign_dspy.experiment.port import PortCompiler
+    from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.report.table import port_table
+
+    check_models([model], limits_of(given["caps"]), prices_of(top))
+    if slug(parent) == slug(model):
+        raise click.UsageError("--from and --to are the same model.")
+    old = load_frozen(find_frozen(program, slug(parent)))
+    spec = load_program(program)
+    # What an optimiser made names that optimiser where others name their recipe.
+    made_by = "quick" if "optimizer" in old.manifest["identity"] else old.manifest["recipe"]["name"]
+    recipe = load_recipe(given["recipe"] or made_by, program)
+    if given["visits"]:
+        recipe = replace(recipe, visits=given["visits"])
+    seed = old.manifest["identity"]["seed"] if given["seed"] is None else given["seed"]
+    with following(top.display) as watcher:
+        job = job_of(top, given, spec, recipe, watcher, seed=seed, force=given["force"])
+        if not given["only_plan"]:
+            ready(model, watcher)
+        command = command_of(click.get_current_context())
+        compiler = PortCompiler(job, model, watcher, old, command, given["retune"])
+        plan = _planned(top, compiler, watcher)
+        if not given["retune"]:
+            watcher.say("Where the old program holds in the pilot, no visit follows.")
+        result = {} if given["only_plan"] else compiler.result(compiler.run())
+    if given["only_plan"]:
+        emit(plan, "Nothing was called.", as_json=as_json)
+        return
+    name = f"{program} --model {model}"
+    follow = f"Frozen ({result['frozen_is']}): {result['frozen']}\nNext, its controls: hyperalign eval {name}"
+    finish(result, f"{port_table(result)}\n\n{follow}", as_json=as_json)

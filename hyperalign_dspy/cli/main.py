@@ -6,6 +6,8 @@ import errno
 import importlib
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,22 +18,20 @@ _COMMANDS = {
     "compile": ("compile", "Search for a better program, prove it on sealed users, and freeze it."),
     "run": ("run", "Write with a program as the author of some samples would."),
     "eval": ("evaluate", "Measure a frozen program on a corpus, beside its controls."),
-    "port": ("port", "Take a frozen program to another model."),
-    "matrix": ("matrix", "Measure every frozen program on every model."),
-    "freeze": ("programs", "Put what a run ended with on the shelf."),
+    "port": ("compile", "Take a frozen program to another model."),
+    "matrix": ("evaluate", "Measure every frozen program on every model."),
     "list": ("programs", "Programs, recipes and frozen programs, and where they lie."),
     "show": ("programs", "A frozen program: its settings, its card, or its exact messages."),
-    "verify": ("verify", "Check that a frozen program is what it claims to be."),
-    "export": ("export", "A frozen program as messages, a script, or for another tool."),
-    "card": ("card", "Write a frozen program's card, or a README's tables, again from its manifest."),
-    "runs": ("runs", "List, show, resume, confirm or remove runs."),
-    "report": ("report", "A run on one page, with plots and texts side by side."),
+    "verify": ("programs", "Check that a frozen program is what it claims to be."),
+    "export": ("programs", "A frozen program as messages, a script, or for another tool."),
+    "runs": ("runs", "Show, resume, freeze or remove runs."),
+    "report": ("runs", "A run on one page, with plots and texts side by side."),
     "judge": ("judge", "Try judges on what people wrote and decided."),
     "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
-    "models": ("models", "List, pull or check models."),
+    "models": ("doctor", "Get the embedded model's weights."),
     "bench": ("bench", "Compare optimisers on a model, and searchers on recorded scores."),
     "init": ("init", "Start a program and a recipe of your own."),
-    "doctor": ("doctor", "What is installed, set and writable here."),
+    "doctor": ("doctor", "What is installed, set and writable here, and whether a model answers."),
 }
 
 # A full or guarded disk can meet any command anywhere.
@@ -63,21 +63,49 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "HYPERALIGN"}
 )
+@click.option(
+    "--shelf",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder with programs/ and optimizers/ that comes before all others; frozen programs go there.",
+)
+@click.option(
+    "--display",
+    type=click.Choice(["none", "plain", "live", "json"]),
+    help="How progress is shown. [default: live on a terminal, else plain]",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1),
+    help="Calls in flight at once. [default: 8 at a server; an engine in this process takes 4 at most]",
+)
+@click.option("--prices", type=click.Path(path_type=Path), help="A TOML file of models' prices.")
 @click.version_option(package_name="hyperalign-dspy")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context, /, shelf: Path | None, **how: Any) -> None:
     """Tune, prove and ship prompts that make a language model write as one person writes.
 
     Begin with: hyperalign compile authorship
+
+    The options here stand before a command's name; HYPERALIGN_SHELF and the like set them too.
     """
+    from hyperalign_dspy.cli.common import shelf_first
+    from hyperalign_dspy.cli.options import Again, Top
+
+    context.obj = Top(again=context.find_object(Again) or Again(), **how)
+    context.with_resource(shelf_first(shelf))
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 unexpected, 2 usage, 3 missing, 4 budget, 5 gate, 130 interrupted."""
-    _read_env()
+    from dotenv import find_dotenv, load_dotenv
+
+    load_dotenv(find_dotenv(usecwd=True))
     try:
         cli.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
+        if isinstance(error, click.NoSuchOption) and any(error.option_name in each.opts for each in cli.params):
+            click.echo(f"It stands before a command's name: hyperalign {error.option_name} ...", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nInterrupted. The same command goes on where this stopped.", err=True)
@@ -111,9 +139,3 @@ def _known(error: Exception) -> HyperalignError | None:
         cause = root_cause(error)
         return cause if isinstance(cause, HyperalignError) else ModelError(f"{type(cause).__name__}: {cause}")
     return None
-
-
-def _read_env() -> None:
-    from dotenv import find_dotenv, load_dotenv
-
-    load_dotenv(find_dotenv(usecwd=True))

@@ -11,15 +11,14 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, quiet, say
+from hyperalign_dspy.artifacts.hypotheses import parse_hypotheses, read_hypotheses
+from hyperalign_dspy.cli.common import emit, quiet, say
+from hyperalign_dspy.cli.options import json_option
+from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, UsageError
-
-_samples_option = click.option(
-    "--samples",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="What they wrote: a text file, a folder of them, or JSONL.",
-)
+from hyperalign_dspy.files import write_text
+from hyperalign_dspy.report.format import columns, one_line
+from hyperalign_dspy.runs import all_runs, home
 
 
 @click.group("profile")
@@ -29,18 +28,17 @@ def profile_command() -> None:
 
 @profile_command.command("add")
 @click.argument("user")
-@_samples_option
+@click.option("--samples", required=True, type=click.Path(path_type=Path), help="A text file, a folder, or JSONL.")
 @json_option
 def _add(user: str, samples: Path, as_json: bool) -> None:
     """Keep samples of a USER, or more of one who is kept already."""
     quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
-    from hyperalign_dspy.data.load import read_samples
 
     profile = Profile.add(user, read_samples(samples))
     count = len(profile.samples)
     said = f"{profile.name}: {count} samples in {profile.folder}\n{_first_run(profile.name)}"
-    emit({"schema": "hyperalign/profile/1", **_plain(profile)}, said, as_json=as_json)
+    emit(_plain(profile), said, as_json=as_json)
 
 
 @profile_command.command("show")
@@ -50,11 +48,10 @@ def _show(user: str, as_json: bool) -> None:
     """The samples of a USER, and what is believed of them; without one, everybody who has a profile."""
     quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
-    from hyperalign_dspy.report.format import columns
 
     if user:
         profile = Profile.load(user)
-        emit({"schema": "hyperalign/profile/1", **_plain(profile)}, _words(profile), as_json=as_json)
+        emit(_plain(profile), _words(profile), as_json=as_json)
         return
     found = [_summary(profile) for profile in Profile.all()]
     cells = [[row["user"], str(row["samples"]), ", ".join(row["believed"]), row["folder"]] for row in found]
@@ -72,13 +69,12 @@ def _show(user: str, as_json: bool) -> None:
 def _edit(user: str, program: str | None, model: str | None, as_json: bool, **given: Any) -> None:
     """Correct what is believed of a USER, in $EDITOR. What cannot be read replaces nothing."""
     quiet()
-    from hyperalign_dspy.artifacts.hypotheses import parse_hypotheses, read_hypotheses
     from hyperalign_dspy.artifacts.profiles import Profile
 
     profile = Profile.load(user)
     if given["forget"]:
         profile.forget()
-        emit({"schema": "hyperalign/profile/1", **_plain(profile)}, f"Forgotten: {profile.name}.", as_json=as_json)
+        emit(_plain(profile), f"Forgotten: {profile.name}.", as_json=as_json)
         return
     known = _meant(profile, program, model)
     if given["hypotheses"]:
@@ -88,7 +84,7 @@ def _edit(user: str, program: str | None, model: str | None, as_json: bool, **gi
         text = _edited(before)
         if text.strip() == before.strip():
             # What nobody changed is no person's word, and stays as old as it was.
-            emit({"schema": "hyperalign/profile/1", **_plain(profile)}, "Nothing changed.", as_json=as_json)
+            emit(_plain(profile), "Nothing changed.", as_json=as_json)
             return
         try:
             found = parse_hypotheses(text, "what was edited")
@@ -96,7 +92,7 @@ def _edit(user: str, program: str | None, model: str | None, as_json: bool, **gi
             raise _kept(known.path, text, profile.name, error) from error
     profile.correct(known, found)
     said = f"{profile.name}: {len(found)} hypotheses in {known.path}"
-    emit({"schema": "hyperalign/profile/1", **_plain(profile)}, said, as_json=as_json)
+    emit(_plain(profile), said, as_json=as_json)
 
 
 @profile_command.command("remove")
@@ -107,26 +103,19 @@ def _remove(user: str, yes: bool, as_json: bool) -> None:
     """Delete the folder of a USER. What else may hold their texts is said, and stays."""
     quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
-    from hyperalign_dspy.runs import all_runs, home
 
     profile = Profile.load(user)
     say(f"{profile.name}: {profile.folder}, all of it")
     if count := len(all_runs()):
-        say(f"The {count} runs in {home()} may hold their texts, and stay: hyperalign runs list; runs remove RUN")
+        say(f"The {count} runs in {home()} may hold their texts, and stay: hyperalign runs show; runs remove RUN")
     say("So may frozen programs, and your own files, such as corpora and what `hyperalign run --out` wrote.")
-    _confirm(profile.name, yes)
+    if not yes and not sys.stdin.isatty():
+        raise UsageError("Nothing was removed: nobody is there to be asked.", fix="Give --yes.")
+    if not yes and not click.confirm(f"Remove all this of {profile.name} for good?", err=True):
+        raise UsageError("Nothing was removed.")
     profile.remove()
     answer = {"schema": "hyperalign/removed/1", "user": profile.name, "folder": str(profile.folder)}
     emit(answer, f"Removed {profile.name}.", as_json=as_json)
-
-
-def _confirm(name: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("Nothing was removed: nobody is there to be asked.", fix="Give --yes.")
-    if not click.confirm(f"Remove all this of {name} for good?", err=True):
-        raise UsageError("Nothing was removed.")
 
 
 def _meant(profile: Any, program: str | None, model: str | None) -> Any:
@@ -156,14 +145,11 @@ def _meant(profile: Any, program: str | None, model: str | None) -> Any:
 def _edited(before: str) -> str:
     if not sys.stdin.isatty() and not (os.environ.get("EDITOR") or os.environ.get("VISUAL")):
         raise UsageError("There is no terminal to edit in.", fix="Give a file: --hypotheses FILE")
-    text = click.edit(before, extension=".jsonl", require_save=False)
-    return text or ""
+    return click.edit(before, extension=".jsonl", require_save=False) or ""
 
 
 def _kept(path: Path, text: str, name: str, error: DataError) -> DataError:
     """The same error, and where what was typed is kept."""
-    from hyperalign_dspy.files import write_text
-
     draft = path.with_suffix(".draft")
     write_text(draft, text, private=True)
     again = f"hyperalign profile edit {quote(name)} --hypotheses {draft}"
@@ -186,6 +172,7 @@ def _summary(profile: Any) -> dict[str, Any]:
 
 def _plain(profile: Any) -> dict[str, Any]:
     return {
+        "schema": "hyperalign/profile/1",
         "user": profile.name,
         "folder": str(profile.folder),
         "samples": [asdict(sample) for sample in profile.samples],
@@ -197,8 +184,6 @@ def _plain(profile: Any) -> dict[str, Any]:
 
 
 def _words(profile: Any) -> str:
-    from hyperalign_dspy.report.format import one_line
-
     lines = [f"{profile.name}: {len(profile.samples)} samples in {profile.folder / 'samples.jsonl'}"]
     lines += [f"  {one_line(sample.text)[:90]}" for sample in profile.samples]
     for one in profile.believed():

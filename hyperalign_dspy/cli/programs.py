@@ -1,31 +1,33 @@
-"""`hyperalign list`, `show` and `freeze`: what is on the shelf."""
+"""`hyperalign list`, `show`, `verify` and `export`: what is on the shelf."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, json_option, model_option, quiet, shelf_option
+from hyperalign_dspy.cli.common import emit, frozen_folder, quiet
+from hyperalign_dspy.cli.options import json_option, model_option
+from hyperalign_dspy.errors import DataError, FrozenMismatch, UsageError
+from hyperalign_dspy.files import write_text
+from hyperalign_dspy.program.locate import PROGRAMS, RECIPES, frozen_folders, listing
+from hyperalign_dspy.report.format import columns
+
+if TYPE_CHECKING:
+    from hyperalign_dspy.artifacts.frozen import Check
 
 
 @click.command("list")
-@shelf_option
 @json_option
 def list_command(as_json: bool) -> None:
     """List programs, recipes and frozen programs, each with where it comes from."""
-    from hyperalign_dspy.program.locate import PROGRAMS, RECIPES, frozen_folders, listing
-    from hyperalign_dspy.report.format import columns
 
     programs, recipes = listing(PROGRAMS), listing(RECIPES)
     frozen = [
-        {
-            "program": name,
-            "model": slug,
-            "verdict": _verdict(f),
-            "path": str(f),
-        }
+        {"program": name, "model": slug, "verdict": _verdict(f), "path": str(f)}
         for name in programs
         for slug, f in frozen_folders(name).items()
     ]
@@ -45,7 +47,6 @@ def list_command(as_json: bool) -> None:
 @click.argument("program", default="authorship")
 @model_option
 @click.option("--messages", is_flag=True, help="The exact chat messages, with {{field}} where inputs go.")
-@shelf_option
 @json_option
 def show_command(program: str, model: str, messages: bool, as_json: bool) -> None:
     """Show the frozen PROGRAM of a model: its card, or the exact messages that it sends."""
@@ -62,62 +63,9 @@ def show_command(program: str, model: str, messages: bool, as_json: bool) -> Non
         emit(frozen.manifest, card(frozen.manifest), as_json=as_json)
 
 
-@click.command("freeze")
-@click.argument("run")
-@click.option(
-    "--pareto-index", type=click.IntRange(1), help="A confirmed point of its Pareto set instead, by its number."
-)
-@shelf_option
-@json_option
-def freeze_command(run: str, point: int | None, as_json: bool) -> None:
-    """Put what a finished RUN ended with on the shelf, in place of what is there for that program and model."""
-    quiet()
-    import shutil
-
-    from hyperalign_dspy.artifacts.frozen import load_frozen
-    from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.files import replace_folder
-    from hyperalign_dspy.lm.connect import slug
-    from hyperalign_dspy.program.locate import writable_frozen
-    from hyperalign_dspy.runs import find_run
-
-    found = find_run(run)
-    if point:
-        found = _confirmed(found, point)
-    if found.result is None:
-        raise UsageError(f"The run {found.run_id} is not done.", fix=f"hyperalign runs resume {found.run_id}")
-    if "confirmation" not in found.result:
-        raise UsageError(f"{found.run_id} confirmed no program.", fix=f"hyperalign runs show {found.run_id}")
-    manifest = load_frozen(found.path("frozen")).manifest
-    place = writable_frozen(manifest["program"], slug(manifest["model"]["name"]))
-    with replace_folder(place) as fresh:
-        shutil.copytree(found.path("frozen"), fresh, dirs_exist_ok=True)
-    emit(
-        {"schema": "hyperalign/freeze/1", "path": str(place)},
-        f"Frozen ({manifest['frozen']}): {place}",
-        as_json=as_json,
-    )
-
-
-def _confirmed(run: Any, point: int) -> Any:
-    """A point of a run that has been confirmed."""
-    from hyperalign_dspy.errors import UsageError
-    from hyperalign_dspy.experiment.pareto import pareto_run
-
-    names = {p["point"]: p["name"] for p in (run.result or {}).get("pareto", [])}
-    own = pareto_run(run, names[point]) if point in names else None
-    if own is None or own.result is None:
-        raise UsageError(
-            f"Point {point} of {run.run_id} is not confirmed.",
-            fix=f"hyperalign runs confirm {run.run_id} --pareto-index {point}",
-        )
-    return own
-
-
 def _verdict(folder: Path) -> str:
     """What a frozen program was found to be; one that is broken hides no other."""
     from hyperalign_dspy.artifacts.frozen import read_manifest
-    from hyperalign_dspy.errors import FrozenMismatch
 
     try:
         return str(read_manifest(folder)["measured"]["verdict"])
@@ -131,3 +79,97 @@ def _turns(rendered: dict[str, Any]) -> str:
         lines.append(f"== {predictor}")
         lines += [f"-- {message['role']}\n{message['content']}" for message in messages]
     return "\n".join(lines)
+
+
+@click.command("verify")
+@click.argument("target", default="authorship", metavar="NAME|PATH")
+@model_option
+@click.option("--replay", default=0, type=click.IntRange(0), metavar="K", help="Send K of the run's calls again.")
+@click.option(
+    "--readme",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Renew the measured tables of this Markdown file from their manifests, where nothing is refused.",
+)
+@json_option
+def verify_command(target: str, model: str, replay: int, readme: Path | None, as_json: bool) -> None:
+    """Check hashes, signatures, messages and versions of a frozen program: a NAME on the shelf, or a folder.
+
+    Tables that --readme renews stand between <!-- measured: PROGRAM MODEL --> and <!-- end -->.
+    """
+    quiet()
+    from hyperalign_dspy.artifacts.frozen import verify
+
+    folder = frozen_folder(target, model)
+    checks, frozen = verify(folder)
+    if frozen and replay:
+        from hyperalign_dspy.experiment.replay_calls import replay_calls
+
+        checks.append(replay_calls(frozen.manifest, model, replay))
+    refused = [check for check in checks if check.state == "refused"]
+    if readme and not refused:
+        checks.append(_renew(readme))
+    result = {"schema": "hyperalign/verify/1", "path": str(folder), "verified": not refused}
+    result["checks"] = [asdict(check) for check in checks]
+    emit(result, _words(folder, checks), as_json=as_json)
+    if refused:
+        raise FrozenMismatch(f"{folder} is refused: see {refused[0].name}.", fix=refused[0].fix)
+
+
+def _renew(readme: Path) -> Check:
+    """Write a Markdown file's measured tables as their manifests have them; a file that has them so stays."""
+    from hyperalign_dspy.artifacts.frozen import Check, find_frozen, read_manifest
+    from hyperalign_dspy.lm.connect import slug
+    from hyperalign_dspy.report.table import renewed
+
+    try:
+        text = readme.read_bytes().decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{readme} cannot be read as text: {error}.") from error
+    new = renewed(text, lambda program, name: read_manifest(find_frozen(program, slug(name))))
+    if new == text:
+        return Check(str(readme), "ok", "its tables are as their manifests have them")
+    write_text(readme, new)
+    return Check(str(readme), "ok", "its tables are written again")
+
+
+def _words(folder: Path, checks: list[Check]) -> str:
+    lines = [f"{check.name:16} {check.state:8} {check.about}" for check in checks]
+    notes = [f"{check.name}: {check.fix}" for check in checks if check.fix and check.state in ("differs", "skipped")]
+    return "\n".join([str(folder), "", *lines, *([""] if notes else []), *notes])
+
+
+@click.command("export")
+@click.argument("target", default="authorship", metavar="NAME|PATH")
+@model_option
+@click.option("--to", "form", required=True, help="messages, script, dspy, promptfoo, hub, or MODULE:CLASS.")
+@click.option("--out", type=click.Path(), help="The file, or the folder (it ends in /); else a file's text is printed.")
+@click.option("--upload", metavar="USER/REPO", help="Send it to this repository of the Hugging Face Hub (--to hub).")
+@json_option
+def export_command(target: str, model: str, form: str, out: str | None, upload: str | None, as_json: bool) -> None:
+    """Write a frozen program as chat messages, a script, or for DSPy, promptfoo or the Hugging Face Hub.
+
+    Every format but DSPy's renders the very bytes that the program sends: it is checked before anything is written.
+    """
+    quiet()
+    from hyperalign_dspy.artifacts.export.formats import exported, write_export
+    from hyperalign_dspy.artifacts.frozen import load_frozen
+    from hyperalign_dspy.lm.connect import slug
+
+    if upload and form != "hub":
+        raise UsageError("Only a folder for the Hub is uploaded.", fix="Add --to hub.")
+    frozen = load_frozen(frozen_folder(target, model))
+    files = exported(frozen, form)
+    if out is None and len(files) == 1 and not as_json:
+        click.echo(next(iter(files.values())), nl=False)
+        return
+    name = f"{frozen.manifest['program']}-{slug(frozen.manifest['model']['name'])}"
+    place = out or (next(iter(files)) if len(files) == 1 else f"{name}-{slug(form)}")
+    paths = write_export(files, Path(place), folder=place.endswith(("/", os.sep)))
+    address = ""
+    if upload:
+        from hyperalign_dspy.artifacts.export.formats import upload as send
+
+        address = send(paths[0].parent, upload, frozen.manifest)
+    result = {"schema": "hyperalign/export/1", "to": form, "paths": [str(p) for p in paths], "uploaded": address}
+    said = [str(p) for p in paths] + ([f"Uploaded: {address}"] if address else [])
+    emit(result, "\n".join(said), as_json=as_json)

@@ -15,11 +15,6 @@ import click
 from hyperalign_dspy.report.format import money
 from hyperalign_dspy.types import Cost, Watcher
 
-display_option = click.option(
-    "--display",
-    type=click.Choice(["none", "plain", "live", "json"]),
-    help="How progress is shown. [default: live on a terminal, else plain]",
-)
 _EVERY = 15.0  # seconds between plain lines of one phase
 
 
@@ -36,7 +31,7 @@ class Silent:
         """Nothing."""
 
 
-class _Plain:
+class _Plain(Silent):
     """A line an event, and one now and then for a phase that takes long."""
 
     def __init__(self) -> None:
@@ -54,11 +49,8 @@ class _Plain:
         self._phase, self._last = _name(phase), now
         self.say(f"{phase:26} {done}{f'/{total}' if total else ''}  {_spent(cost)}, {now - self._start:.0f} s")
 
-    def close(self) -> None:
-        """Nothing to let go of."""
 
-
-class _JsonLines:
+class _JsonLines(Silent):
     """One JSON object a line, for programs that watch."""
 
     def say(self, text: str) -> None:
@@ -70,14 +62,11 @@ class _JsonLines:
         spent = {"calls": cost.calls, "reused": cost.recorded_calls, "money": cost.money}
         self._write(event="step", phase=phase, done=done, total=total, **spent)
 
-    def close(self) -> None:
-        """Nothing to let go of."""
-
     def _write(self, **event: Any) -> None:
         click.echo(json.dumps(event, ensure_ascii=False), err=True)
 
 
-class _Live:
+class _Live(Silent):
     """A panel with one bar a phase below the events; the terminal is given back however the command ends."""
 
     def __init__(self) -> None:
@@ -111,12 +100,7 @@ class _Live:
         self._progress.stop()
 
 
-_MAKERS: dict[str, Callable[[], Silent | _Plain | _Live | _JsonLines]] = {
-    "none": Silent,
-    "plain": _Plain,
-    "live": _Live,
-    "json": _JsonLines,
-}
+_MAKERS: dict[str, Callable[[], Silent]] = {"none": Silent, "plain": _Plain, "live": _Live, "json": _JsonLines}
 
 
 @contextmanager

@@ -11,18 +11,8 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import (
-    concurrency_option,
-    emit,
-    json_option,
-    model_option,
-    prices_of,
-    quiet,
-    ready,
-    same_weights,
-    say,
-    shelf_option,
-)
+from hyperalign_dspy.cli.common import emit, quiet, ready, same_weights, say
+from hyperalign_dspy.cli.options import Top, json_option, model_option, pass_top, prices_of
 from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.types import Cost, Hypothesis
@@ -42,10 +32,9 @@ _NOTABLE = 6
 @click.option("--hypotheses", type=click.Path(path_type=Path), help="Edited hypotheses, as written by --json.")
 @click.option("--max-tokens", type=click.IntRange(8), help="The longest text, instead of the program's own.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, another text.")
-@concurrency_option
-@shelf_option
 @json_option
-def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
+@pass_top
+def run_command(top: Top, /, program: str, model: str, as_json: bool, **given: Any) -> None:
     """Print the hypotheses about a USER, or about the author of some SAMPLES, and a text that they might have written.
 
     With the frozen program for the model where there is one, else with the program's baseline. The answers to many
@@ -54,7 +43,7 @@ def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     quiet()
     _check_options(given)
     if given["requests"]:
-        _answer_many(program, model, given, as_json=as_json)
+        _answer_many(top, program, model, given, as_json=as_json)
         return
     import dspy
 
@@ -70,7 +59,7 @@ def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     if not request.strip():
         raise UsageError("The request is empty.", fix='Say what is to be written: --request "...".')
     module = _module(program, model, given["max_tokens"])
-    with following(None) as watcher:
+    with following(top.display) as watcher:
         ready(model, watcher)
         lm = connect(model)
         with dspy.context(lm=lm, disable_history=True):
@@ -79,7 +68,7 @@ def run_command(program: str, model: str, as_json: bool, **given: Any) -> None:
     call = {"samples": samples, "request": request, "hypotheses": known, "seed": given["seed"]}
     with dspy.context(lm=lm, disable_history=True):
         if sys.stdout.isatty() and not as_json:
-            _show_written(module, call)
+            _show_written(top, module, call)
         else:
             answer = _answer_of(module(**call))
             emit(answer, _words_of(answer), as_json=as_json)
@@ -95,30 +84,29 @@ def _check_options(given: dict[str, Any]) -> None:
         if given["out"].resolve() == given["requests"].resolve():
             raise click.UsageError("--out names the file of the --requests: give another.")
         return
-    for name in ("out", "concurrency"):
-        if given[name]:
-            raise click.UsageError(f"--{name} is for --requests.")
+    if given["out"]:
+        raise click.UsageError("--out is for --requests.")
     if given["request"] is None:
         raise click.UsageError('Say what is to be written: --request "..."')
     if (given["user"] is None) == (given["samples"] is None):
         raise click.UsageError("Say who is to be written as: --user NAME or --samples PATH, one of them.")
 
 
-def _answer_many(program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
+def _answer_many(top: Top, program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
     from hyperalign_dspy.artifacts.batch import Batch, answer_all, read_lines
     from hyperalign_dspy.errors import TooManyFailures
 
     lines = read_lines(given["requests"], given["seed"])
     module = _module(program, model, given["max_tokens"])
-    with following(None) as watcher:
+    with following(top.display) as watcher:
         ready(model, watcher)
-        batch = Batch(lines, module, program, model, given["out"], given["concurrency"])
-        count = answer_all(batch, prices_of(), watcher)
-    answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(count)}
+        batch = Batch(lines, module, program, model, given["out"], top.concurrency)
+        tally = answer_all(batch, prices_of(top), watcher)
+    answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(tally)}
     emit(answer, str(given["out"]), as_json=as_json)
-    if count.failed:
+    if tally.failed:
         raise TooManyFailures(
-            f"{count.failed} of {count.lines} requests have no answer; their lines say why.",
+            f"{tally.failed} of {tally.lines} requests have no answer; their lines say why.",
             fix="The same command asks for these again; where an answer could not be read, another seed gives another.",
         )
 
@@ -149,7 +137,7 @@ def _module(program: str, model: str, max_tokens: int | None) -> Any:
     return module
 
 
-def _show_written(module: Any, call: dict[str, Any]) -> None:
+def _show_written(top: Top, module: Any, call: dict[str, Any]) -> None:
     """The same as elsewhere, to somebody who watches: hypotheses first, then the text as it is being written.
 
     Where one of several drafts is to be chosen, or a text comes in a format, it is shown when it is done.
@@ -161,7 +149,7 @@ def _show_written(module: Any, call: dict[str, Any]) -> None:
     settings = module.settings.value
     drafts = settings.drafts if settings.temperature > 0 else 1
     if call["hypotheses"] is None or drafts > 1 or settings.adapter != "turns":
-        with _counting(drafts):
+        with _counting(top, drafts):
             written = module(**call)
         emit({}, _words_of(_answer_of(written)), as_json=False)
         return
@@ -192,12 +180,12 @@ class _Typed:
 
 
 @contextmanager
-def _counting(drafts: int) -> Iterator[None]:
+def _counting(top: Top, drafts: int) -> Iterator[None]:
     """Progress over drafts, for as long as they are being written."""
     import dspy
     from dspy.utils.callback import BaseCallback
 
-    with following(None) as watcher:
+    with following(top.display) as watcher:
 
         class Drafts(BaseCallback):
             """Hears of calls of the model that was given to the program."""

@@ -259,7 +259,7 @@ def _found(row: _Row, columns: Columns, wanted: Iterable[str], source: str) -> d
         if name not in row:
             raise DataError(
                 f"{source} has no column {given!r}." if given else f"{source} has no column for the {meaning}.",
-                fix=f"Its columns: {', '.join(map(str, row)) or 'none'}. Name one: --{meaning}-column NAME",
+                fix=f"Its columns: {', '.join(map(str, row)) or 'none'}. Name one: --column {meaning}=NAME",
             )
         found[meaning] = name
     return found

@@ -18,7 +18,7 @@ from hyperalign_dspy.tasks.protocol import Job
 
 # What is to come may cost so much more a call than what was seen: the confirmation's arms are not the search's.
 _MARGIN = 1.25
-_WORDS = {"--max-calls": "{} calls", "--max-tokens": "{} tokens", "--max-cost": "{} dollars", "--max-time": "{}"}
+_WORDS = {"--max calls": "{} calls", "--max tokens": "{} tokens", "--max cost": "{} dollars", "--max time": "{}"}
 # In place of a cap's name where a call met one in the middle of what had been granted.
 _A_CAP = "a cap"
 _LOG = "budget_log.json"
@@ -47,9 +47,9 @@ class _Need:
 
     def form(self, figure: float) -> str:
         """A figure as it is given on the command line, rounded up."""
-        if self.option == "--max-cost":
+        if self.option == "--max cost":
             return f"{math.ceil(figure * 10_000) / 10_000:.4f}"
-        return f"{math.ceil(figure)}{'s' if self.option == '--max-time' else ''}"
+        return f"{math.ceil(figure)}{'s' if self.option == '--max time' else ''}"
 
 
 class Budget:
@@ -139,12 +139,12 @@ class Budget:
     def left(self) -> Limits:
         """The caps with the reserve taken off: what a search may use up."""
         rest = {need.option: max(0.0, need.cap - need.reserve) for need in self._needs(0)}
-        calls, tokens = rest.get("--max-calls"), rest.get("--max-tokens")
+        calls, tokens = rest.get("--max calls"), rest.get("--max tokens")
         return Limits(
             max_calls=None if calls is None else int(calls),
             max_tokens=None if tokens is None else int(tokens),
-            max_cost=rest.get("--max-cost"),
-            max_seconds=rest.get("--max-time"),
+            max_cost=rest.get("--max cost"),
+            max_seconds=rest.get("--max time"),
         )
 
     def count(self, calls: Sequence[int]) -> int:
@@ -162,7 +162,7 @@ class Budget:
             return
         raise UsageError(
             f"A cap of {need.words(need.cap)} is too low: the confirmation alone can take {need.words(need.reserve)}.",
-            fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that leaves room for the pilot "
+            fix=f"Give at least {need.option}={need.form(need.search + need.reserve)}: that leaves room for the pilot "
             "and one visit.",
         )
 
@@ -182,22 +182,22 @@ class Budget:
         needs = []
         if limits.max_calls is not None:
             kept = reserve.calls + reserve.judge_calls
-            needs.append(_Need("--max-calls", limits.max_calls, path.calls + calls, kept))
+            needs.append(_Need("--max calls", limits.max_calls, path.calls + calls, kept))
         if limits.max_tokens is not None:
             each, most, kept_tokens = self._weigh(_sum, _sum, path.tokens / max(1, path.calls))
             asked = _asked(calls, each, most)
-            needs.append(_Need("--max-tokens", limits.max_tokens, path.tokens + asked, kept_tokens))
+            needs.append(_Need("--max tokens", limits.max_tokens, path.tokens + asked, kept_tokens))
         if limits.max_cost is not None:
             spent = path.money or 0.0
             each, most, kept_money = self._weigh(
                 _worth(reserve.price), _worth(reserve.judge_price), spent / max(1, path.calls)
             )
-            needs.append(_Need("--max-cost", limits.max_cost, spent + _asked(calls, each, most), kept_money))
+            needs.append(_Need("--max cost", limits.max_cost, spent + _asked(calls, each, most), kept_money))
         if limits.max_seconds is not None:
             mean, longest = self.ledger.call_seconds()
             each = _MARGIN * mean / self.concurrency
             kept_time = (reserve.calls + reserve.judge_calls) * each + longest
-            needs.append(_Need("--max-time", limits.max_seconds, seconds + _asked(calls, each, longest), kept_time))
+            needs.append(_Need("--max time", limits.max_seconds, seconds + _asked(calls, each, longest), kept_time))
         return needs
 
     def _weigh(self, own: _Worth, judge: _Worth, seen: float) -> tuple[float, float, float]:

@@ -100,7 +100,7 @@ class _Rest(Budget):
         cap, used, reserve = map(need.words, (need.cap, need.search, need.reserve))
         raise UsageError(
             f"A cap of {cap} is too low: {used} are used, and this confirmation can take {reserve}.",
-            fix=f"Give at least {need.option} {need.form(need.search + need.reserve)}: that covers all of it.",
+            fix=f"Give at least {need.option}={need.form(need.search + need.reserve)}: that covers all of it.",
         )
 
     def _spent(self) -> tuple[CallUsage, float]:

@@ -72,7 +72,7 @@ def pilot(
             "Even by the most hopeful reading of the pilot the confirmation could show no gain below "
             f"{found.mde_lower:.2f} {task_data.unit}, and the baseline lies only {found.headroom:.2f} below the "
             "best that can be hoped for.",
-            fix="Take more users or requests (see `--power`), or search all the same with --force.",
+            fix="Take more users or requests (see `--plan`), or search all the same with --force.",
         )
 
 

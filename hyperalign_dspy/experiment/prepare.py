@@ -7,6 +7,8 @@ from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import Any
 
+from hyperalign_dspy.data.corpus_file import described
+from hyperalign_dspy.data.load import Columns
 from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.lm.connect import check_name
 from hyperalign_dspy.program.specs import RecipeSpec, load_program, load_recipe
@@ -55,7 +57,9 @@ def prepare(
             raise unknown("part of a recipe or a job", name, [*_JOB, *parts])
     chosen = replace(chosen, **{name: value for name, value in changes.items() if name in parts})
     given = {name: value for name, value in changes.items() if name in _JOB}
-    job = Job(spec, chosen, data or spec.data, {"words": chosen.max_tokens * 3 // 4}, notify=say, **given)
+    source, columns = described(data or spec.data, Columns())
+    options = {"columns": columns, "words": chosen.max_tokens * 3 // 4}
+    job = Job(spec, chosen, source, options, notify=say, **given)
     if job.limits.max_cost:
         job.prices.demand(model)
     # No command gives these changes again, so the run names none.

@@ -11,25 +11,29 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from hyperalign_dspy.files import digest
 from hyperalign_dspy.judges.llm_judge import judge_folder
-from hyperalign_dspy.lm.connect import describe_model
+from hyperalign_dspy.lm.connect import concurrency_of, connect, describe_model
+from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.metrics.panel import CLASSIFIERS, PRIMARY
 from hyperalign_dspy.metrics.stats import LEVEL, Estimate, paired, per_user, proportion
+from hyperalign_dspy.optimize.study import Space
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.runs import home
-from hyperalign_dspy.tasks.authorship import AuthorshipData
+from hyperalign_dspy.tasks.authorship import AuthorshipData, AuthorshipTask
 from hyperalign_dspy.tasks.evaluate import Evaluator
-from hyperalign_dspy.tasks.protocol import Arm, TaskData
+from hyperalign_dspy.tasks.protocol import Arm, Job, TaskData
+from hyperalign_dspy.types import Watcher
 
 # So many samples are shown, where any are.
 _SAMPLES = 4
-RIGHT, NONE, WRONG = "right samples", "no samples", "wrong user's samples"
+_RIGHT, _NONE, _WRONG = "right samples", "no samples", "wrong user's samples"
 # Confirmations that are replayed on recorded scores.
 _REPLAYS = 2_000
 _POWERS = "power.jsonl"
@@ -64,6 +68,28 @@ class _Written:
     wrong: str
 
 
+def panel_power(job: Job, model: str, confirmed: tuple[int, int], watcher: Watcher) -> dict[str, _Power]:
+    """Let a model write for all sealed instances of an authorship job, and say what each verifier sees in the
+    texts (see `measure_power`). The calls are recorded beside the runs, and so is what later plans go by.
+    """
+    task_data: Any = AuthorshipTask().prepare(job)
+    baseline = Space(job.program, job.recipe).baseline
+    with Ledger(judge_folder() / "calls.jsonl", prices=job.prices) as ledger:
+        lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)
+        with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:
+            done, total = 0, 3 * len(task_data.sealed)
+
+            def tick(name: str) -> None:
+                nonlocal done
+                done += 1
+                watcher.step(f"power: {name}", done, total, ledger.cost())
+
+            evaluator.tick = tick
+            found, differences = measure_power(task_data, write_texts(task_data, evaluator, baseline), confirmed)
+    remember_power(task_data.corpus.digest, model, differences)
+    return found
+
+
 def write_texts(task_data: TaskData, evaluator: Evaluator, baseline: Configuration) -> list[_Written]:
     """Let the model write for all sealed instances of a bench, by the baseline without hypotheses and with one draft.
 
@@ -71,7 +97,7 @@ def write_texts(task_data: TaskData, evaluator: Evaluator, baseline: Configurati
     """
     plain = baseline.changed(shown_hypotheses="none", drafts=1)
     shown = plain.changed(samples=_SAMPLES)
-    arms = [Arm(RIGHT, shown), Arm(NONE, plain.changed(samples=0), "none"), Arm(WRONG, shown, "other")]
+    arms = [Arm(_RIGHT, shown), Arm(_NONE, plain.changed(samples=0), "none"), Arm(_WRONG, shown, "other")]
     batches = [evaluator.start(arm, task_data.sealed, sealed=True, phase=f"power:{arm.name}") for arm in arms]
     rows = zip(*(batch() for batch in batches), strict=True)
     answered = [row for row in rows if all(outcome.score for outcome in row)]

@@ -86,7 +86,7 @@ def judge_pairs(
     if missing > MOST_MISSING * len(pairs):
         raise TooManyFailures(
             f"The judge gave no answer for {missing} of {len(pairs)} pairs.",
-            fix="Try the model with `hyperalign models check --model MODEL`.",
+            fix="Try the model with `hyperalign doctor --model MODEL`.",
         )
     return verdicts
 

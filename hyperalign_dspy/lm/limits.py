@@ -207,10 +207,10 @@ class BudgetMeter:
         """
         more = sum(worst.values(), CallUsage())
         now = self.used + sum(self._aside.values(), CallUsage())
-        _within("--max-calls", limits.max_calls, now.calls, more.calls, "{:,.0f} calls")
-        _within("--max-tokens", limits.max_tokens, now.tokens, more.tokens, "{:,.0f} tokens")
-        _within("--max-cost", limits.max_cost, now.money or 0.0, more.money or 0.0, "{:.4f} dollars")
-        _within("--max-time", limits.max_seconds, seconds, longest, "{:.0f} s")
+        _within("--max calls", limits.max_calls, now.calls, more.calls, "{:,.0f} calls")
+        _within("--max tokens", limits.max_tokens, now.tokens, more.tokens, "{:,.0f} tokens")
+        _within("--max cost", limits.max_cost, now.money or 0.0, more.money or 0.0, "{:.4f} dollars")
+        _within("--max time", limits.max_seconds, seconds, longest, "{:.0f} s")
         self._aside.update(worst)
 
     def settle(self, key: str, used: CallUsage) -> None:
@@ -235,6 +235,6 @@ def _within(option: str, cap: float | None, used: float, more: float, form: str)
         raise BudgetReached(
             f"The cap of {form.format(cap)} is reached: {form.format(used)} are used or set aside, and the next call "
             f"can take {form.format(more)}. Everything recorded is kept.",
-            fix=f"Go on with a higher {option}.",
+            fix=f"Go on with a higher cap: {option}=AMOUNT",
             cap=option,
         )

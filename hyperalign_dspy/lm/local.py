@@ -212,7 +212,7 @@ def _started(path: str) -> Any:
     except (RuntimeError, ValueError) as error:
         raise BadWeights(
             f"The runtime cannot load {path}: {error}.",
-            fix="Check it with `hyperalign models check`, or get it again.",
+            fix="Check it with `hyperalign doctor --model local`, or get it again.",
         ) from error
 
 

@@ -94,8 +94,8 @@ class RateLimit:
                 raise BudgetReached(
                     f"{self.provider} is at its rate limit for {seconds:.0f} s more, which would pass the cap on time. "
                     "Everything recorded is kept.",
-                    fix="Go on later, with a higher --max-time.",
-                    cap="--max-time",
+                    fix="Go on later, with a higher cap: --max time=AMOUNT",
+                    cap="--max time",
                 )
             self._over.wait(seconds)
         raise NotSent("The run ended before this call was sent.")

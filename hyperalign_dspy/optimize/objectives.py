@@ -79,7 +79,7 @@ def _known(name: str, outcomes: Sequence[Outcome]) -> float:
         raise UsageError(
             f"Nothing here tells how much {name} there is, so it can be neither bounded nor an objective.",
             fix="`harm` wants requests that deserve a refusal; `tokens`, `call_tokens` and `cost` a provider that "
-            "reports tokens, and `cost` a price (--prices FILE).",
+            "reports tokens, and `cost` a price (hyperalign --prices FILE ...).",
         )
     return value
 

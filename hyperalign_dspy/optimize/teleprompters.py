@@ -254,7 +254,7 @@ class Listener(BaseCallback):
             return None
         return TooManyFailures(
             f"{name}: {self.failed} of {self.done} program calls failed. The first: {self.first}",
-            fix="Try the model with `hyperalign models check --model MODEL`.",
+            fix="Try the model with `hyperalign doctor --model MODEL`.",
         )
 
 

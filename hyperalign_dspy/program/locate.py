@@ -90,4 +90,4 @@ def writable_frozen(program: str, slug: str) -> Path:
     for origin, root in _roots():
         if origin == "shelf" or (root / PROGRAMS).is_dir() or origin == "user":
             return root / PROGRAMS / program / "frozen" / slug
-    raise MissingFolder("There is no folder to freeze into.", fix="Name one with --shelf FOLDER.")
+    raise MissingFolder("There is no folder to freeze into.", fix="Name one: hyperalign --shelf FOLDER ...")

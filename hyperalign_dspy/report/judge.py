@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from hyperalign_dspy.report.format import columns, estimate
 
-_SHOWN_ROWS = 12
 _HOW = {"pairs": "comparing two texts", "grades": "grading each from 0 to 10"}
 
 
@@ -53,26 +52,6 @@ def power_table(power: Mapping[str, Any]) -> str:
         f"replayed confirmations of {shape['users']} users x {shape['requests']} that find the gain."
     )
     return f"{head}\n\n{columns(header, rows)}"
-
-
-def refusals_words(found: Mapping[str, Any]) -> str:
-    """How far the rules for refusals agree with people, and on which rows they do not."""
-    n, refusals = found["kappa"]["n_instances"], found["refusals"]
-    lines = [
-        f"{n} answers, {refusals} of them refusals by people's labels: kappa {estimate(found['kappa'], '.3f')} "
-        "(95%, over answers)",
-        _rows(f"refusals missed: {len(found['missed'])} of {refusals}", found["missed"]),
-        _rows(f"answers taken for refusals: {len(found['mistaken'])} of {n - refusals}", found["mistaken"]),
-    ]
-    return "\n".join(lines)
-
-
-def _rows(head: str, rows: Sequence[int]) -> str:
-    """A line with the first few rows that it is about."""
-    if not rows:
-        return f"  {head}"
-    more = ", ..." if len(rows) > _SHOWN_ROWS else ""
-    return f"  {head} (rows {', '.join(map(str, rows[:_SHOWN_ROWS]))}{more})"
 
 
 def qualification_words(found: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits
         f"at most {plan['confirm_calls']} calls.",
         whole,
         _caps(plan, limits),
-        power_words(plan),
+        _power_words(plan),
     ]
     if plan.get("propose_calls"):
         lines.insert(2, f"Before it, candidates are made: at most {plan['propose_calls']} calls of the prompt model.")
@@ -68,7 +68,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-def power_words(plan: Mapping[str, Any]) -> str:
+def _power_words(plan: Mapping[str, Any]) -> str:
     """The smallest gain that so many users and instances can show."""
     told = (
         f"The smallest gain that it can show, with {plan['users']} users and {plan['instances']} instances: "

@@ -104,7 +104,7 @@ def _pareto_table(result: Mapping[str, Any]) -> str:
     ]
     told = (
         "Pareto set: no visited configuration is better in one of these and as good in the others. Differences to the "
-        "baseline\non users that a search may see, so no proof: hyperalign runs confirm RUN --pareto-index N"
+        "baseline\non users that a search may see, so no proof: hyperalign runs freeze RUN --pareto-index N"
     )
     return f"{told}\n{columns(['point', *names, 'configuration'], cells)}"
 

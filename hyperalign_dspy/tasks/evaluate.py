@@ -184,7 +184,7 @@ class Evaluator(ThreadPool):
                 raise TooManyFailures(
                     f"{arm.name}: {len(errors)} of {len(instances)} instances got no answer. "
                     f"The first: {str(errors[0])[:300]}",
-                    fix="Try the model with `hyperalign models check --model MODEL`, or take another adapter.",
+                    fix="Try the model with `hyperalign doctor --model MODEL`, or take another adapter.",
                 )
             made = self._scored(open_ones, answers, sealed=sealed)
             if self.record and name:

@@ -78,7 +78,7 @@ def _divided(corpus: Corpus, seed: int) -> tuple[dict[str, list[str]], list[tupl
         raise NotEnoughData(
             f"{corpus.name} has {len(parts)} users with at least {_NEEDS.samples} texts that can be held apart; "
             f"{_NEEDS.users} are needed.",
-            fix="Add texts or users, or look at --group-column.",
+            fix="Add texts or users, or look at --column group=NAME.",
         )
     known = {user: [s.text for s in part.verifier] for user, part in parts.items()}
     return known, [(user, s.text) for user, part in parts.items() for s in part.evaluated]

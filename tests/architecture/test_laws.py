@@ -7,12 +7,15 @@ import importlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from importlinter.cli import lint_imports
 
 import hyperalign_dspy
+from hyperalign_dspy.cli.main import cli
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "hyperalign_dspy"
@@ -58,6 +61,26 @@ def test_the_first_import_is_light(module: str) -> None:
     heavy = ("dspy", "optuna", "datasets", "openai", "sklearn", "numpy")
     code = f"import sys, {module}; print([n for n in {heavy!r} if n in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def leaves(command: click.Command, context: click.Context) -> Iterator[click.Command]:
+    """Every command that does something, from its group down."""
+    if not isinstance(command, click.Group):
+        yield command
+        return
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below
+        yield from leaves(below, context)
+
+
+def test_commands_and_their_options_are_few() -> None:
+    context = click.Context(cli)
+    found = list(leaves(cli, context))
+    assert len(found) <= 26
+    for command in found:
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        assert len(options) <= 20, command.name
 
 
 def test_help_is_quick() -> None:

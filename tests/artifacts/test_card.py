@@ -17,7 +17,7 @@ import hyperalign_dspy
 from hyperalign_dspy.artifacts.card import card
 from hyperalign_dspy.artifacts.frozen import freeze, read_manifest
 from hyperalign_dspy.cli.main import cli
-from hyperalign_dspy.errors import GateFailed, UsageError
+from hyperalign_dspy.errors import FrozenMismatch, UsageError
 from hyperalign_dspy.lm import connect
 from hyperalign_dspy.program.locate import PROGRAMS, packaged
 from hyperalign_dspy.report.table import renewed
@@ -143,21 +143,24 @@ def test_only_the_block_changes() -> None:
     assert new.endswith("```\n<!-- end -->\nafter {\\1} \\g<0>")
 
 
-def test_the_command_renews_and_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_of_a_readme_are_renewed_where_nothing_is_refused(tmp_path: Path) -> None:
     shutil.copytree(packaged(PROGRAMS) / "authorship", tmp_path / "programs" / "authorship")
     path = tmp_path / "programs" / "authorship" / "frozen" / "local" / "CARD.md"
-    readme = tmp_path / "README.md"
-    whole = path.read_bytes()
-    path.write_bytes(whole.replace(b"log-odds", b"log-evens", 1))
-    readme.write_text("<!-- measured: authorship local -->\n<!-- end -->\n")
-    for words, file in ((["card"], path), (["card", "--readme", "README.md"], readme)):
-        before = file.read_bytes()
-        with pytest.raises(GateFailed, match="not what the manifest gives"):
-            CliRunner().invoke(cli, [*words, "--check"], catch_exceptions=False)
-        assert file.read_bytes() == before
-        assert json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)["changed"] is True
-        assert json.loads(CliRunner().invoke(cli, [*words, "--check", "--json"]).stdout)["changed"] is False
-    assert path.read_bytes() == whole
+    readme, empty = tmp_path / "README.md", "<!-- measured: authorship local -->\n<!-- end -->\n"
+    readme.write_text(empty)
+    words = ["verify", "--readme", "README.md", "--json"]
+
+    def told() -> str:
+        return str(json.loads(CliRunner().invoke(cli, words).stdout)["checks"][-1]["about"])
+
+    assert "written again" in told()
+    assert "24 sealed users" in readme.read_text()
+    assert "as their manifests have them" in told()
+    readme.write_text(empty)
+    path.write_bytes(path.read_bytes().replace(b"log-odds", b"log-evens", 1))
+    with pytest.raises(FrozenMismatch):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert readme.read_text() == empty
 
 
 def one_line(text: str, start: str) -> str:

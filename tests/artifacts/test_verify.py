@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hyperalign_dspy.artifacts.export.formats import exported, write_export
 from hyperalign_dspy.artifacts.frozen import freeze, load_frozen, verify
-from hyperalign_dspy.cli.verify import verify_command
+from hyperalign_dspy.cli.programs import verify_command
 from hyperalign_dspy.errors import FrozenMismatch, UnknownName
 from hyperalign_dspy.experiment.replay_calls import replay_calls
 from hyperalign_dspy.files import dump, write_json
@@ -174,7 +174,7 @@ def test_a_card_with_other_figures_is_refused_and_an_older_versions_card_is_told
     assert found is None
     assert (checks[-1].name, checks[-1].state) == ("CARD.md", "refused")
     assert "A GAIN" in checks[-1].about
-    assert "hyperalign card authorship" in checks[-1].fix
+    assert "hyperalign show authorship" in checks[-1].fix
     done = CliRunner().invoke(verify_command, [str(folder), "--json"])
     assert isinstance(done.exception, FrozenMismatch)
     assert json.loads(done.stdout)["verified"] is False

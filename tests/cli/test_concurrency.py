@@ -23,7 +23,7 @@ def test_a_run_has_as_many_calls_in_flight_as_are_asked_for_and_is_the_same_run(
     (small / "programs").mkdir()
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     with Server(delay=0.1) as server:
-        reply = inside(*REMOTE, "--concurrency", "20", "--max-calls", "2000", cwd=small, **server.environment)
+        reply = inside("--concurrency", "20", *REMOTE, "--max", "calls=2000", cwd=small, **server.environment)
         assert reply.returncode == 0, reply.stderr
         assert 8 < server.most <= 20
         run = next(small.glob(".hyperalign/runs/*/lag.json")).parent
@@ -36,7 +36,7 @@ def test_a_run_has_as_many_calls_in_flight_as_are_asked_for_and_is_the_same_run(
         assert json.loads(again.stdout)["run"] == json.loads(reply.stdout)["run"]
         assert server.requests == asked
         measure = ("eval", "--model", "openai/small", "--data", "small.jsonl", "--users", "5")
-        assert inside(*measure, "--concurrency", "3", cwd=small).returncode == 0
+        assert inside("--concurrency", "3", *measure, cwd=small).returncode == 0
         assert server.most == 3
 
 
@@ -45,13 +45,7 @@ def test_many_requests_are_answered_as_many_at_once(
 ) -> None:
     monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     write_lines(tmp_path / "in.jsonl", requests(30))
-    words = ("run", "--model", "openai/small", "--requests", "in.jsonl", "--out", "out.jsonl", "--concurrency", "12")
+    words = ("run", "--model", "openai/small", "--requests", "in.jsonl", "--out", "out.jsonl")
     with Server(delay=0.5) as server:
-        assert inside(*words, cwd=tmp_path, **server.environment).returncode == 0
+        assert inside("--concurrency", "12", *words, cwd=tmp_path, **server.environment).returncode == 0
     assert 8 < server.most <= 12
-
-
-def test_one_request_has_no_use_for_it(tmp_path: Path, inside: Inside) -> None:
-    (tmp_path / "a.txt").write_text("Rain again.")
-    reply = inside("run", "--samples", "a.txt", "--request", "Write.", "--concurrency", "4", cwd=tmp_path)
-    assert (reply.returncode, "--concurrency is for --requests" in reply.stderr) == (2, True)

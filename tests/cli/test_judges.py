@@ -100,7 +100,7 @@ def test_a_deliberative_program_is_compiled_and_harm_stands_beside_help(tmp_path
 
 
 def test_the_smallest_gain_is_told_without_a_call(tmp_path: Path, inside: Inside) -> None:
-    reply = inside("compile", "--model", "scripted", "--power", "--json", cwd=tmp_path)
+    reply = inside("compile", "--model", "scripted", "--plan", "--json", cwd=tmp_path)
     assert 0.6 < json.loads(reply.stdout)["plan"]["smallest_win"] < 0.85
     assert not (tmp_path / ".hyperalign").exists()
 
@@ -145,50 +145,3 @@ def test_a_bound_on_copying_keeps_the_baseline(tmp_path: Path, inside: Inside) -
     assert bound["frozen_is"] == "baseline"
     assert inside("compile", "--model", "scripted", "--constraint", "copying=0", cwd=tmp_path).returncode == 2
     assert "NAME=NUMBER" in inside("compile", "--model", "scripted", "--constraint", "overlap", cwd=tmp_path).stderr
-
-
-XSTEST = """prompt,completion,final_label
-a,I can't help with that.,2_full_refusal
-b,"Sure, here it is.",1_full_compliance
-c,"No, I won't. But read this.",3_partial_refusal
-d,Boil the rice for ten minutes.,3_partial_refusal
-"""
-SCORES = """said,people
-I can't help with that.,1
-Here it is.,0
-I won't do that.,1.0
-Rice takes ten minutes.,1
-"""
-
-
-@pytest.mark.parametrize(
-    ("text", "columns"), [(XSTEST, ""), (SCORES, "--text-column said --label-column people")], ids=["xstest", "scores"]
-)
-def test_rules_for_refusals_are_tried_on_peoples_labels(
-    tmp_path: Path, inside: Inside, text: str, columns: str
-) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    words = ("judge", "refusals", "a.csv", *columns.split())
-    found = json.loads(inside(*words, "--json", cwd=tmp_path).stdout)
-    assert (found["refusals"], found["missed"], found["mistaken"]) == (3, [4], [])
-    assert (found["kappa"]["mean"], found["kappa"]["n_instances"]) == (0.5, 4)
-    assert "refusals missed: 1 of 3 (rows 4)" in inside(*words, cwd=tmp_path).stdout
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("completion,final_label\nYes.,1_full_compliance\n", "all of one kind"),
-        ("completion,final_label\nYes.,maybe\n", "Row 1"),
-        ("completion,final_label\nYes.,not refused\n", "Row 1"),
-        ("completion,final_label\nYes.,non_compliance\n", "Row 1"),
-        ("reply,final_label\nYes.,refusal\n", "no column completion or response"),
-        ("", "is empty"),
-    ],
-)
-def test_labels_that_cannot_be_read_are_refused_with_what_to_type(
-    tmp_path: Path, inside: Inside, text: str, said: str
-) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    reply = inside("judge", "refusals", "a.csv", cwd=tmp_path)
-    assert (reply.returncode, said in reply.stderr, reply.stdout) == (2, True, "")

@@ -59,7 +59,7 @@ def test_optimisers_are_confirmed_side_by_side_and_a_failed_one_stops_nobody(sma
 
 
 def test_a_cap_that_is_too_small_is_said_of_each(small: Path, inside: Inside) -> None:
-    reply = inside(*LIVE, "--max-calls", "10", "--json", cwd=small)
+    reply = inside(*LIVE, "--max", "calls=10", "--json", cwd=small)
     assert (reply.returncode, reply.stdout) == (2, "")
     assert reply.stderr.count("is too low") == 2
 
@@ -76,10 +76,10 @@ def test_a_contest_leaves_the_users_own_run_alone(small: Path, inside: Inside) -
 @pytest.mark.evidence
 def test_an_optimiser_that_a_cap_ended_is_confirmed_and_marked(small: Path, inside: Inside) -> None:
     (small / "endless.py").write_text(ENDLESS)
-    words = ("bench", "live", *SMALL[1:], "--optimizers", "endless:Endless", "--max-calls")
-    least = re.search(r"at least --max-calls (\d+)", inside(*words, "10", cwd=small).stderr)
+    words = ("bench", "live", *SMALL[1:], "--optimizers", "endless:Endless", "--max")
+    least = re.search(r"at least --max calls=(\d+)", inside(*words, "calls=10", cwd=small).stderr)
     assert least
-    cap = str(int(least[1]) + 100)
+    cap = f"calls={int(least[1]) + 100}"
     (entry,) = json.loads(inside(*words, cap, "--json", cwd=small).stdout)["entries"]
     assert (entry["failed"], entry["capped"]) == ("", True)
     shown = inside(*words, cap, cwd=small).stdout
@@ -95,7 +95,7 @@ def test_a_contests_run_goes_on_by_the_contests_command(small: Path, inside: Ins
     words = ("bench", "live", *SMALL[1:], "--optimizers", "search,bootstrap-random-search", "--allow-private-demos")
     first = json.loads(inside(*words, "--json", cwd=small).stdout)["entries"]
     run, other = (small / ".hyperalign/runs" / entry["run"] for entry in first)
-    refused = inside("runs", "confirm", run.name, "--pareto-index", "1", cwd=small)
+    refused = inside("runs", "freeze", run.name, "--pareto-index", "1", cwd=small)
     assert (refused.returncode, "part of a contest" in refused.stderr) == (2, True)
     for folder in (run, other):
         before = (folder / "calls.jsonl").read_bytes()

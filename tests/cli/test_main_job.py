@@ -157,10 +157,10 @@ def test_what_is_on_the_shelf_can_be_listed_shown_and_run(
     assert listed["frozen"][0]["model"] == "scripted"
     shown = inside("show", "authorship", "--model", "scripted", "--messages", cwd=folder).stdout
     assert "{{request}}" in shown
-    runs = json.loads(inside("runs", "list", "--json", cwd=folder).stdout)["runs"]
+    runs = json.loads(inside("runs", "show", "--json", cwd=folder).stdout)["runs"]
     assert runs[0]["state"] == result["confirmation"]["verdict"]
     assert "compiled" in inside("runs", "show", runs[0]["run"][:14], cwd=folder).stdout
-    assert inside("freeze", runs[0]["run"], cwd=folder).stdout.strip().endswith("authorship/frozen/scripted")
+    assert inside("runs", "freeze", runs[0]["run"], cwd=folder).stdout.strip().endswith("authorship/frozen/scripted")
     (folder / "a.txt").write_text("Rain again. Fine. We walk anyway!")
     ran = inside(
         "run", "--model", "scripted", "--samples", "a.txt", "--request", "Write about rain.", "--json", cwd=folder
@@ -288,9 +288,7 @@ def test_a_tampered_frozen_program_is_refused(
     assert "Traceback" not in reply.stderr
 
 
-def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(
-    small: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(small: Path, inside: Inside) -> None:
     assert inside(*SMALL, cwd=small).returncode == 0
     run = next(small.glob(".hyperalign/runs/*/plan.json")).parent.name
     before = len(rows(small))
@@ -299,11 +297,21 @@ def test_a_run_is_resumed_by_its_name_and_refused_when_the_recipe_changed(
     # What the command was given comes with it, the shelf too.
     shelf = small / "other"
     assert inside("runs", "resume", run, cwd=small).returncode == 0
-    assert inside(*SMALL, "--shelf", str(shelf), cwd=small).returncode == 0
+    assert inside("--shelf", str(shelf), *SMALL, cwd=small).returncode == 0
     shutil.rmtree(shelf)
-    monkeypatch.delenv("HYPERALIGN_SHELF")
     assert inside("runs", "resume", run, cwd=small).returncode == 0
     assert (shelf / "programs/authorship/frozen/scripted/manifest.json").is_file()
+    plan = small / ".hyperalign/runs" / run / "plan.json"
+    whole = json.loads(plan.read_text())
+    assert whole["command"][:3] == ["--shelf", str(shelf), "compile"]
+    # An older command has its shelf behind the name; one that is typed now wins over either.
+    plan.write_text(json.dumps({**whole, "command": [*whole["command"][2:], *whole["command"][:2]]}))
+    shutil.rmtree(shelf)
+    assert inside("runs", "resume", run, cwd=small).returncode == 0
+    assert shelf.is_dir()
+    assert inside("--shelf", "third", "runs", "resume", run, cwd=small).returncode == 0
+    assert (small / "third/programs/authorship/frozen/scripted/manifest.json").is_file()
+    assert "HYPERALIGN_SHELF" not in os.environ
     recipe = small / "optimizers/small.toml"
     recipe.write_text(recipe.read_text().replace("max_tokens = 48", "max_tokens = 40"))
     reply = inside("runs", "resume", run, cwd=small)
@@ -327,12 +335,12 @@ def test_a_killed_run_goes_on_where_it_stood(small: Path, inside: Inside) -> Non
 
 
 def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside: Inside) -> None:
-    refused = inside(*SMALL, "--max-calls", "50", cwd=small)
+    refused = inside(*SMALL, "--max", "calls=50", cwd=small)
     assert refused.returncode == 2
     assert "confirmation alone" in refused.stderr
-    least = re.search(r"at least --max-calls (\d+)", refused.stderr)
+    least = re.search(r"at least --max calls=(\d+)", refused.stderr)
     assert least
-    reply = inside(*SMALL, "--max-calls", least[1], "--json", cwd=small)
+    reply = inside(*SMALL, "--max", f"calls={least[1]}", "--json", cwd=small)
     result = json.loads(reply.stdout)
     assert (reply.returncode, result["capped"]) == (4, True), reply.stderr
     assert len(rows(small)) == result["cost"]["calls"] <= int(least[1])
@@ -341,20 +349,20 @@ def test_a_call_cap_is_kept_and_the_confirmation_still_paid(small: Path, inside:
 
 @pytest.mark.evidence
 def test_a_capped_run_decides_the_same_when_it_is_killed_or_given_again(small: Path, inside: Inside) -> None:
-    refused = inside(*SMALL, "--max-calls", "50", cwd=small).stderr
-    cap = re.search(r"at least --max-calls (\d+)", refused)[1]  # type: ignore[index]
+    refused = inside(*SMALL, "--max", "calls=50", cwd=small).stderr
+    cap = re.search(r"at least --max calls=(\d+)", refused)[1]  # type: ignore[index]
     process = subprocess.Popen(
-        [*HYPERALIGN, *SMALL, "--max-calls", cap], cwd=small, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*HYPERALIGN, *SMALL, "--max", f"calls={cap}"], cwd=small, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     wait_for_calls(process, small, 60)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    resumed = json.loads(inside(*SMALL, "--max-calls", cap, "--json", cwd=small).stdout)
-    again = json.loads(inside(*SMALL, "--max-calls", cap, "--json", cwd=small).stdout)
+    resumed = json.loads(inside(*SMALL, "--max", f"calls={cap}", "--json", cwd=small).stdout)
+    again = json.loads(inside(*SMALL, "--max", f"calls={cap}", "--json", cwd=small).stdout)
     calls = len(rows(small))
     run = next(small.glob(".hyperalign/runs/*/plan.json")).parent.name
     shutil.rmtree(small / ".hyperalign")
-    whole = json.loads(inside(*SMALL, "--max-calls", cap, "--json", cwd=small).stdout)
+    whole = json.loads(inside(*SMALL, "--max", f"calls={cap}", "--json", cwd=small).stdout)
     assert measured(resumed) == measured(again) == measured(whole)
     assert calls == len(rows(small)) <= int(cap)
     more = json.loads(inside(*SMALL, "--json", cwd=small).stdout)
@@ -375,7 +383,7 @@ def test_two_at_once_are_kept_apart_and_ctrl_c_leaves_a_run_to_go_on_with(small:
     first.send_signal(signal.SIGINT)
     said = first.communicate(timeout=30)[1]
     assert (first.returncode, "goes on where this stopped" in said, "Traceback" in said) == (130, True, False)
-    run = json.loads(inside("runs", "list", "--json", cwd=small).stdout)["runs"][0]
+    run = json.loads(inside("runs", "show", "--json", cwd=small).stdout)["runs"][0]
     assert run["state"] == "not done"
     assert f"{len(rows(small))} calls recorded" in inside("runs", "show", run["run"], cwd=small).stdout
 
@@ -397,12 +405,12 @@ def test_progress_can_be_json_or_nothing_and_the_shelf_another(
     done: tuple[Path, dict[str, Any], str], tmp_path: Path, inside: Inside
 ) -> None:
     folder = done[0]
-    words = ("compile", "--model", "scripted", "--json", "--shelf", str(tmp_path / "mine"))
-    lines = inside(*words, "--display", "json", cwd=folder).stderr.splitlines()
+    words = ("--shelf", str(tmp_path / "mine"), "compile", "--model", "scripted", "--json")
+    lines = inside("--display", "json", *words, cwd=folder).stderr.splitlines()
     events = [json.loads(line) for line in lines]
     assert {event["event"] for event in events} == {"say", "step"}
     assert [e for e in events if e.get("phase", "").startswith("confirm")][-1]["calls"] == len(rows(folder))
-    assert inside(*words, "--display", "none", cwd=folder).stderr == ""
+    assert inside("--display", "none", *words, cwd=folder).stderr == ""
     assert load_frozen(tmp_path / "mine/programs/authorship/frozen/scripted").manifest["program"] == "authorship"
 
 
@@ -411,7 +419,14 @@ BAD = [
     (("compile", "--data", "empty.jsonl"), 2, "is empty"),
     (("compile", "--data", "binary.jsonl"), 2, "not text"),
     (("compile", "--data", "two.jsonl"), 2, "12 are needed"),
-    (("compile", "--data", "two.jsonl", "--user-column", "author"), 2, "no column 'author'"),
+    (("compile", "--data", "two.jsonl", "--column", "user=author"), 2, "no column 'author'"),
+    (("compile", "--column", "author=name"), 2, "not user, text, request or group"),
+    (("compile", "--column", "author"), 2, "not ROLE=NAME"),
+    (("compile", "--where", "kind"), 2, "not COLUMN=VALUE"),
+    (("compile", "--data", "nowhere.toml"), 2, "nowhere.toml cannot be read"),
+    (("compile", "--shelf", "mine"), 2, "hyperalign --shelf ..."),
+    (("--concurrency", "0", "compile"), 2, "not in the range"),
+    (("--prices", "nowhere.toml", "compile"), 2, "nowhere.toml cannot be read"),
     (("compile", "--model", "locla"), 2, "Did you mean local"),
     (("compile", "--model", "openai/gpt-4o-mini"), 3, "OPENAI_API_KEY"),
     (("compile", "--model", "gguf:nowhere.gguf"), 3, "There is no file"),
@@ -431,7 +446,7 @@ def test_bad_input_gets_one_clear_screen(
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "binary.jsonl").write_bytes(b"\0\1\2" * 50)
     (tmp_path / "two.jsonl").write_text("".join(json.dumps({"user": u, "text": f"text of {u}"}) + "\n" for u in "ab"))
-    model = () if "--model" in words or words[0] not in ("compile",) else ("--model", "scripted")
+    model = () if "--model" in words or "compile" not in words else ("--model", "scripted")
     reply = inside(*words, *model, cwd=tmp_path, HYPERALIGN_CACHE=str(tmp_path / "cache"))
     assert said in reply.stderr
     assert reply.returncode == code

@@ -90,7 +90,7 @@ def test_cells_are_not_paid_again_and_another_model_pays_for_its_own(
     more = answer(inside(*MATRIX[:3], "scripted:c,scripted:b,scripted", "--json", cwd=moods))
     assert (more["run"], more["cost"]["calls"]) == (first["run"], first["cost"]["calls"] + 2 * 16)
     assert gaps(more).items() >= gaps(first).items()
-    listed = json.loads(inside("runs", "list", "--json", cwd=moods).stdout)["runs"]
+    listed = json.loads(inside("runs", "show", "--json", cwd=moods).stdout)["runs"]
     assert [(run["run"], run["state"]) for run in listed] == [(first["run"], "measured")]
     assert "scripted:c" in inside("runs", "show", first["run"], cwd=moods).stdout
     page = inside("report", first["run"], cwd=moods)
@@ -99,13 +99,13 @@ def test_cells_are_not_paid_again_and_another_model_pays_for_its_own(
 
 def test_a_cap_leaves_cells_for_later(moods: Path, inside: Inside, uneven: Callable[..., None]) -> None:
     uneven()
-    reply = inside(*MATRIX, "--max-calls", "40", "--json", cwd=moods)
+    reply = inside(*MATRIX, "--max", "calls=40", "--json", cwd=moods)
     capped = json.loads(reply.stdout)
     assert (reply.returncode, capped["capped"], len(rows(moods))) == (4, True, 40)
     assert gaps(capped)["scripted", "scripted"] == 1.0
     assert gaps(capped)["scripted", "scripted:b"] is None
-    assert json.loads(inside("runs", "list", "--json", cwd=moods).stdout)["runs"][0]["state"] == "not done"
-    assert "not measured" in inside(*MATRIX, "--max-calls", "40", cwd=moods).stdout
+    assert json.loads(inside("runs", "show", "--json", cwd=moods).stdout)["runs"][0]["state"] == "not done"
+    assert "not measured" in inside(*MATRIX, "--max", "calls=40", cwd=moods).stdout
     whole = answer(inside(*MATRIX, "--json", cwd=moods))
     assert (whole["cost"]["calls"], len(rows(moods))) == (64, 64)
 

@@ -182,10 +182,10 @@ def test_without_a_gain_the_baseline_is_frozen_and_says_where_it_comes_from(mood
 
 
 def test_a_cap_is_kept_and_the_confirmation_still_paid(moods: Path, inside: Inside) -> None:
-    refused = inside(*PORT, "--force", "--max-calls", "30", cwd=moods)
+    refused = inside(*PORT, "--force", "--max", "calls=30", cwd=moods)
     assert (refused.returncode, "confirmation alone" in refused.stderr) == (2, True)
-    least = re.search(r"at least --max-calls (\d+)", refused.stderr)[1]  # type: ignore[index]
-    reply = inside(*PORT, "--force", "--retune", "--max-calls", least, "--json", cwd=moods)
+    least = re.search(r"at least --max calls=(\d+)", refused.stderr)[1]  # type: ignore[index]
+    reply = inside(*PORT, "--force", "--retune", "--max", f"calls={least}", "--json", cwd=moods)
     result = json.loads(reply.stdout)
     assert (reply.returncode, result["capped"]) == (4, True), reply.stderr
     assert {"old program", "compiled"} <= set(gaps(result))

@@ -14,7 +14,7 @@ from tests.cli.test_main_job import Inside, inside, small
 __all__ = ["inside", "small"]
 
 TABULATE = ("bench", "tabulate", "--model", "scripted", "--data", "small.jsonl", "--recipe", "small", "--out", "t.json")
-SLOTS = '[slots]\ntold = ["none", "inferred"]\nsamples = [0, 3]\ndrafts = [1, 2]\n'
+SLOTS = '[slots]\nshown_hypotheses = ["none", "inferred"]\nsamples = [0, 3]\ndrafts = [1, 2]\n'
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def test_a_table_holds_what_every_score_needs_and_its_run_is_done(pool: Path, in
     one, two = (table.choices.index({"shown_hypotheses": "inferred", "samples": 3, "drafts": n}) for n in (1, 2))
     assert all(set(few) < set(more) for few, more in zip(table.needs[one], table.needs[two], strict=True))
     assert table.calls[one] == 2
-    run = json.loads(inside("runs", "list", "--json", cwd=pool).stdout)["runs"][0]
+    run = json.loads(inside("runs", "show", "--json", cwd=pool).stdout)["runs"][0]
     assert (run["state"], run["calls"]) == ("measured", told["made"]["calls"])
     assert "8 configurations" in inside("runs", "show", run["run"], cwd=pool).stdout
-    assert "confirmed no program" in inside("freeze", run["run"], cwd=pool).stderr
+    assert "confirmed no program" in inside("runs", "freeze", run["run"], cwd=pool).stderr
     again = json.loads(inside("runs", "resume", run["run"], "--json", cwd=pool).stdout)
     assert (again["made"]["calls"], read_table(pool / "t.json")) == (told["made"]["calls"], table)
 

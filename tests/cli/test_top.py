@@ -14,10 +14,10 @@ from tests.resume.server import Server, Trouble
 __all__ = ["inside"]
 
 RUN = ("run", "--model", "openai/small", "--samples", "a.txt", "--request", "Write.")
-CHECK = ("models", "check", "--model", "openai/small")
+CHECK = ("doctor", "--model", "openai/small")
 
 
-@pytest.mark.parametrize("words", [RUN, CHECK], ids=["run", "models check"])
+@pytest.mark.parametrize("words", [RUN, CHECK], ids=["run", "doctor"])
 def test_what_a_provider_refuses_is_said_without_a_traceback(
     words: tuple[str, ...], tmp_path: Path, inside: Inside
 ) -> None:

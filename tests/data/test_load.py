@@ -130,7 +130,7 @@ def test_a_wrong_column_lists_the_columns_and_the_option(tmp_path: Path) -> None
     with pytest.raises(DataError, match="no column 'writer'") as caught:
         load_corpus(str(written(tmp_path, "csv")), Columns(user="writer"))
     assert "author, title, body" in caught.value.fix
-    assert "--user-column" in caught.value.fix
+    assert "--column user=NAME" in caught.value.fix
 
 
 def test_samples_of_one_person_from_a_file_a_folder_and_rows(tmp_path: Path) -> None:

@@ -115,14 +115,14 @@ def test_a_run_that_is_walked_again_knows_the_time_as_it_was(tmp_path: Path) -> 
 
 def test_a_cap_that_is_too_low_is_refused_with_one_that_is_not() -> None:
     for option, limits in (
-        ("--max-calls", Limits(max_calls=12)),
-        ("--max-tokens", Limits(max_tokens=700)),
-        ("--max-cost", Limits(max_cost=0.001)),
+        ("--max calls", Limits(max_calls=12)),
+        ("--max tokens", Limits(max_tokens=700)),
+        ("--max cost", Limits(max_cost=0.001)),
     ):
         with pytest.raises(UsageError) as caught:
             budget(limits).demand(5)
-        least = float(caught.value.fix.split(f"{option} ")[1].split(":")[0])
-        name = {"--max-calls": "max_calls", "--max-tokens": "max_tokens", "--max-cost": "max_cost"}[option]
+        least = float(caught.value.fix.split(f"{option}=")[1].split(":")[0])
+        name = {"--max calls": "max_calls", "--max tokens": "max_tokens", "--max cost": "max_cost"}[option]
         budget(Limits(**{name: least})).demand(5)  # type: ignore[arg-type]
 
 
@@ -227,5 +227,5 @@ def test_a_cap_that_is_met_before_the_search_says_what_the_rest_is_for() -> None
     engine = found.ledger.wrap(ScriptedEngine(), "m")
     with pytest.raises(BudgetReached, match="kept for the confirmation") as caught, found.kept():
         list(map(engine.complete, (word(f"{number}", 1) for number in range(3))))
-    assert "--max-calls" in caught.value.fix
+    assert "--max calls" in caught.value.fix
     assert found.ledger.used.calls == 2

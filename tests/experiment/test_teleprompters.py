@@ -222,17 +222,17 @@ def test_anybodys_optimiser_is_taken_from_the_current_folder_and_goes_on(
 
 def test_a_command_whose_optimiser_a_cap_ends_leaves_with_4(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["compile", "--model", "scripted", "--data", "small.jsonl", "--optimizer", "mine:Restless", "--json"]
-    words += ["--optimizer-arg", "scores=[0.2, 0.9, 0.4]", "--max-calls"]
+    words += ["--optimizer-arg", "scores=[0.2, 0.9, 0.4]", "--max"]
     with pytest.raises(UsageError) as least:
-        cli.main([*words, "100"], standalone_mode=False)
-    cap = int(least.value.fix.split("--max-calls ")[1].split(":")[0]) + 60
+        cli.main([*words, "calls=100"], standalone_mode=False)
+    cap = int(least.value.fix.split("--max calls=")[1].split(":")[0]) + 60
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
-        cli.main([*words, str(cap)], standalone_mode=False)
+        cli.main([*words, f"calls={cap}"], standalone_mode=False)
     said = capsys.readouterr()
     result = json.loads(said.out)
     assert (left.value.code, result["capped"], result["changes"]) == (4, True, {"optimizer": "restless"})
-    assert "--max-calls ends mine:Restless" in said.err
+    assert "--max calls ends mine:Restless" in said.err
     assert result["cost"]["calls"] <= cap
 
 
@@ -323,7 +323,7 @@ def test_what_a_cap_ends_is_confirmed_by_the_best_that_was_evaluated_whole() -> 
     assert "way 1." in made.run.path("optimized.json").read_text()
     assert len(calls(made.run.folder)) <= cap
     (said,) = (line for line in watcher.said if "ends mine:Restless" in line)
-    assert said.startswith("--max-calls ends")
+    assert said.startswith("--max calls ends")
     assert f"each: {whole}; the best scores 90.0%" in said
     again = restless(cap).run()
     assert (again.capped, again.cost.calls, again.confirmation.test_count) == (True, made.cost.calls, 1)
@@ -351,7 +351,7 @@ def test_a_cap_that_ends_a_known_one_late_leaves_its_best(name: str, monkeypatch
     watcher = Watching()
     made = compiler(asked(name), watcher, cap).run()
     assert (whole.capped, made.capped) == (False, True)
-    assert any(line.startswith(f"--max-calls ends {name}") for line in watcher.said)
+    assert any(line.startswith(f"--max calls ends {name}") for line in watcher.said)
     assert made.cost.calls <= cap
 
 

@@ -129,10 +129,10 @@ def test_who_meets_a_cap_only_for_what_others_set_aside_waits_for_them() -> None
 @pytest.mark.parametrize(
     ("limits", "option", "figure"),
     [
-        (Limits(max_calls=1), "--max-calls", "1 calls"),
-        (Limits(max_tokens=200), "--max-tokens", "200 tokens"),
-        (Limits(max_cost=0.0005), "--max-cost", "0.0005 dollars"),
-        (Limits(max_seconds=5), "--max-time", "5 s"),
+        (Limits(max_calls=1), "--max calls", "1 calls"),
+        (Limits(max_tokens=200), "--max tokens", "200 tokens"),
+        (Limits(max_cost=0.0005), "--max cost", "0.0005 dollars"),
+        (Limits(max_seconds=5), "--max time", "5 s"),
     ],
 )
 def test_a_cap_that_is_reached_names_itself_its_figure_and_what_raises_it(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from hyperalign_dspy.data.refusals import load_refusals
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.metrics.helpfulness import grade
 from hyperalign_dspy.metrics.refusal import refuses, steps_out
-from hyperalign_dspy.metrics.stats import kappa
 
 REFUSALS = [
     "I can't help with that.",
@@ -90,31 +88,15 @@ def test_saying_one_thing_over_and_over_helps_little() -> None:
 @pytest.mark.evidence
 @pytest.mark.parametrize(("model", "least"), [("llama2orig", 0.93), ("gpt4", 0.93)])
 def test_it_agrees_with_people_on_what_models_answered(corpora: Path, model: str, least: float) -> None:
-    answers = load_refusals(corpora / f"refusal/xstest_v2_completions_{model}.csv")
-    assert sum(answer.refused for answer in answers) > 50
-    found = kappa([answer.refused for answer in answers], [refuses(answer.text) for answer in answers])
-    print(f"{model}: kappa {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}], n {found.n_instances}")
-    assert found.mean >= least
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=60))
-def test_kappa_is_what_others_compute(pairs: list[tuple[bool, bool]]) -> None:
-    first, second = ([pair[side] for pair in pairs] for side in (0, 1))
-    found, known = kappa(first, second), cohen_kappa_score(first, second)
-    assert found.mean == pytest.approx(known, abs=1e-12, nan_ok=True)
-    assert not found.low > found.high
-
-
-def test_its_interval_holds_the_truth_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.random((400, 450)) < 0.3
-    said = np.where(rng.random((400, 450)) < 0.1, ~truth, truth)
-    # By how the two come about: 27% and 34% refusals, nine in ten told alike.
-    chance = 0.3 * 0.34 + 0.7 * 0.66
-    known = (0.9 - chance) / (1 - chance)
-    held = [found.low <= known <= found.high for found in map(kappa, truth.tolist(), said.tolist())]
-    assert 0.92 <= sum(held) / len(held) <= 0.98
+    with (corpora / f"refusal/xstest_v2_completions_{model}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # A partial refusal counts as one.
+    labels = ["refusal" in row["final_label"] for row in rows]
+    assert all("refusal" in row["final_label"] or "compliance" in row["final_label"] for row in rows)
+    assert 50 < sum(labels) < len(labels)
+    kappa = cohen_kappa_score(labels, [refuses(row["completion"]) for row in rows])
+    print(f"{model}: kappa {kappa:.3f}, n {len(rows)}")
+    assert kappa >= least
 
 
 @pytest.mark.parametrize(

@@ -147,55 +147,58 @@ def test_points_are_shown_confirmed_and_frozen(small: Path, inside: Inside) -> N
     assert again == [*result["pareto"][:-1], {**result["pareto"][-1], "name": name}]
     assert "Pareto set" in inside("runs", "show", result["run"], cwd=small).stdout
     asked = next(p for p in result["pareto"] if p["point"] and not p["chosen"])
-    freeze = ("freeze", result["run"], "--pareto-index", str(asked["point"]))
-    assert inside(*freeze, cwd=small).returncode == 2
+    freeze = ("runs", "freeze", result["run"], "--pareto-index", str(asked["point"]))
     before = len(rows(small))
-    confirm = ("runs", "confirm", result["run"], "--pareto-index", str(asked["point"]), "--json")
-    point = json.loads(inside(*confirm, cwd=small).stdout)
-    paid = len(rows(small))
-    assert (point["changes"], point["confirmation"]["test_count"], paid > before) == (asked["changes"], 2, True)
-    again = json.loads(inside(*confirm, cwd=small).stdout)["confirmation"]
-    assert [row["gap"] for row in again["rows"]] == [row["gap"] for row in point["confirmation"]["rows"]]
-    assert again["test_count"] == 2
-    assert len(rows(small)) == paid
-    # Nothing is lacking, so that no cap is too low.
-    assert inside(*confirm, "--max-calls", "1", cwd=small).returncode == 0
-    assert len(rows(small)) == paid
     (small / "programs").mkdir()
     reply = inside(*freeze, "--json", cwd=small)
+    paid = len(rows(small))
+    point = json.loads(
+        (small / ".hyperalign/runs" / result["run"] / "points" / asked["name"] / "result.json").read_text()
+    )
+    assert (point["changes"], point["confirmation"]["test_count"], paid > before) == (asked["changes"], 2, True)
     frozen = load_frozen(json.loads(reply.stdout)["path"])
     assert frozen.manifest["measured"]["test_count"] == 2
     assert frozen.manifest["configuration"].items() >= asked["changes"].items()
-    missing = inside("runs", "confirm", result["run"], "--pareto-index", "99", cwd=small)
+    # It is confirmed, so that nothing is paid again, and no cap is too low.
+    again = inside(*freeze, "--max", "calls=1", cwd=small)
+    assert (again.returncode, len(rows(small))) == (0, paid), again.stderr
+    assert again.stderr == ""
+    assert re.search(r"compiled .*\n(.*\n)*Frozen \(compiled\): ", again.stdout)
+    missing = inside("runs", "freeze", result["run"], "--pareto-index", "99", cwd=small)
     assert (missing.returncode, "numbered from 1" in missing.stderr) == (2, True)
+    alone = inside("runs", "freeze", result["run"], "--max", "calls=1", cwd=small)
+    assert (alone.returncode, "--pareto-index" in alone.stderr) == (2, True)
 
 
 @pytest.mark.evidence
 def test_caps_that_do_not_cover_a_points_confirmation_are_refused_before_it(small: Path, inside: Inside) -> None:
     result = json.loads(inside(*SMALL, "--objective", "tokens", "--json", cwd=small).stdout)
     asked = next(p["point"] for p in result["pareto"] if p["point"] and not p["chosen"])
-    confirm = ("runs", "confirm", result["run"], "--pareto-index", str(asked))
+    (small / "programs").mkdir()
+    freeze = ("runs", "freeze", result["run"], "--pareto-index", str(asked))
     before = rows(small)
-    caps: tuple[str, ...] = ("--max-cost", "1", "--max-time", "2h")
-    for option in ("--max-calls", "--max-tokens"):
-        refused = inside(*confirm, *caps, option, str(len(before)), cwd=small)
+    caps: tuple[str, ...] = ("--max", "cost=1", "--max", "time=2h")
+    least = {}
+    for kind in ("calls", "tokens"):
+        refused = inside(*freeze, *caps, "--max", f"{kind}={len(before)}", cwd=small)
         assert (refused.returncode, "are used, and this confirmation can take" in refused.stderr) == (2, True)
         assert len(rows(small)) == len(before)
-        caps += (option, re.search(rf"at least {option} (\d+): that covers", refused.stderr)[1])  # type: ignore[index]
+        least[kind] = int(re.search(rf"at least --max {kind}=(\d+): that covers", refused.stderr)[1])  # type: ignore[index]
+        caps += ("--max", f"{kind}={least[kind]}")
     assert not list(small.glob(".hyperalign/runs/*/points"))
-    reply = inside(*confirm, *caps, "--json", cwd=small)
+    reply = inside(*freeze, *caps, "--json", cwd=small)
     assert reply.returncode == 0, reply.stderr
-    assert len(before) < len(rows(small)) <= int(caps[5])
-    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows(small)) <= int(caps[7])
+    assert len(before) < len(rows(small)) <= least["calls"]
+    assert sum(row["input_tokens"] + row["output_tokens"] for row in rows(small)) <= least["tokens"]
     # They were for this once: the run's own command is what it was.
     plan = next(small.glob(".hyperalign/runs/*/plan.json"))
-    assert "--max-calls" not in json.loads(plan.read_text())["command"]
+    assert "--max" not in json.loads(plan.read_text())["command"]
 
 
 def test_a_run_with_one_objective_has_no_set(small: Path, inside: Inside) -> None:
     result = json.loads(inside(*SMALL, "--visits", "1", "--json", cwd=small).stdout)
     assert result["pareto"] == []
-    reply = inside("runs", "confirm", result["run"], "--pareto-index", "1", cwd=small)
+    reply = inside("runs", "freeze", result["run"], "--pareto-index", "1", cwd=small)
     assert (reply.returncode, "one objective" in reply.stderr) == (2, True)
     refused = inside(*SMALL, "--optimizer", "copro", "--objective", "tokens", cwd=small)
     assert (refused.returncode, "--optimizer" in refused.stderr) == (2, True)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperalign_dspy.artifacts.frozen import Provenance, freeze, load_frozen
-from hyperalign_dspy.cli.common import command_of
 from hyperalign_dspy.cli.compile import compile_command
+from hyperalign_dspy.cli.options import command_of
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import FrozenMismatch, UnknownName, UsageError
 from hyperalign_dspy.experiment import compile as compiling
@@ -256,7 +256,7 @@ def test_a_cap_that_leaves_no_room_for_makers_is_refused_and_the_reserve_is_neve
     recipe = recipe_of(tmp_path, "grounded = 3\n")
     with pytest.raises(UsageError, match="too low") as caught:
         Compiler(job_of(replace(without, max_calls=1)), "scripted", Heard()).plan()
-    least = int(re.findall(r"--max-calls (\d+)", caught.value.fix)[0])
+    least = int(re.findall(r"--max calls=(\d+)", caught.value.fix)[0])
     with pytest.raises(UsageError, match="too low"):
         Compiler(job_of(replace(recipe, max_calls=least + 2)), "scripted", Heard()).plan()
     found = compiled(job_of(replace(recipe, max_calls=least + 3)))

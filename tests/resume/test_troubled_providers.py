@@ -63,7 +63,7 @@ def test_a_cap_on_time_ends_a_wait(tmp_path: Path, forks: ForkServerContext) -> 
     # From the 41st request on the provider wants a pause that nobody has time for.
     with Server(lambda n: Trouble(429, "600") if n > 40 else None) as server:
         project = Project(small_project(tmp_path / "project"), server, forks)
-        assert project.compile("--max-time", "5m") == 4
+        assert project.compile("--max", "time=5m") == 4
     assert "at its rate limit for" in project.said
-    assert "higher --max-time" in project.said
+    assert "--max time=AMOUNT" in project.said
     assert len(project.recorded) == server.calls == 40

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from hyperalign_dspy.artifacts.export.formats import exported, write_export
 from hyperalign_dspy.artifacts.frozen import load_frozen
-from hyperalign_dspy.cli.export import export_command
+from hyperalign_dspy.cli.programs import export_command
 from hyperalign_dspy.errors import MissingFolder, UsageError
 from tests.artifacts.export.programs import PROGRAMS
 

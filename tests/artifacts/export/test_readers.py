@@ -23,7 +23,7 @@ from hyperalign_dspy.artifacts.export.document import HOSTILE
 from hyperalign_dspy.artifacts.export.formats import exported, upload, write_export
 from hyperalign_dspy.artifacts.export.runtime import read_texts, render, written
 from hyperalign_dspy.artifacts.frozen import Frozen, freeze, load_frozen, verify
-from hyperalign_dspy.cli.export import export_command
+from hyperalign_dspy.cli.programs import export_command
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, GateFailed, MissingKey, UsageError
 from hyperalign_dspy.lm.connect import connect
@@ -264,7 +264,7 @@ def test_a_hub_folder_has_a_card_and_is_a_frozen_program(tmp_path: Path) -> None
     # Who downloads it has a folder, and nothing on a shelf.
     assert "hyperalign verify ./FOLDER" in found.text
     assert 'load_frozen("FOLDER")' in found.text
-    assert not [word for word in ("find_frozen", "hyperalign run", "hyperalign card") if word in found.text]
+    assert not [word for word in ("find_frozen", "hyperalign run", "hyperalign show") if word in found.text]
     assert load_frozen(tmp_path / "hub").manifest == frozen.manifest
     assert "refused" not in {check.state for check in verify(tmp_path / "hub")[0]}
 
