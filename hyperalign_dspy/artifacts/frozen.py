@@ -31,7 +31,7 @@ from hyperalign_dspy.program.locate import frozen_folders
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.registry import unknown
 
-_SCHEMA = "hyperalign/frozen/1"
+_SCHEMA = "hyperalign/frozen/2"
 # What loading, showing and verifying read of a manifest.
 _NEEDED = (
     *("program", "summary", "task", "module", "inputs", "frozen", "model", "configuration", "recipe", "identity"),
@@ -103,7 +103,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if schema != _SCHEMA:
         raise FrozenMismatch(
             f"{folder} has the schema {schema!r}; this version reads {_SCHEMA}.",
-            fix="Restore manifest.json, or install the version of hyperalign-dspy that wrote it.",
+            fix="Make it anew: hyperalign compile PROGRAM --model MODEL; or install the version that wrote it.",
         )
     written, found = manifest.get("manifest_sha256"), _self_hash(manifest)
     if written != found:

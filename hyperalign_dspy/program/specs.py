@@ -13,7 +13,7 @@ from hyperalign_dspy.files import digest
 from hyperalign_dspy.program.locate import PROGRAMS, RECIPES, find_file, listing
 from hyperalign_dspy.registry import unknown
 
-SPEC_SCHEMA = 1
+SPEC_SCHEMA = 2
 # The least that each number of a recipe can be: an interval takes three users.
 LEAST = {
     "visits": 1,
@@ -190,7 +190,7 @@ def _read(path: Path) -> dict[str, Any]:
     if schema != SPEC_SCHEMA:
         raise UsageError(
             f"{path} has schema {schema!r}; this version reads schema {SPEC_SCHEMA}.",
-            fix=f"Put `schema = {SPEC_SCHEMA}` on its first line.",
+            fix=f"CHANGELOG.md says what has another name since; then put `schema = {SPEC_SCHEMA}` on its first line.",
         )
     return values
 

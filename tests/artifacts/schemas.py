@@ -83,7 +83,7 @@ def _manifest() -> dict[str, Any]:
     slots = {name: part for name, part in _recipe()["properties"].items() if name != "schema"}
     recipe = {"type": "object", "properties": slots, "additionalProperties": False}
     properties = {
-        "schema": {"const": "hyperalign/frozen/1"},
+        "schema": {"const": "hyperalign/frozen/2"},
         **dict.fromkeys(("program", "summary", "task"), _TEXT),
         "module": _MODULE,
         "inputs": {"type": "array", "items": _TEXT},

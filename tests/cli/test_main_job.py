@@ -248,7 +248,7 @@ def test_a_run_is_written_as_one_page_with_every_text_of_its_confirmation(
     assert inside("report", "nothing", cwd=folder).returncode == 2
 
 
-BROKEN = {"an array": "[]", "half": '{"schema": "hyperalign/frozen/1", ', "no words": "{}"}
+BROKEN = {"an array": "[]", "half": '{"schema": "hyperalign/frozen/2", ', "no words": "{}"}
 
 
 @pytest.mark.parametrize("kind", BROKEN)

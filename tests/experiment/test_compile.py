@@ -317,7 +317,7 @@ def test_who_copies_a_strangers_sample_is_caught_too() -> None:
 
 def test_a_recipe_with_an_unknown_key_or_no_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text("schema = 1\nvisitz = 3\n")
+    path.write_text("schema = 2\nvisitz = 3\n")
     with pytest.raises(UsageError, match="visitz") as caught:
         load_recipe(str(path), "any")
     assert "visits" in caught.value.fix

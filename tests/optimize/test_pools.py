@@ -38,7 +38,7 @@ from hyperalign_dspy.tasks.protocol import Job, Score
 
 PROPOSING = "You write instructions"
 GAIN = r"\(gain [+-][\d.]+ over \d+ users\)"
-RECIPE = """schema = 1
+RECIPE = """schema = 2
 name = "pools"
 summary = "A few candidates are made first."
 visits = 3

@@ -28,7 +28,7 @@ from hyperalign_dspy.tasks.evaluate import Outcome
 from hyperalign_dspy.tasks.protocol import Arm, Job
 from hyperalign_dspy.types import Cost, Watcher
 
-_SCHEMA = "hyperalign/table/2"
+_SCHEMA = "hyperalign/table/3"
 TABULATED = "hyperalign/tabulated/1"
 _Floats = NDArray[np.float64]
 
