@@ -24,15 +24,11 @@ if TYPE_CHECKING:
     from hyperalign_dspy.program.hyperalign import HyPerAlign
     from hyperalign_dspy.program.infer import Infer
     from hyperalign_dspy.program.settings import Settings
-    from hyperalign_dspy.report.view import (
-        describe_comparison,
-        describe_plan,
-        describe_result,
-        draw_comparison,
-        draw_habits,
-        draw_result,
-        draw_search,
-    )
+    from hyperalign_dspy.report.bench import describe_comparison, draw_comparison
+    from hyperalign_dspy.report.habits import draw_habits
+    from hyperalign_dspy.report.page import draw_result, draw_search
+    from hyperalign_dspy.report.plan import describe_plan
+    from hyperalign_dspy.report.table import describe_result
     from hyperalign_dspy.types import Hypothesis, Sample, User
 
 __version__ = version("hyperalign-dspy")
@@ -79,13 +75,13 @@ _HOMES = {
     "bundled_corpus": "data.voices",
     "compare": "experiment.bench.compare",
     "connect": "lm.connect",
-    "describe_comparison": "report.view",
-    "describe_plan": "report.view",
-    "describe_result": "report.view",
-    "draw_comparison": "report.view",
-    "draw_habits": "report.view",
-    "draw_result": "report.view",
-    "draw_search": "report.view",
+    "describe_comparison": "report.bench",
+    "describe_plan": "report.plan",
+    "describe_result": "report.table",
+    "draw_comparison": "report.bench",
+    "draw_habits": "report.habits",
+    "draw_result": "report.page",
+    "draw_search": "report.page",
     "find_frozen": "artifacts.frozen",
     "load_frozen": "artifacts.frozen",
     "prepare": "experiment.prepare",

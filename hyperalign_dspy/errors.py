@@ -1,23 +1,4 @@
-"""Everything that this package raises, as one tree.
-
-    HyperalignError                 catch this for "anything that this package reports"
-    ├── UsageError                  what was asked for makes no sense            (exit code 2)
-    │   ├── UnknownName             no such program, recipe, model, column ...
-    │   ├── DataError               a corpus that cannot be read
-    │   └── NotEnoughData           a corpus with too few users or samples
-    ├── PrerequisiteError           something must be fetched or set first        (exit code 3)
-    │   ├── MissingWeights          the embedded model's weights are not here
-    │   ├── MissingKey              the provider wants a key
-    │   └── MissingFolder           a folder or a disk that cannot be written
-    ├── BudgetReached               the next call would pass a cap; state is saved (exit code 4)
-    ├── GateFailed                  a check that guards a result said no          (exit code 5)
-    │   ├── FrozenMismatch          a frozen program that is not what it claims to be
-    │   ├── RunMismatch             a run that was started with something else
-    │   └── TooManyFailures         too many instances without an answer
-    └── ModelError                  a model could not answer                      (exit code 1)
-        ├── NotSent                 the run ended before a call was sent or answered: nothing is owed for it
-        ├── ContextOverflow         the prompt does not fit the model's context
-        └── BadWeights              a weights file that is cut, changed or no model
+"""Everything that this package raises, as one tree under `HyperalignError`; each class has its exit code.
 
 A message says what happened; ``fix`` says what to type. Both reach the terminal, without a traceback.
 """
@@ -34,8 +15,7 @@ class HyperalignError(Exception):
 
     def __init__(self, message: str, *, fix: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message, self.fix = message, fix
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.fix}" if self.fix else self.message

@@ -88,11 +88,9 @@ def write_folder(place: Path, texts: Mapping[str, str]) -> None:
 
 @contextmanager
 def replace_folder(place: Path) -> Iterator[Path]:
-    """A new folder beside ``place``, its owner's alone, to be filled; then it takes the place of what was there, which
-    is gone only once the new one stands. Whatever fails leaves all as it was.
+    """A new folder beside ``place``, its owner's alone, to be filled; then it takes the place of what was there.
 
-    Raises:
-        MissingFolder: it cannot be written, or a file is in the way.
+    Whatever fails leaves all as it was. Raises: MissingFolder: it cannot be written, or a file is in the way.
     """
     with write_guard(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -128,11 +126,7 @@ def write_json(path: Path, value: Any, *, private: bool = False) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DataError: it is not there, or not JSON.
-    """
+    """Read a JSON file. Raises: DataError: it is not there, or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

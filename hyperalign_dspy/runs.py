@@ -1,22 +1,9 @@
 """Run folders: ``.hyperalign/runs/<id>/``, one for each (program, recipe, corpus, model, seed), ignored by git.
 
-plan.json      what the run is; a run with another plan is another run
-calls.jsonl    the ledger: every call that was paid for
-history.json   instructions of earlier runs, as they were when this one began to have candidates made
-candidates.json  what was made, by which proposer and at what cost
-study.journal  the decisions, for Optuna's tools
-visits.jsonl   every visit with its instances
-outcomes.jsonl what every scored instance came to, by what it was made: a run that goes on need not score it again
-max_in_flight.json  how many visits are in flight together, as it was when the search began
-budget_log.json  what the caps have granted a search that has ended
-tested.json    which configurations the sealed users have judged, by digest
-outputs.jsonl  every text of the confirmation, with its request and value
-result.json    the confirmation and verdict, once there
-frozen/        the frozen program, once there
-points/        other points of the Pareto set, each with outputs, result and frozen program
-report.html    the run on one page, where one was asked for
-
-Beside the runs lies judged.jsonl: every judging of sealed users, also by runs that were removed since.
+plan.json says what the run is: a run with another plan is another run. calls.jsonl holds every call that was paid for,
+outcomes.jsonl what every scored instance came to, outputs.jsonl every text of the confirmation, and result.json its
+verdict; frozen/ is the frozen program, points/ are others of the Pareto set. Beside the runs lies judged.jsonl: every
+judging of sealed users, by removed runs too.
 """
 
 from __future__ import annotations
@@ -109,7 +96,6 @@ def folder_for(name: str) -> Path:
     """
     folder = home() / name
     try:
-        # They hold people's texts: their owner alone may enter them.
         home().mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ignore = home() / ".gitignore"
@@ -156,11 +142,7 @@ def all_runs() -> list[Run]:
 
 
 def find_run(name: str) -> Run:
-    """A run by its id or the beginning of it.
-
-    Raises:
-        UnknownName: no run, or several, go by that name.
-    """
+    """A run by its id or the beginning of it. Raises: UnknownName: no run, or several, go by that name."""
     matches = [run for run in all_runs() if run.run_id == name or run.run_id.startswith(name)]
     if len(matches) != 1:
         raise unknown("run", name, [run.run_id for run in all_runs()])

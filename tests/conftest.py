@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 from hyperalign_dspy.lm import models
-from hyperalign_dspy.lm.connect import KEYS
+from hyperalign_dspy.lm.models import KEYS
 from hyperalign_dspy.metrics import panel, style
 
 CORPORA = Path(os.environ.get("HYPERALIGN_CORPORA") or Path(__file__).parents[2] / "shared" / "data")

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,15 @@ from hyperalign_dspy.types import Cost, Hypothesis, Sample, Watcher
 
 
 @dataclass(frozen=True)
+class _AnswerCount:
+    """How many lines there are now, how many of them without an answer, and what it all cost."""
+
+    lines: int
+    failed: int
+    cost: Cost
+
+
+@dataclass(frozen=True)
 class Batch:
     """What is to be answered, by which program on which model, and the file that the answers go to; ``concurrency``:
     see `hyperalign_dspy.lm.connect.connect`.
@@ -42,129 +51,115 @@ class Batch:
     out: Path
     concurrency: int | None = None
 
-    def marks(self) -> list[str]:
+    def answer_all(self, prices: Prices, watcher: Watcher) -> _AnswerCount:
+        """Answer every request that has no answer yet; those that failed before are asked again.
+
+        What is wrong with one request, or with one user's profile, is said in its lines. What concerns all of them,
+        such as a missing key, is raised.
+
+        Raises:
+            RunMismatch: the file holds answers to something else. UsageError: another process writes it.
+            MissingFolder: it cannot be written.
+        """
+        # Looked at before anything is made; and again once nobody else writes it.
+        self._kept()
+        with write_guard(self.out):
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            self.out.touch(mode=0o600)
+        record = folder_for(f"batch-{digest(str(self.out.resolve()))[:8]}")
+        with Ledger(record / "calls.jsonl", prices=prices) as ledger:
+            done = self._go_on()
+            lm = connect(self.model, ledger=ledger, concurrency=self.concurrency)
+            with ThreadPool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
+                ended = itertools.count(done + 1)
+
+                def tell() -> None:
+                    watcher.step("requests", next(ended), len(self.lines), ledger.cost())
+
+                failed = self._write(done, self._begun(self.lines[done:], pool, tell))
+            cost = ledger.cost()
+        if not failed:
+            shutil.rmtree(record, ignore_errors=True)
+        return _AnswerCount(len(self.lines), failed, cost)
+
+    def _begun(self, lines: Sequence[_Line], pool: ThreadPool, ended: Callable[[], None]) -> list[Future[Any]]:
+        """The answers to come. What is believed of users with a profile is looked up, or inferred, first and once."""
+        people = list(dict.fromkeys(line.profile for line in lines if line.profile and line.hypotheses is None))
+
+        def believed(profile: Profile) -> list[Hypothesis]:
+            return profile.hypotheses(self.module, self.program, self.model)
+
+        # They come before all lines in the pool's queue, so whoever waits for one waits for what is under way.
+        known = dict(zip(people, pool.submit(believed, people, lambda: None), strict=True))
+
+        def answer(line: _Line) -> Any:
+            samples = line.profile.samples if line.profile else line.samples
+            given = None if line.hypotheses is None else list(line.hypotheses)
+            if line.profile and given is None:
+                found = known[line.profile].result()
+                if isinstance(found, ModelError):
+                    raise found
+                given = found
+            # Of a user whose samples stand in the lines, the record sends the inference once.
+            return self.module(samples=list(samples), request=line.request, hypotheses=given, seed=line.seed)
+
+        return pool.submit(answer, lines, ended)
+
+    def _write(self, done: int, answers: Sequence[Future[Any]]) -> int:
+        """Add a line for each answer to what is not ``done``, in their order; returns how many are none."""
+        failed = 0
+        with write_guard(self.out), self.out.open("a", encoding="utf-8") as file:
+            for line, mark, future in zip(self.lines[done:], self._marks[done:], answers, strict=True):
+                answer = future.result()
+                failed += isinstance(answer, ModelError)
+                file.write(_written(line, mark, answer))
+                file.flush()
+        return failed
+
+    def _go_on(self) -> int:
+        """How many requests are answered; the file ends with the last of these, and what is torn or failed is cut off.
+
+        Raises:
+            RunMismatch: see `answer_all`.
+        """
+        kept, whole = self._kept()
+        answered = next((n for n, text in enumerate(kept) if "error" in _row(text)), len(kept))
+        if not whole or answered < len(kept):
+            # Answers after a failed one come back from the record.
+            write_text(self.out, "".join(f"{text}\n" for text in kept[:answered]))
+        return answered
+
+    def _kept(self) -> tuple[list[str], bool]:
+        """The whole lines of the file of answers, and whether it ends with one. Nothing is changed.
+
+        Raises:
+            RunMismatch: a line, or a torn one that is all there is, is no answer to what is asked.
+        """
+        marks = self._marks
+        if not self.out.is_file():
+            return [], True
+        with write_guard(self.out):
+            body, end, torn = self.out.read_bytes().rpartition(b"\n")
+        try:
+            kept = body.decode("utf-8").split("\n") if end else []
+        except UnicodeDecodeError as error:
+            raise _foreign(f"{self.out} is not UTF-8, so it holds no answers.") from error
+        for number, text in enumerate(kept):
+            if number >= len(marks) or _row(text).get("asked") != marks[number]:
+                raise _foreign(
+                    f"Line {number + 1} of {self.out} answers something else: another request, program or model."
+                )
+        if torn and not kept:
+            begun = _dumped(_asked(self.lines[0])).removesuffix("}").encode("utf-8")
+            if not torn.startswith(begun) and not begun.startswith(torn):
+                raise _foreign(f"Line 1 of {self.out} is no answer to what is asked.")
+        return kept, not torn
+
+    @cached_property
+    def _marks(self) -> list[str]:
         """For each line, twelve digits of all that decides its answer, but for what a profile holds."""
         by = digest([self.program, self.model, dump(self.module.dump_state())])
         return [digest([by, line.digest])[:12] for line in self.lines]
-
-
-@dataclass(frozen=True)
-class AnswerCount:
-    """How many lines there are now, how many of them without an answer, and what it all cost."""
-
-    lines: int
-    failed: int
-    cost: Cost
-
-
-def answer_all(batch: Batch, prices: Prices, watcher: Watcher) -> AnswerCount:
-    """Answer every request that has no answer yet; those that failed before are asked again.
-
-    What is wrong with one request, or with one user's profile, is said in its lines. What concerns all of them, such as
-    a missing key, is raised.
-
-    Raises:
-        RunMismatch: the file holds answers to something else. UsageError: another process writes it.
-        MissingFolder: it cannot be written.
-    """
-    marks = batch.marks()
-    # Looked at before anything is made; and again once nobody else writes it.
-    _kept(batch, marks)
-    with write_guard(batch.out):
-        batch.out.parent.mkdir(parents=True, exist_ok=True)
-        batch.out.touch(mode=0o600)
-    record = folder_for(f"batch-{digest(str(batch.out.resolve()))[:8]}")
-    with Ledger(record / "calls.jsonl", prices=prices) as ledger:
-        done = _go_on(batch, marks)
-        left = batch.lines[done:]
-        lm = connect(batch.model, ledger=ledger, concurrency=batch.concurrency)
-        with ThreadPool(lm, concurrency_of(lm), own=(ModelError, UsageError)) as pool:
-            ended = itertools.count(done + 1)
-
-            def tell() -> None:
-                watcher.step("requests", next(ended), len(batch.lines), ledger.cost())
-
-            failed = _write(batch, left, marks[done:], _begun(batch, left, pool, tell))
-        cost = ledger.cost()
-    if not failed:
-        shutil.rmtree(record, ignore_errors=True)
-    return AnswerCount(len(batch.lines), failed, cost)
-
-
-def _begun(batch: Batch, lines: Sequence[_Line], pool: ThreadPool, ended: Callable[[], None]) -> list[Future[Any]]:
-    """The answers to come. What is believed of users with a profile is looked up, or inferred, first and once."""
-    people = list(dict.fromkeys(line.profile for line in lines if line.profile and line.hypotheses is None))
-
-    def believed(profile: Profile) -> list[Hypothesis]:
-        return profile.hypotheses(batch.module, batch.program, batch.model)
-
-    # They come before all lines in the pool's queue, so whoever waits for one waits for what is under way.
-    known = dict(zip(people, pool.submit(believed, people, lambda: None), strict=True))
-
-    def answer(line: _Line) -> Any:
-        samples = line.profile.samples if line.profile else line.samples
-        given = None if line.hypotheses is None else list(line.hypotheses)
-        if line.profile and given is None:
-            found = known[line.profile].result()
-            if isinstance(found, ModelError):
-                raise found
-            given = found
-        # Of a user whose samples stand in the lines, the record sends the inference once.
-        return batch.module(samples=list(samples), request=line.request, hypotheses=given, seed=line.seed)
-
-    return pool.submit(answer, lines, ended)
-
-
-def _write(batch: Batch, lines: Sequence[_Line], marks: Sequence[str], answers: Sequence[Future[Any]]) -> int:
-    """Add a line for each answer, in their order; returns how many are none."""
-    failed = 0
-    with write_guard(batch.out), batch.out.open("a", encoding="utf-8") as file:
-        for line, mark, future in zip(lines, marks, answers, strict=True):
-            answer = future.result()
-            failed += isinstance(answer, ModelError)
-            file.write(_written(line, mark, answer))
-            file.flush()
-    return failed
-
-
-def _go_on(batch: Batch, marks: Sequence[str]) -> int:
-    """How many requests are answered; the file ends with the last of these, and what is torn or failed is cut off.
-
-    Raises:
-        RunMismatch: see `answer_all`.
-    """
-    kept, whole = _kept(batch, marks)
-    answered = next((n for n, text in enumerate(kept) if "error" in _row(text)), len(kept))
-    if not whole or answered < len(kept):
-        # Answers after a failed one come back from the record.
-        write_text(batch.out, "".join(f"{text}\n" for text in kept[:answered]))
-    return answered
-
-
-def _kept(batch: Batch, marks: Sequence[str]) -> tuple[list[str], bool]:
-    """The whole lines of the file of answers, and whether it ends with one. Nothing is changed.
-
-    Raises:
-        RunMismatch: a line, or a torn one that is all there is, is no answer to what is asked.
-    """
-    if not batch.out.is_file():
-        return [], True
-    with write_guard(batch.out):
-        body, end, torn = batch.out.read_bytes().rpartition(b"\n")
-    try:
-        kept = body.decode("utf-8").split("\n") if end else []
-    except UnicodeDecodeError as error:
-        raise _foreign(f"{batch.out} is not UTF-8, so it holds no answers.") from error
-    for number, text in enumerate(kept):
-        if number >= len(marks) or _row(text).get("asked") != marks[number]:
-            raise _foreign(
-                f"Line {number + 1} of {batch.out} answers something else: another request, program or model."
-            )
-    if torn and not kept:
-        begun = _dumped(_asked(batch.lines[0])).removesuffix("}").encode("utf-8")
-        if not torn.startswith(begun) and not begun.startswith(torn):
-            raise _foreign(f"Line 1 of {batch.out} is no answer to what is asked.")
-    return kept, not torn
 
 
 def _foreign(message: str) -> RunMismatch:

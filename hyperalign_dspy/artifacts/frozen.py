@@ -325,12 +325,14 @@ def _rendered(messages: Mapping[str, Any]) -> str:
 
 def _told_by_card(folder: Path) -> str:
     """Where a changed manifest says something else than its card: the first line that tells what was changed."""
+    from jinja2 import TemplateError
+
     from hyperalign_dspy.artifacts.card import card
 
     try:
         said = (folder / "CARD.md").read_text(encoding="utf-8")
         made = card(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, TemplateError):
         return ""
     pairs = zip(said.splitlines(), made.splitlines(), strict=False)
     return next(

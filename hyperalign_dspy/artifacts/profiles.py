@@ -30,9 +30,8 @@ from hyperalign_dspy.artifacts.hypotheses import lines_of, read_hypotheses
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, UnknownName, UsageError
 from hyperalign_dspy.files import digest, read_json, write_guard, write_json, write_text
-from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.engine import TokenCallback, streaming
-from hyperalign_dspy.lm.models import public_name
+from hyperalign_dspy.lm.models import public_name, slug
 from hyperalign_dspy.program.infer import as_sample
 from hyperalign_dspy.program.locate import user_data
 from hyperalign_dspy.registry import unknown

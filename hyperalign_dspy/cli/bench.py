@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, job_of, quiet, ready
+from hyperalign_dspy.cli.common import emit, job_of, ready
 from hyperalign_dspy.cli.options import Top, command_of, data_options, json_option, max_option, model_option, pass_top
 from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.files import write_json, write_text
 from hyperalign_dspy.program.specs import load_program, load_recipe
-from hyperalign_dspy.report.bench import comparison_curves, comparison_words, live_words, table_words
+from hyperalign_dspy.report.bench import describe_comparison, draw_comparison, live_words, table_words
 from hyperalign_dspy.types import Cost
 
 
@@ -34,14 +34,13 @@ def bench_command() -> None:
 @pass_top
 def _tabulate(top: Top, /, program: str, model: str, as_json: bool, **given: Any) -> None:
     """Score every configuration of a pool on every instance once, for `bench replay`. Goes on where it was cut off."""
-    quiet()
     from hyperalign_dspy.experiment.bench.tables import tabulate
 
     spec, recipe = load_program(program), load_recipe(given["recipe"], program)
     with following(top.display) as watcher:
         job = job_of(top, given, spec, recipe, watcher, seed=given["seed"])
-        ready(model, watcher)
-        table = tabulate(job, model, watcher, command_of(click.get_current_context()), top.again.run)
+        ready(watcher, model)
+        table = tabulate(job, model, watcher, command_of(), top.run)
     write_json(given["out"], table.as_dict())
     result = table.summary()
     emit(result, table_words(result), as_json=as_json)
@@ -59,22 +58,19 @@ def _replay(top: Top, /, table: str, as_json: bool, **given: Any) -> None:
 
     The table is a file of `bench tabulate`, or the one that comes with the package: authorship-bundled.
     """
-    quiet()
     from hyperalign_dspy.experiment.bench.compare import compare
     from hyperalign_dspy.experiment.bench.replay import SEARCHERS
     from hyperalign_dspy.experiment.bench.tables import read_table
 
     names = [name.strip() for name in given["searchers"].split(",") if name.strip()] or list(SEARCHERS)
     scores = read_table(table)
+    seeds = given["seeds"]
     with following(top.display) as watcher:
-        found = asdict(
-            compare(scores, given["seeds"], names, lambda n, done: watcher.step(n, done, given["seeds"], Cost()))
-        )
-    about = scores.summary()
+        found = compare(scores, seeds, names, lambda name, done: watcher.step(name, done, seeds, Cost()))
     if given["svg"]:
-        write_text(given["svg"], comparison_curves(found, about))
-    result = {"schema": "hyperalign/replay/1", "table": about["made"], "reliability": about["reliability"], **found}
-    emit(result, comparison_words(found, about), as_json=as_json)
+        write_text(given["svg"], draw_comparison(found, scores))
+    about = {"schema": "hyperalign/replay/1", "table": scores.made, "reliability": scores.reliability()}
+    emit({**about, **asdict(found)}, describe_comparison(found, scores), as_json=as_json)
 
 
 @bench_command.command("live")
@@ -94,7 +90,6 @@ def _live(top: Top, /, program: str, model: str, as_json: bool, **given: Any) ->
 
     Each is a run of its own; given again, finished ones cost nothing. Nothing goes on the shelf.
     """
-    quiet()
     os.environ.setdefault("TQDM_DISABLE", "1")
     from hyperalign_dspy.experiment.bench.live import OPTIMIZERS, compete
 
@@ -103,9 +98,8 @@ def _live(top: Top, /, program: str, model: str, as_json: bool, **given: Any) ->
     own = {name: given[name] for name in ("seed", "prompt_model", "allow_private_demos")}
     with following(top.display) as watcher:
         job = job_of(top, given, spec, recipe, watcher, force=True, **own)
-        for name in filter(None, (model, given["prompt_model"])):
-            ready(name, watcher)
-        entries = compete(job, model, names, watcher, command_of(click.get_current_context()), top.again.run)
+        ready(watcher, model, given["prompt_model"])
+        entries = compete(job, model, names, watcher, command_of(), top.run)
     found = [asdict(entry) for entry in entries]
     unit = "log-odds" if spec.task == "authorship" else spec.task
     emit({"schema": "hyperalign/live/1", "entries": found}, live_words(found, unit), as_json=as_json)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hyperalign_dspy.cli.options import Top, corpus_of, limits_of, prices_of
-from hyperalign_dspy.errors import BudgetReached, UnknownName
+from hyperalign_dspy.errors import BudgetReached
 from hyperalign_dspy.files import dump
-from hyperalign_dspy.lm.models import LOCAL, find_weights, pull
+from hyperalign_dspy.lm.models import GGUF, LOCAL, check_name, find_weights, local_path, pull
 from hyperalign_dspy.types import Cost, Watcher
 
 if TYPE_CHECKING:
@@ -40,8 +37,6 @@ def job_of(
 
 def check_models(names: Sequence[str], limits: Limits, prices: Prices) -> None:
     """See that names make sense and, under a cap on money, that prices are known."""
-    from hyperalign_dspy.lm.connect import check_name
-
     for name in names:
         check_name(name)
         if limits.max_cost:
@@ -49,7 +44,7 @@ def check_models(names: Sequence[str], limits: Limits, prices: Prices) -> None:
 
 
 def quiet() -> None:
-    """Third-party loggers say nothing on a user's screen; what matters reaches it as an error."""
+    """Third-party loggers say nothing on the screen; what matters reaches it as an error."""
     # DSPy sets its own top logger's level when it is imported; those below keep what is set here.
     for name in ("dspy.clients", "dspy.predict", "dspy.adapters", "LiteLLM", "httpx", "optuna", "datasets", "filelock"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -62,11 +57,7 @@ def emit(value: Any, text: str, *, as_json: bool) -> None:
 
 
 def finish(result: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """An answer that may have come of a capped run: then the exit code says so.
-
-    Raises:
-        SystemExit: a cap ended the run.
-    """
+    """An answer that may have come of a capped run: then the exit code says so."""
     emit(result, text, as_json=as_json)
     if result["capped"]:
         sys.exit(BudgetReached.exit_code)
@@ -77,21 +68,19 @@ def say(text: str = "") -> None:
     click.echo(text, err=True)
 
 
-def ready(model: str, watcher: Watcher) -> None:
-    """See that a model can be used: the name makes sense, and the embedded model's weights are here."""
-    from hyperalign_dspy.lm.connect import check_name
-    from hyperalign_dspy.lm.models import local_path
-
-    check_name(model)
-    if model == LOCAL and find_weights() is None:
-        watcher.say("Fetching the embedded model's weights once (93 MB, Apache-2.0).")
-        pull(megabytes(watcher))
-    elif model.startswith("gguf:"):
-        local_path(model)
+def ready(watcher: Watcher, *models: str) -> None:
+    """See that models can be used: names make sense, and weights are here. Empty names are skipped."""
+    for model in filter(None, models):
+        check_name(model)
+        if model == LOCAL and find_weights() is None:
+            watcher.say("Fetching the embedded model's weights once (93 MB, Apache-2.0).")
+            pull(megabytes(watcher))
+        elif model.startswith(GGUF):
+            local_path(model)
 
 
 def same_weights(manifest: Mapping[str, Any], model: str) -> None:
-    """Say so when a frozen program was measured on other weights, or another server, than those in use."""
+    """Say so when a frozen program was measured on other weights or another server."""
     from hyperalign_dspy.lm.connect import describe_model
 
     here, there = describe_model(model), manifest["model"]
@@ -99,49 +88,6 @@ def same_weights(manifest: Mapping[str, Any], model: str) -> None:
         say(f"{model} is not what this program was measured on; its figures say nothing about this one.")
 
 
-def frozen_folder(target: str, model: str) -> Path:
-    """Where a frozen program lies: a program's name on the shelf, for a model, or a folder that holds one.
-
-    A folder is written with a separator, or as . or ..: a bare name is a name, whatever lies where one is.
-
-    Raises:
-        UnknownName: no such program, or no frozen program in that folder.
-    """
-    from hyperalign_dspy.artifacts.frozen import find_frozen
-    from hyperalign_dspy.lm.connect import slug
-
-    here = Path(target)
-    holds = (here / "manifest.json").is_file()
-    if target in (".", "..") or "/" in target or os.sep in target:
-        if holds:
-            return here
-        raise UnknownName(
-            f"{target} holds no frozen program: there is no manifest.json in it.",
-            fix="Give the folder of a frozen program, or a program's name. See them: hyperalign list",
-        )
-    try:
-        return find_frozen(target, slug(model))
-    except UnknownName as error:
-        if holds:
-            error.fix = f"For the folder of that name: ./{target}. {error.fix}"
-        raise
-
-
 def megabytes(watcher: Watcher) -> Callable[[int, int], None]:
     """Shows a transfer of so many bytes as the phase "weights (MB)"."""
     return lambda done, total: watcher.step("weights (MB)", done // 10**6, total // 10**6, Cost())
-
-
-@contextmanager
-def shelf_first(folder: Path | None) -> Iterator[None]:
-    """Within, a folder comes before all others where programs and recipes are looked for, and frozen ones put."""
-    before = os.environ.get("HYPERALIGN_SHELF")
-    if folder:
-        os.environ["HYPERALIGN_SHELF"] = str(folder)
-    try:
-        yield
-    finally:
-        if folder and before is None:
-            del os.environ["HYPERALIGN_SHELF"]
-        elif before is not None:
-            os.environ["HYPERALIGN_SHELF"] = before

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hyperalign_dspy.cli import options
-from hyperalign_dspy.cli.common import check_models, emit, finish, job_of, quiet, ready
-from hyperalign_dspy.cli.options import Again, Top, command_of, limits_of, prices_of
+from hyperalign_dspy.cli.common import check_models, emit, finish, job_of, ready
+from hyperalign_dspy.cli.options import Top, command_of, limits_of, prices_of
 from hyperalign_dspy.cli.progress import following
-from hyperalign_dspy.program.specs import load_program, load_recipe
+from hyperalign_dspy.lm.models import slug
+from hyperalign_dspy.program.specs import RecipeSpec, load_program, load_recipe
 from hyperalign_dspy.runs import expect
+from hyperalign_dspy.types import Watcher
+
+if TYPE_CHECKING:
+    from hyperalign_dspy.experiment.compile import Compiler
+    from hyperalign_dspy.tasks.protocol import Job
 
 
 @click.command("compile")
@@ -45,7 +51,6 @@ def compile_command(top: Top, /, program: str, model: str, as_json: bool, **give
     The same command again goes on where an interrupted one stopped. Where a cap ends the search, the best so far is
     confirmed and frozen, and the exit code is 4.
     """
-    quiet()
     if given["optimizer"]:
         # DSPy's optimisers draw bars of their own; this is read when the library that draws them is imported.
         os.environ.setdefault("TQDM_DISABLE", "1")
@@ -56,32 +61,32 @@ def compile_command(top: Top, /, program: str, model: str, as_json: bool, **give
     own = {name: given[name] for name in ("seed", "judge", "force")}
     with following(top.display) as watcher:
         job = job_of(top, given, spec, recipe, watcher, **own)
-        for name in () if given["only_plan"] else models:
-            ready(name, watcher)
+        if not given["only_plan"]:
+            ready(watcher, *models)
         compiler = _compiler(job, model, watcher, given)
         plan = _planned(top, compiler, watcher)
-        if top.again.point:
-            _confirm(compiler, models, top.again)
+        if top.point:
+            _confirm(compiler, models, top)
             return
-        result = {} if given["only_plan"] else compiler.run().as_dict()
-    if given["only_plan"]:
-        emit(plan, "Nothing was called.", as_json=as_json)
-        return
+        if given["only_plan"]:
+            emit(plan, "Nothing was called.", as_json=as_json)
+            return
+        result = compiler.run().as_dict()
     finish(result, _finished(result, program, model), as_json=as_json)
 
 
-def _planned(top: Top, compiler: Any, watcher: Any) -> dict[str, Any]:
-    """Say what a run will do, and give it as plain data; a run that is gone on with has to be the one it was."""
+def _planned(top: Top, compiler: Compiler, watcher: Watcher) -> dict[str, Any]:
+    """Say what a run will do, and give it as plain data; one that goes on has to be what it was."""
     from hyperalign_dspy.report.plan import plan_words
 
-    if top.again.run:
-        expect(top.again.run, compiler.identity)
+    if top.run:
+        expect(top.run, compiler.identity)
     plan, facts = asdict(compiler.plan()), dict(compiler.task_data.facts)
     watcher.say(plan_words(plan, facts, compiler.limits))
     return {"schema": "hyperalign/plan/1", "plan": plan, "facts": facts}
 
 
-def _asked(recipe: Any, given: dict[str, Any]) -> Any:
+def _asked(recipe: RecipeSpec, given: dict[str, Any]) -> RecipeSpec:
     """The recipe with what the command line says otherwise."""
     return replace(
         recipe,
@@ -91,21 +96,20 @@ def _asked(recipe: Any, given: dict[str, Any]) -> Any:
     )
 
 
-def _confirm(compiler: Any, models: list[str], again: Again) -> None:
-    """Confirm one point of a run's Pareto set into the run's folder, under caps of its own; `runs freeze` goes on."""
+def _confirm(compiler: Compiler, models: list[str], top: Top) -> None:
+    """Confirm a point of a run's Pareto set into its folder, under caps of its own; see `runs freeze`."""
     from hyperalign_dspy.experiment.pareto import confirm_pareto_point
     from hyperalign_dspy.lm.limits import Limits
 
-    caps = again.caps or Limits()
+    caps = top.caps or Limits()
     check_models(models, caps, compiler.job.prices)
-    confirm_pareto_point(compiler, again.point, caps)
+    confirm_pareto_point(compiler, top.point, caps)
 
 
-def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
-    """Our own search, or somebody else's optimiser."""
+def _compiler(job: Job, model: str, watcher: Watcher, given: dict[str, Any]) -> Compiler:
     from hyperalign_dspy.experiment.compile import Compiler
 
-    command = command_of(click.get_current_context())
+    command = command_of()
     arguments = options.json_values(given["optimizer_args"], "--optimizer-arg")
     if not given["optimizer"]:
         if arguments:
@@ -126,13 +130,14 @@ def _compiler(job: Any, model: str, watcher: Any, given: dict[str, Any]) -> Any:
 
 
 def _finished(result: dict[str, Any], program: str, model: str) -> str:
-    """The table, where the frozen program is, and what to type next."""
     from hyperalign_dspy.report.table import result_table
 
-    name = "" if model == "local" else f" --model {model}"
-    write = f'run {program}{name} --samples FOLDER --request "Write about the weather this week."'
-    follow = f"hyperalign {write if program == 'authorship' else f'show {program}{name} --messages'}"
-    return f"{result_table(result)}\n\nFrozen ({result['frozen_is']}): {result['frozen']}\nNext: {follow}"
+    name = program if model == "local" else f"{program} --model {model}"
+    follow = f"show {name} --messages"
+    if program == "authorship":
+        follow = f'run {name} --samples FOLDER --request "Write about the weather this week."'
+    frozen = f"Frozen ({result['frozen_is']}): {result['frozen']}"
+    return f"{result_table(result)}\n\n{frozen}\nNext: hyperalign {follow}"
 
 
 @click.command("port")
@@ -155,10 +160,8 @@ def port_command(top: Top, /, program: str, parent: str, model: str, as_json: bo
     The old winners are visited first. Where the old program keeps at least half of its gain in the pilot, no more is
     searched. The same command again goes on where an interrupted one stopped.
     """
-    quiet()
     from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
     from hyperalign_dspy.experiment.port import PortCompiler
-    from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.report.table import port_table
 
     check_models([model], limits_of(given["caps"]), prices_of(top))
@@ -175,16 +178,16 @@ def port_command(top: Top, /, program: str, parent: str, model: str, as_json: bo
     with following(top.display) as watcher:
         job = job_of(top, given, spec, recipe, watcher, seed=seed, force=given["force"])
         if not given["only_plan"]:
-            ready(model, watcher)
-        command = command_of(click.get_current_context())
-        compiler = PortCompiler(job, model, watcher, old, command, given["retune"])
+            ready(watcher, model)
+        compiler = PortCompiler(job, model, watcher, old, command_of(), given["retune"])
         plan = _planned(top, compiler, watcher)
         if not given["retune"]:
             watcher.say("Where the old program holds in the pilot, no visit follows.")
-        result = {} if given["only_plan"] else compiler.result(compiler.run())
-    if given["only_plan"]:
-        emit(plan, "Nothing was called.", as_json=as_json)
-        return
+        if given["only_plan"]:
+            emit(plan, "Nothing was called.", as_json=as_json)
+            return
+        result = compiler.result(compiler.run())
     name = f"{program} --model {model}"
-    follow = f"Frozen ({result['frozen_is']}): {result['frozen']}\nNext, its controls: hyperalign eval {name}"
-    finish(result, f"{port_table(result)}\n\n{follow}", as_json=as_json)
+    frozen = f"Frozen ({result['frozen_is']}): {result['frozen']}"
+    text = f"{port_table(result)}\n\n{frozen}\nNext, its controls: hyperalign eval {name}"
+    finish(result, text, as_json=as_json)

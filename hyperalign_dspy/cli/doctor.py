@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from hyperalign_dspy.cli.common import emit, megabytes, quiet, ready
+from hyperalign_dspy.cli.common import emit, megabytes, ready
 from hyperalign_dspy.cli.options import Top, json_option, pass_top
 from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.lm import models
@@ -31,7 +31,6 @@ def doctor_command(top: Top, /, model: str, as_json: bool) -> None:
     if model:
         _call(top, model, as_json=as_json)
         return
-
     rows = [["python", platform.python_version(), ""], ["cores", str(os.cpu_count()), ""]]
     rows += [[name, _version(name), ""] for name in _PACKAGES]
     rows += _models()
@@ -43,14 +42,13 @@ def doctor_command(top: Top, /, model: str, as_json: bool) -> None:
 
 
 def _models() -> list[list[str]]:
-    """The kinds of models, and which of them are ready."""
-    from hyperalign_dspy.lm.connect import KEYS
-
     path = models.find_weights()
     about = f"{models.EMBEDDED.name}, {models.EMBEDDED.licence}{f', {path}' if path else ''}"
     rows = [["model local", "ready" if path else "hyperalign models pull", about]]
     rows += [["model gguf:PATH", "", "any GGUF file"], ["model scripted", "ready", "no model: tests plumbing"]]
-    return rows + [[f"model {p}/NAME", "key set" if os.environ.get(k) else "no key", k] for p, k in KEYS.items()]
+    for provider, key in models.KEYS.items():
+        rows.append([f"model {provider}/NAME", "key set" if os.environ.get(key) else "no key", key])
+    return rows
 
 
 def _version(name: str) -> str:
@@ -73,7 +71,6 @@ def _writable(path: Path) -> bool:
 
 def _call(top: Top, model: str, *, as_json: bool) -> None:
     """Make one real call, and check the embedded weights' hash."""
-    quiet()
     import dspy
 
     from hyperalign_dspy.lm.connect import connect
@@ -81,16 +78,17 @@ def _call(top: Top, model: str, *, as_json: bool) -> None:
     from hyperalign_dspy.program.adapters import adapter
 
     with following(top.display) as watcher:
-        ready(model, watcher)
+        ready(watcher, model)
     if model == models.LOCAL:
         models.check_weights(models.weights_path())
     ledger, start = Ledger(), time.monotonic()
     with dspy.context(lm=connect(model, ledger=ledger, max_tokens=40), adapter=adapter("turns"), disable_history=True):
         text = dspy.Predict("question -> answer")(question="Say hello in one sentence.").answer
     seconds, cost = time.monotonic() - start, ledger.cost()
-    tokens = {"input_tokens": cost.input_tokens, "output_tokens": cost.output_tokens}
-    plain = {"schema": "hyperalign/check/1", "model": model, "text": text, "seconds": seconds, **tokens}
-    said = f"{model} answers in {seconds:.1f} s ({cost.input_tokens} tokens in, {cost.output_tokens} out):\n{text}"
+    given, made = cost.input_tokens, cost.output_tokens
+    plain = {"schema": "hyperalign/check/1", "model": model, "text": text, "seconds": seconds}
+    plain |= {"input_tokens": given, "output_tokens": made}
+    said = f"{model} answers in {seconds:.1f} s ({given} tokens in, {made} out):\n{text}"
     emit(plain, said, as_json=as_json)
 
 
@@ -105,7 +103,6 @@ def models_command() -> None:
 @pass_top
 def _pull(top: Top, /, source: Path | None, as_json: bool) -> None:
     """Fetch the embedded model's weights once, and check them."""
-
     with following(top.display) as watcher:
         path = models.pull(megabytes(watcher), source)
     emit({"schema": "hyperalign/model/1", "path": str(path)}, str(path), as_json=as_json)

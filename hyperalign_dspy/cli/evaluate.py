@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from hyperalign_dspy.cli import options
-from hyperalign_dspy.cli.common import check_models, emit, finish, job_of, quiet, ready, same_weights, say
+from hyperalign_dspy.cli.common import check_models, emit, finish, job_of, ready, same_weights, say
 from hyperalign_dspy.cli.options import Top, command_of, corpus_of, limits_of, prices_of
 from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.data.load import load_corpus, read_rows
 from hyperalign_dspy.files import write_text
+from hyperalign_dspy.lm.models import check_name, slug
 from hyperalign_dspy.program.locate import frozen_folders
 from hyperalign_dspy.program.specs import RecipeSpec, load_program
 from hyperalign_dspy.report.judge import outputs_words
@@ -46,13 +47,11 @@ def eval_command(top: Top, /, program: str, model: str, as_json: bool, **given: 
     --ours and --theirs it is outputs in files that are compared, as texts of the users of --data; --model then is what
     made them.
     """
-    quiet()
     if given["ours"] or given["theirs"]:
         _compare(top, model, given, as_json=as_json)
         return
     from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
     from hyperalign_dspy.experiment.evaluate_frozen import Evaluation, evaluate_frozen
-    from hyperalign_dspy.lm.connect import check_name, slug
     from hyperalign_dspy.report.table import result_table
 
     check_name(model)
@@ -62,17 +61,15 @@ def eval_command(top: Top, /, program: str, model: str, as_json: bool, **given: 
     own = {"seed": seed, "judge": given["judge"], "on": given["on"]}
     with following(top.display) as watcher:
         job = job_of(top, given, load_program(program), recipe, watcher, **own)
-        for name in filter(None, (model, given["judge"])):
-            ready(name, watcher)
+        ready(watcher, model, given["judge"])
         same_weights(frozen.manifest, model)
         measured = Evaluation(frozen, options.json_values(given["changes"], "--set"))
-        command = command_of(click.get_current_context())
-        result = evaluate_frozen(job, model, measured, watcher, command, top.again.run)
+        result = evaluate_frozen(job, model, measured, watcher, command_of(), top.run)
     emit(result, result_table(result), as_json=as_json)
 
 
 def _recipe(manifest: Mapping[str, Any], given: Mapping[str, Any]) -> RecipeSpec:
-    """The recipe that a program was made by, with nothing left to search, and a confirmation of the size asked for."""
+    """The recipe that a program was made by, with nothing to search and a confirmation of this size."""
     return replace(
         RecipeSpec(**{**manifest["recipe"], "slots": {}, "start": (), "candidates": {}}),
         confirm_users=given["users"],
@@ -96,7 +93,7 @@ def _compare(top: Top, model: str, given: dict[str, Any], *, as_json: bool) -> N
         corpus = load_corpus(source, columns, words=longest)
         found = compare_outputs(pairs, corpus, given["seed"] or 0)
         if given["judge"]:
-            ready(given["judge"], watcher)
+            ready(watcher, given["judge"])
             texts = outputs_as_pairs(pairs, corpus)
             with Ledger(judge_folder() / "calls.jsonl", prices=prices_of(top)) as ledger:
 
@@ -125,10 +122,8 @@ def matrix_command(top: Top, /, program: str, models: str, as_json: bool, **give
     Cells that were measured are not paid again, also where more models are asked for later; unless the program of one
     of these writes longer texts: then all are measured at its length, in a matrix of its own.
     """
-    quiet()
     from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
     from hyperalign_dspy.experiment.matrix import Matrix
-    from hyperalign_dspy.lm.connect import slug
 
     names = list(dict.fromkeys(name.strip() for name in models.split(",") if name.strip()))
     check_models(names, limits_of(given["caps"]), prices_of(top))
@@ -145,12 +140,10 @@ def matrix_command(top: Top, /, program: str, models: str, as_json: bool, **give
     seed = made["identity"]["seed"] if given["seed"] is None else given["seed"]
     with following(top.display) as watcher:
         job = job_of(top, given, load_program(program), recipe, watcher, seed=seed)
-        for name in names:
-            ready(name, watcher)
-            if name in programs:
-                same_weights(programs[name].manifest, name)
-        command = command_of(click.get_current_context())
-        result = Matrix(job, programs, watcher, command).measure(names, top.again.run)
+        ready(watcher, *names)
+        for name, frozen in programs.items():
+            same_weights(frozen.manifest, name)
+        result = Matrix(job, programs, watcher, command_of()).measure(names, top.run)
     if given["svg"]:
         write_text(given["svg"], matrix_svg(result))
         say(f"Drawn: {given['svg']}")

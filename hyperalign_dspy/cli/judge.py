@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, job_of, quiet, ready
+from hyperalign_dspy.cli.common import emit, job_of, ready
 from hyperalign_dspy.cli.options import Top, corpus_of, data_options, json_option, pass_top, prices_of
 from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.data.load import load_corpus
@@ -38,16 +38,13 @@ def _validate(top: Top, /, as_json: bool, **given: Any) -> None:
     With --power a model writes for every user that a search may see: under the user's samples, under none, and under
     another user's. The verifier is best that tells the first two furthest apart (t) and sees nothing in the third.
     """
-    quiet()
     from hyperalign_dspy.tasks.validation import validate_panel
 
     source, columns = corpus_of(given)
     with following(top.display) as watcher:
         corpus = load_corpus(source, columns, words=given["words"])
-        panel = {
-            name: asdict(found)
-            for name, found in validate_panel(corpus, given["seed"], given["words"], watcher.say).items()
-        }
+        found = validate_panel(corpus, given["seed"], given["words"], watcher.say)
+        panel = {name: asdict(verifier) for name, verifier in found.items()}
         power = _power(top, given, watcher) if given["power"] else None
     head = f"{corpus.name}: held-out texts of {given['words']} words; intervals are 95%, over users"
     result = {"schema": "hyperalign/judge-validate/1", "corpus": corpus.name, "panel": panel, "power": power}
@@ -56,13 +53,12 @@ def _validate(top: Top, /, as_json: bool, **given: Any) -> None:
 
 
 def _power(top: Top, given: dict[str, Any], watcher: Watcher) -> dict[str, Any]:
-    """What the panel sees in texts that a model writes for users that a search may see, as plain data."""
     from hyperalign_dspy.experiment.verifier_power import panel_power
 
     model, quick = given["model"], load_recipe("quick", "authorship")
     everybody = replace(quick, confirm_users=10**6, confirm_requests=3)
     job = job_of(top, given, load_program("authorship"), everybody, watcher, seed=given["seed"], on="validation")
-    ready(model, watcher)
+    ready(watcher, model)
     shape = (quick.confirm_users, quick.confirm_requests)
     verifiers = {name: asdict(power) for name, power in panel_power(job, model, shape, watcher).items()}
     return {"model": model, "replayed": {"users": shape[0], "requests": shape[1]}, "verifiers": verifiers}
@@ -84,7 +80,6 @@ def _qualify(top: Top, /, model: str, as_json: bool, **given: Any) -> None:
     --data is an LLMBar file (helpfulness), a STEL file (style), or any corpus (authorship). The outcome is recorded
     beside the runs: only a judge that has qualified for a purpose gates a verdict of `compile --judge`.
     """
-    quiet()
     from hyperalign_dspy.judges.llm_judge import JudgeForm, judge_folder, record_qualification
     from hyperalign_dspy.judges.llm_judge import qualify as ask
     from hyperalign_dspy.judges.pairwise import GradingJudge, PairwiseJudge
@@ -99,7 +94,7 @@ def _qualify(top: Top, /, model: str, as_json: bool, **given: Any) -> None:
     kind = (given["adapter"], given["words"])
     judge = GradingJudge(*kind) if given["grades"] else PairwiseJudge(pairs[0].purpose, *kind)
     with following(top.display) as watcher:
-        ready(model, watcher)
+        ready(watcher, model)
         with Ledger(judge_folder() / "calls.jsonl", prices=prices_of(top)) as ledger:
             lm = connect(model, ledger=ledger, max_tokens=8, temperature=0.0)
             found = ask(judge, pairs, lm, lambda done: watcher.step("judge", done, len(pairs), ledger.cost()))

@@ -6,12 +6,15 @@ import errno
 import importlib
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hyperalign_dspy.errors import HyperalignError, MissingFolder, ModelError
+from hyperalign_dspy.errors import HyperalignError, MissingFolder, ModelError, UsageError
 
 # name -> (module, one line). Static, so that --help imports no command.
 _COMMANDS = {
@@ -30,7 +33,7 @@ _COMMANDS = {
     "profile": ("profile", "What is kept of users: their samples, and what is believed of them."),
     "models": ("doctor", "Get the embedded model's weights."),
     "bench": ("bench", "Compare optimisers on a model, and searchers on recorded scores."),
-    "init": ("init", "Start a program and a recipe of your own."),
+    "init": ("programs", "Start a program and a recipe of your own."),
     "doctor": ("doctor", "What is installed, set and writable here, and whether a model answers."),
 }
 
@@ -42,11 +45,9 @@ class _Commands(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names, in the order of help."""
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"hyperalign_dspy.cli.{_COMMANDS[cmd_name][0]}")
@@ -55,7 +56,6 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Their lines without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in _COMMANDS.items()])
 
@@ -88,11 +88,27 @@ def cli(context: click.Context, /, shelf: Path | None, **how: Any) -> None:
 
     The options here stand before a command's name; HYPERALIGN_SHELF and the like set them too.
     """
-    from hyperalign_dspy.cli.common import shelf_first
-    from hyperalign_dspy.cli.options import Again, Top
+    from hyperalign_dspy.cli.common import quiet
+    from hyperalign_dspy.cli.options import Top
 
-    context.obj = Top(again=context.find_object(Again) or Again(), **how)
-    context.with_resource(shelf_first(shelf))
+    quiet()
+    context.obj = replace(context.find_object(Top) or Top(), **how)
+    context.with_resource(_shelf_first(shelf))
+
+
+@contextmanager
+def _shelf_first(folder: Path | None) -> Iterator[None]:
+    """Within, a folder is the first where programs and recipes are looked for and frozen ones put."""
+    before = os.environ.get("HYPERALIGN_SHELF")
+    if folder:
+        os.environ["HYPERALIGN_SHELF"] = str(folder)
+    try:
+        yield
+    finally:
+        if folder and before is None:
+            del os.environ["HYPERALIGN_SHELF"]
+        elif before is not None:
+            os.environ["HYPERALIGN_SHELF"] = before
 
 
 def main() -> None:
@@ -132,6 +148,9 @@ def _known(error: Exception) -> HyperalignError | None:
             f"Cannot write{where}: {error.strerror}.",
             fix="Free some room, or go to a folder that you may write; the same command then goes on.",
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = str(error.filename)[:60]
+        return UsageError(f"{name}... is longer than a file's name may be.", fix="Give the path of a file or folder.")
     if type(error).__module__.startswith("dspy."):
         # Whoever raised it has imported all this already.
         from hyperalign_dspy.lm.thread_pool import root_cause

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hyperalign_dspy.data.corpus_file import described
-from hyperalign_dspy.data.load import Columns
+from hyperalign_dspy.data.load import Columns, described
 from hyperalign_dspy.program.locate import user_data
 
 if TYPE_CHECKING:
@@ -23,24 +22,19 @@ _Command = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Again:
-    """A recorded command, given once more: the run that it has to be, and a point of that run's Pareto set, if this is
-    to be confirmed alone, under ``caps`` of its own.
-    """
-
-    run: str = ""
-    point: int = 0
-    caps: Limits | None = None
-
-
-@dataclass(frozen=True)
 class Top:
-    """What stands before a command's name: how it is run, and not what it does."""
+    """What stands before a command's name: how it is run, and not what it does.
+
+    Of a recorded command that is given once more: the ``run`` that it has to be, and a ``point`` of that run's
+    Pareto set, if this is to be confirmed alone, under ``caps`` of its own.
+    """
 
     display: str | None = None
     concurrency: int | None = None
     prices: Path | None = None
-    again: Again = Again()
+    run: str = ""
+    point: int = 0
+    caps: Limits | None = None
 
 
 pass_top = click.make_pass_decorator(Top, ensure=True)
@@ -156,7 +150,7 @@ _CAPS: Mapping[str, tuple[str, Callable[[str], float], str]] = {
 
 
 def prices_of(top: Top) -> Prices:
-    """What the user knows of prices: from the file that is named, or prices.toml in their data folder."""
+    """The user's prices: of the file that is named, or of prices.toml in their data folder."""
     from hyperalign_dspy.lm.limits import Prices
 
     own = user_data() / "prices.toml"
@@ -167,24 +161,25 @@ def prices_of(top: Top) -> Prices:
 _SHOWN = ("only_plan", "as_json", "display")
 
 
-def command_of(context: click.Context) -> list[str]:
-    """The words that give this command again, as `runs resume` does."""
+def command_of() -> list[str]:
+    """The words that give the command at hand again, as `runs resume` does."""
     names: list[str] = []
-    at = context
+    at = context = click.get_current_context()
     while at.parent:
         names, at = [str(at.command.name), *names], at.parent
-    before = [] if at is context else option_words(at, lambda name: name not in _SHOWN)
-    return [*before, *names, context.params["program"], *option_words(context, lambda name: name not in _SHOWN)]
+    before = [] if at is context else option_words(at)
+    return [*before, *names, context.params["program"], *option_words(context)]
 
 
-def option_words(context: click.Context, wanted: Callable[[str], bool]) -> list[str]:
-    """The words of the options that a command was given, as far as they are ``wanted`` by name."""
+def option_words(context: click.Context, wanted: Callable[[str], bool] = lambda name: name not in _SHOWN) -> list[str]:
+    """The words of the options that a command was given and that are ``wanted`` by name."""
     words: list[str] = []
     for parameter in context.command.params:
-        value = context.params.get(str(parameter.name))
+        name = str(parameter.name)
+        value = context.params.get(name)
         # 0 was given: it is no more unset than other numbers.
         unset = value is False or value in (None, "", ())
-        if isinstance(parameter, click.Option) and wanted(str(parameter.name)) and not unset:
-            values = value if isinstance(value, tuple) else (value,)
-            words += [word for each in values for word in (parameter.opts[0], *([] if each is True else [str(each)]))]
+        if isinstance(parameter, click.Option) and wanted(name) and not unset:
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [parameter.opts[0], *([] if each is True else [str(each)])]
     return words

@@ -7,18 +7,22 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hyperalign_dspy.artifacts.hypotheses import parse_hypotheses, read_hypotheses
-from hyperalign_dspy.cli.common import emit, quiet, say
+from hyperalign_dspy.cli.common import emit, say
 from hyperalign_dspy.cli.options import json_option
 from hyperalign_dspy.data.load import read_samples
 from hyperalign_dspy.errors import DataError, UsageError
 from hyperalign_dspy.files import write_text
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.report.format import columns, one_line
 from hyperalign_dspy.runs import all_runs, home
+
+if TYPE_CHECKING:
+    from hyperalign_dspy.artifacts.profiles import Profile
 
 
 @click.group("profile")
@@ -32,7 +36,6 @@ def profile_command() -> None:
 @json_option
 def _add(user: str, samples: Path, as_json: bool) -> None:
     """Keep samples of a USER, or more of one who is kept already."""
-    quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
 
     profile = Profile.add(user, read_samples(samples))
@@ -46,7 +49,6 @@ def _add(user: str, samples: Path, as_json: bool) -> None:
 @json_option
 def _show(user: str, as_json: bool) -> None:
     """The samples of a USER, and what is believed of them; without one, everybody who has a profile."""
-    quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
 
     if user:
@@ -68,7 +70,6 @@ def _show(user: str, as_json: bool) -> None:
 @json_option
 def _edit(user: str, program: str | None, model: str | None, as_json: bool, **given: Any) -> None:
     """Correct what is believed of a USER, in $EDITOR. What cannot be read replaces nothing."""
-    quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
 
     profile = Profile.load(user)
@@ -101,7 +102,6 @@ def _edit(user: str, program: str | None, model: str | None, as_json: bool, **gi
 @json_option
 def _remove(user: str, yes: bool, as_json: bool) -> None:
     """Delete the folder of a USER. What else may hold their texts is said, and stays."""
-    quiet()
     from hyperalign_dspy.artifacts.profiles import Profile
 
     profile = Profile.load(user)
@@ -118,13 +118,8 @@ def _remove(user: str, yes: bool, as_json: bool) -> None:
     emit(answer, f"Removed {profile.name}.", as_json=as_json)
 
 
-def _meant(profile: Any, program: str | None, model: str | None) -> Any:
-    """The one file of hypotheses that is meant.
-
-    Raises:
-        UsageError: none, or several.
-    """
-    from hyperalign_dspy.lm.connect import slug
+def _meant(profile: Profile, program: str | None, model: str | None) -> Any:
+    """The one file of hypotheses that is meant; none, or several, are an error."""
 
     found = [
         one
@@ -160,7 +155,7 @@ def _first_run(name: str) -> str:
     return f'hyperalign run --user {quote(name)} --request "..."'
 
 
-def _summary(profile: Any) -> dict[str, Any]:
+def _summary(profile: Profile) -> dict[str, Any]:
     try:
         count: int | str = len(profile.samples)
     except DataError:
@@ -170,7 +165,7 @@ def _summary(profile: Any) -> dict[str, Any]:
     return {"user": profile.name, "samples": count, "believed": believed, "folder": str(profile.folder)}
 
 
-def _plain(profile: Any) -> dict[str, Any]:
+def _plain(profile: Profile) -> dict[str, Any]:
     return {
         "schema": "hyperalign/profile/1",
         "user": profile.name,
@@ -183,7 +178,7 @@ def _plain(profile: Any) -> dict[str, Any]:
     }
 
 
-def _words(profile: Any) -> str:
+def _words(profile: Profile) -> str:
     lines = [f"{profile.name}: {len(profile.samples)} samples in {profile.folder / 'samples.jsonl'}"]
     lines += [f"  {one_line(sample.text)[:90]}" for sample in profile.samples]
     for one in profile.believed():

@@ -1,45 +1,45 @@
-"""`hyperalign list`, `show`, `verify` and `export`: what is on the shelf."""
+"""`hyperalign list`, `show`, `verify`, `export`: what is on the shelf; and `init`, a program of one's own."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, frozen_folder, quiet
+from hyperalign_dspy.cli.common import emit
 from hyperalign_dspy.cli.options import json_option, model_option
-from hyperalign_dspy.errors import DataError, FrozenMismatch, UsageError
+from hyperalign_dspy.errors import DataError, FrozenMismatch, UnknownName, UsageError
 from hyperalign_dspy.files import write_text
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.program.locate import PROGRAMS, RECIPES, frozen_folders, listing
 from hyperalign_dspy.report.format import columns
 
 if TYPE_CHECKING:
     from hyperalign_dspy.artifacts.frozen import Check
 
+_TEMPLATE = Path(__file__).parent / "template"
+
 
 @click.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
     """List programs, recipes and frozen programs, each with where it comes from."""
-
-    programs, recipes = listing(PROGRAMS), listing(RECIPES)
-    frozen = [
-        {"program": name, "model": slug, "verdict": _verdict(f), "path": str(f)}
-        for name in programs
-        for slug, f in frozen_folders(name).items()
+    plain: dict[str, Any] = {"schema": "hyperalign/list/1"}
+    rows: list[list[str]] = []
+    for kind, found in {"program": listing(PROGRAMS), "recipe": listing(RECIPES)}.items():
+        plain[f"{kind}s"] = {name: {"origin": origin, "path": str(path)} for name, (origin, path) in found.items()}
+        rows += [[kind, name, origin] for name, (origin, _) in found.items()]
+    plain["frozen"] = [
+        {"program": program, "model": model, "verdict": _verdict(folder), "path": str(folder)}
+        for program in plain["programs"]
+        for model, folder in frozen_folders(program).items()
     ]
-    rows = [["program", name, origin] for name, (origin, _) in programs.items()]
-    rows += [["recipe", name, origin] for name, (origin, _) in recipes.items()]
-    rows += [["frozen", f"{row['program']} for {row['model']}", row["verdict"]] for row in frozen]
-    plain = {
-        "schema": "hyperalign/list/1",
-        "programs": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in programs.items()},
-        "recipes": {name: {"origin": origin, "path": str(path)} for name, (origin, path) in recipes.items()},
-        "frozen": frozen,
-    }
+    rows += [["frozen", f"{row['program']} for {row['model']}", row["verdict"]] for row in plain["frozen"]]
     emit(plain, columns(["kind", "name", "from"], rows), as_json=as_json)
 
 
@@ -50,10 +50,8 @@ def list_command(as_json: bool) -> None:
 @json_option
 def show_command(program: str, model: str, messages: bool, as_json: bool) -> None:
     """Show the frozen PROGRAM of a model: its card, or the exact messages that it sends."""
-    quiet()
     from hyperalign_dspy.artifacts.card import card
     from hyperalign_dspy.artifacts.frozen import find_frozen, load_frozen
-    from hyperalign_dspy.lm.connect import slug
 
     frozen = load_frozen(find_frozen(program, slug(model)))
     rendered = frozen.manifest["probe"]["messages"]
@@ -96,10 +94,9 @@ def verify_command(target: str, model: str, replay: int, readme: Path | None, as
 
     Tables that --readme renews stand between <!-- measured: PROGRAM MODEL --> and <!-- end -->.
     """
-    quiet()
     from hyperalign_dspy.artifacts.frozen import verify
 
-    folder = frozen_folder(target, model)
+    folder = _frozen_folder(target, model)
     checks, frozen = verify(folder)
     if frozen and replay:
         from hyperalign_dspy.experiment.replay_calls import replay_calls
@@ -115,10 +112,33 @@ def verify_command(target: str, model: str, replay: int, readme: Path | None, as
         raise FrozenMismatch(f"{folder} is refused: see {refused[0].name}.", fix=refused[0].fix)
 
 
+def _frozen_folder(target: str, model: str) -> Path:
+    """Where a frozen program lies: on the shelf by a program's name, for a model, or in a folder.
+
+    A folder is written with a separator, or as . or ..; a bare name is a program's.
+    """
+    from hyperalign_dspy.artifacts.frozen import find_frozen
+
+    here = Path(target)
+    holds = (here / "manifest.json").is_file()
+    if target in (".", "..") or "/" in target or os.sep in target:
+        if holds:
+            return here
+        raise UnknownName(
+            f"{target} holds no frozen program: there is no manifest.json in it.",
+            fix="Give the folder of a frozen program, or a program's name. See them: hyperalign list",
+        )
+    try:
+        return find_frozen(target, slug(model))
+    except UnknownName as error:
+        if holds:
+            error.fix = f"For the folder of that name: ./{target}. {error.fix}"
+        raise
+
+
 def _renew(readme: Path) -> Check:
-    """Write a Markdown file's measured tables as their manifests have them; a file that has them so stays."""
+    """Write a Markdown file's measured tables as their manifests have them, unless they are so."""
     from hyperalign_dspy.artifacts.frozen import Check, find_frozen, read_manifest
-    from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.report.table import renewed
 
     try:
@@ -134,7 +154,8 @@ def _renew(readme: Path) -> Check:
 
 def _words(folder: Path, checks: list[Check]) -> str:
     lines = [f"{check.name:16} {check.state:8} {check.about}" for check in checks]
-    notes = [f"{check.name}: {check.fix}" for check in checks if check.fix and check.state in ("differs", "skipped")]
+    told = [check for check in checks if check.fix and check.state in ("differs", "skipped")]
+    notes = [f"{check.name}: {check.fix}" for check in told]
     return "\n".join([str(folder), "", *lines, *([""] if notes else []), *notes])
 
 
@@ -150,20 +171,18 @@ def export_command(target: str, model: str, form: str, out: str | None, upload: 
 
     Every format but DSPy's renders the very bytes that the program sends: it is checked before anything is written.
     """
-    quiet()
     from hyperalign_dspy.artifacts.export.formats import exported, write_export
     from hyperalign_dspy.artifacts.frozen import load_frozen
-    from hyperalign_dspy.lm.connect import slug
 
     if upload and form != "hub":
         raise UsageError("Only a folder for the Hub is uploaded.", fix="Add --to hub.")
-    frozen = load_frozen(frozen_folder(target, model))
+    frozen = load_frozen(_frozen_folder(target, model))
     files = exported(frozen, form)
     if out is None and len(files) == 1 and not as_json:
         click.echo(next(iter(files.values())), nl=False)
         return
-    name = f"{frozen.manifest['program']}-{slug(frozen.manifest['model']['name'])}"
-    place = out or (next(iter(files)) if len(files) == 1 else f"{name}-{slug(form)}")
+    name = f"{frozen.manifest['program']}-{slug(frozen.manifest['model']['name'])}-{slug(form)}"
+    place = out or (next(iter(files)) if len(files) == 1 else name)
     paths = write_export(files, Path(place), folder=place.endswith(("/", os.sep)))
     address = ""
     if upload:
@@ -173,3 +192,29 @@ def export_command(target: str, model: str, form: str, out: str | None, upload: 
     result = {"schema": "hyperalign/export/1", "to": form, "paths": [str(p) for p in paths], "uploaded": address}
     said = [str(p) for p in paths] + ([f"Uploaded: {address}"] if address else [])
     emit(result, "\n".join(said), as_json=as_json)
+
+
+@click.command("init")
+@click.argument("name")
+@json_option
+def init_command(name: str, as_json: bool) -> None:
+    """Write a small working program NAME into this folder: module, metric, rows, program.toml and recipe.
+
+    It compiles as it is; then put your own module, metric and rows in their place.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise UsageError(f"{name!r} is no name for a program.", fix="Lower-case letters, digits, - and _.")
+    python = name.replace("-", "_")
+    files = {
+        Path(f"{python}.py"): "module.txt",
+        Path(f"{python}.jsonl"): "rows.jsonl",
+        Path("programs") / name / "program.toml": "program.toml",
+        Path("optimizers") / f"{name}-quick.toml": "recipe.toml",
+    }
+    if there := [path for path in files if path.exists()]:
+        raise UsageError(f"{there[0]} is there already; nothing was written.", fix="Take another name.")
+    words = {"name": name, "python": python, "title": python.title().replace("_", "")}
+    for path, template in files.items():
+        write_text(path, Template((_TEMPLATE / template).read_text(encoding="utf-8")).substitute(words))
+    text = "\n".join([*(f"wrote {path}" for path in files), f"Next: hyperalign compile {name}"])
+    emit({"schema": "hyperalign/init/1", "files": [str(path) for path in files]}, text, as_json=as_json)

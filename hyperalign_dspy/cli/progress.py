@@ -18,7 +18,7 @@ from hyperalign_dspy.types import Cost, Watcher
 _EVERY = 15.0  # seconds between plain lines of one phase
 
 
-class Silent:
+class _Silent:
     """Shows nothing; errors still reach the terminal."""
 
     def say(self, text: str) -> None:
@@ -31,18 +31,16 @@ class Silent:
         """Nothing."""
 
 
-class _Plain(Silent):
-    """A line an event, and one now and then for a phase that takes long."""
+class _Plain(_Silent):
+    """A line an event; of a phase, for its first and last step and every fifteen seconds between."""
 
     def __init__(self) -> None:
         self._phase, self._last, self._start = "", 0.0, time.monotonic()
 
     def say(self, text: str) -> None:
-        """One line."""
         click.echo(text, err=True)
 
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """A line for the first and the last step, and every fifteen seconds between."""
         now = time.monotonic()
         if _name(phase) == self._phase and (done < total or not total) and now - self._last < _EVERY:
             return
@@ -50,7 +48,7 @@ class _Plain(Silent):
         self.say(f"{phase:26} {done}{f'/{total}' if total else ''}  {_spent(cost)}, {now - self._start:.0f} s")
 
 
-class _JsonLines(Silent):
+class _JsonLines(_Silent):
     """One JSON object a line, for programs that watch."""
 
     def say(self, text: str) -> None:
@@ -66,8 +64,8 @@ class _JsonLines(Silent):
         click.echo(json.dumps(event, ensure_ascii=False), err=True)
 
 
-class _Live(Silent):
-    """A panel with one bar a phase below the events; the terminal is given back however the command ends."""
+class _Live(_Silent):
+    """A panel with one bar a phase below the events; `close` gives the cursor back."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -80,11 +78,9 @@ class _Live(Silent):
         self._phase = ""
 
     def say(self, text: str) -> None:
-        """A line above the bars."""
         self._progress.console.print(text, markup=False, highlight=False)
 
     def step(self, phase: str, done: int, total: int, cost: Cost) -> None:
-        """Move the phase's bar."""
         self._progress.start()
         name = _name(phase)
         if name not in self._tasks:
@@ -96,16 +92,15 @@ class _Live(Silent):
         self._progress.update(self._tasks[name], completed=done, total=most, description=phase, spent=_spent(cost))
 
     def close(self) -> None:
-        """Leave the bars as they are and give the cursor back."""
         self._progress.stop()
 
 
-_MAKERS: dict[str, Callable[[], Silent]] = {"none": Silent, "plain": _Plain, "live": _Live, "json": _JsonLines}
+_MAKERS: dict[str, Callable[[], _Silent]] = {"none": _Silent, "plain": _Plain, "live": _Live, "json": _JsonLines}
 
 
 @contextmanager
 def following(display: str | None) -> Iterator[Watcher]:
-    """Who follows a command as ``display`` says; the screen is let go of however the command ends."""
+    """Who follows a command as ``display`` says, until the command ends in whatever way."""
     watcher = _MAKERS[display or ("live" if sys.stderr.isatty() else "plain")]()
     notes, logger = _Notes(watcher), logging.getLogger("hyperalign_dspy")
     logger.addHandler(notes)
@@ -124,7 +119,6 @@ class _Notes(logging.Handler):
         self._watcher = watcher
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
         self._watcher.say(record.getMessage())
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import click
 
-from hyperalign_dspy.cli.common import emit, quiet, ready, same_weights, say
+from hyperalign_dspy.cli.common import emit, ready, same_weights, say
 from hyperalign_dspy.cli.options import Top, json_option, model_option, pass_top, prices_of
 from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.errors import UsageError
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.types import Cost, Hypothesis
 
 # Measured hypotheses that are shown of a user: the most notable.
@@ -40,7 +41,6 @@ def run_command(top: Top, /, program: str, model: str, as_json: bool, **given: A
     With the frozen program for the model where there is one, else with the program's baseline. The answers to many
     --requests go to a file, in their order; the same command goes on where it was cut off.
     """
-    quiet()
     _check_options(given)
     if given["requests"]:
         _answer_many(top, program, model, given, as_json=as_json)
@@ -60,18 +60,18 @@ def run_command(top: Top, /, program: str, model: str, as_json: bool, **given: A
         raise UsageError("The request is empty.", fix='Say what is to be written: --request "...".')
     module = _module(program, model, given["max_tokens"])
     with following(top.display) as watcher:
-        ready(model, watcher)
+        ready(watcher, model)
         lm = connect(model)
-        with dspy.context(lm=lm, disable_history=True):
-            if profile and known is None:
+        if profile and known is None:
+            with dspy.context(lm=lm, disable_history=True):
                 known = profile.hypotheses(module, program, model)
     call = {"samples": samples, "request": request, "hypotheses": known, "seed": given["seed"]}
     with dspy.context(lm=lm, disable_history=True):
         if sys.stdout.isatty() and not as_json:
             _show_written(top, module, call)
         else:
-            answer = _answer_of(module(**call))
-            emit(answer, _words_of(answer), as_json=as_json)
+            written = module(**call)
+            emit(_answer_of(written), _words_of(written), as_json=as_json)
 
 
 def _check_options(given: dict[str, Any]) -> None:
@@ -93,15 +93,15 @@ def _check_options(given: dict[str, Any]) -> None:
 
 
 def _answer_many(top: Top, program: str, model: str, given: dict[str, Any], *, as_json: bool) -> None:
-    from hyperalign_dspy.artifacts.batch import Batch, answer_all, read_lines
+    from hyperalign_dspy.artifacts.batch import Batch, read_lines
     from hyperalign_dspy.errors import TooManyFailures
 
     lines = read_lines(given["requests"], given["seed"])
     module = _module(program, model, given["max_tokens"])
     with following(top.display) as watcher:
-        ready(model, watcher)
+        ready(watcher, model)
         batch = Batch(lines, module, program, model, given["out"], top.concurrency)
-        tally = answer_all(batch, prices_of(top), watcher)
+        tally = batch.answer_all(prices_of(top), watcher)
     answer = {"schema": "hyperalign/answers/1", "out": str(given["out"]), **asdict(tally)}
     emit(answer, str(given["out"]), as_json=as_json)
     if tally.failed:
@@ -113,7 +113,6 @@ def _answer_many(top: Top, program: str, model: str, given: dict[str, Any], *, a
 
 def _module(program: str, model: str, max_tokens: int | None) -> Any:
     from hyperalign_dspy.artifacts.frozen import load_frozen
-    from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.program.configuration import Configuration, adjust, build
     from hyperalign_dspy.program.locate import frozen_folders
     from hyperalign_dspy.program.specs import load_program
@@ -151,7 +150,7 @@ def _show_written(top: Top, module: Any, call: dict[str, Any]) -> None:
     if call["hypotheses"] is None or drafts > 1 or settings.adapter != "turns":
         with _counting(top, drafts):
             written = module(**call)
-        emit({}, _words_of(_answer_of(written)), as_json=False)
+        click.echo(_words_of(written))
         return
     typed = _Typed()
     click.echo(_known_words(call["hypotheses"]) + "\n\nText")
@@ -161,13 +160,12 @@ def _show_written(top: Top, module: Any, call: dict[str, Any]) -> None:
 
 
 class _Typed:
-    """Puts a text on the screen as it comes, without the white space around it, which is no part of what is kept."""
+    """Puts a text on the screen as it comes, without the white space around it, which is not kept."""
 
     def __init__(self) -> None:
         self._shown, self._held = "", ""
 
     def take(self, piece: str) -> None:
-        """One more piece."""
         whole = self._held + piece if self._shown else (self._held + piece).lstrip()
         text = whole.rstrip()
         click.echo(text, nl=False)
@@ -195,13 +193,11 @@ def _counting(top: Top, drafts: int) -> Iterator[None]:
                 self.done = 0
 
             def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
-                """One more begins."""
                 # A remote engine calls through a model of its own, which is no further draft.
                 if instance is dspy.settings.lm:
                     self.begun.add(call_id)
 
             def on_lm_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
-                """It is there, or has failed."""
                 if call_id in self.begun:
                     self.done += 1
                     watcher.step("drafts", self.done, drafts, Cost())
@@ -212,7 +208,6 @@ def _counting(top: Top, drafts: int) -> Iterator[None]:
 
 
 def _answer_of(written: Any) -> dict[str, Any]:
-    """What was written, as plain data: the text kept, all drafts, and the hypotheses."""
     return {
         "schema": "hyperalign/text/1",
         "text": written.text,
@@ -221,10 +216,8 @@ def _answer_of(written: Any) -> dict[str, Any]:
     }
 
 
-def _words_of(answer: dict[str, Any]) -> str:
-    """The same for a reader: the most notable hypotheses, and the text."""
-    known = [Hypothesis(**row) for row in answer["hypotheses"]]
-    return "\n".join([_known_words(known), "", "Text", answer["text"]])
+def _words_of(written: Any) -> str:
+    return f"{_known_words(written.hypotheses)}\n\nText\n{written.text}"
 
 
 def _known_words(hypotheses: Sequence[Hypothesis]) -> str:

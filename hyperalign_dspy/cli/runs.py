@@ -10,19 +10,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from hyperalign_dspy.cli.common import emit, quiet, say
-from hyperalign_dspy.cli.options import (
-    Again,
-    Top,
-    json_option,
-    limits_of,
-    max_option,
-    option_words,
-    pass_top,
-    prices_of,
-)
+from hyperalign_dspy.cli import options
+from hyperalign_dspy.cli.common import emit, say
+from hyperalign_dspy.cli.options import Top, json_option, pass_top, prices_of
 from hyperalign_dspy.errors import DataError, UsageError
 from hyperalign_dspy.files import replace_folder, write_text
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.program.locate import writable_frozen
 from hyperalign_dspy.report.bench import table_words
 from hyperalign_dspy.report.format import columns, money
@@ -65,7 +58,6 @@ def _show(top: Top, /, run: str, as_json: bool) -> None:
 
 
 def _list(top: Top, *, as_json: bool) -> None:
-
     rows = [_summary(top, run) for run in all_runs()]
     cells = [[r["run"], r["model"], r["corpus"], r["state"], str(r["calls"]), money(r["money"])] for r in rows]
     text = columns(["run", "model", "corpus", "state", "calls", "cost"], cells)
@@ -77,15 +69,14 @@ def _list(top: Top, *, as_json: bool) -> None:
 @json_option
 def _resume(run: str, as_json: bool) -> None:
     """Go on with a RUN by its own command; it is refused where program, recipe, corpus or model changed."""
-
     found = find_run(run)
-    _again(found, Again(found.run_id), ["--json"] if as_json else [])
+    _again(found, Top(run=found.run_id), ["--json"] if as_json else [])
 
 
 @runs_command.command("freeze")
 @click.argument("run")
 @click.option("--pareto-index", type=click.IntRange(1), help="A point of its Pareto set instead, by its number.")
-@max_option
+@options.max_option
 @json_option
 def _freeze(run: str, pareto_index: int | None, caps: tuple[str, ...], as_json: bool) -> None:
     """Put what a finished RUN ended with on the shelf, in place of what is there for that program and model.
@@ -93,9 +84,7 @@ def _freeze(run: str, pareto_index: int | None, caps: tuple[str, ...], as_json: 
     A point of its Pareto set is measured on the sealed users first, unless it was: the more points the same users
     judge, the more certainty a verdict asks for. A cap for that takes the place of the run's own.
     """
-    quiet()
     from hyperalign_dspy.artifacts.frozen import load_frozen
-    from hyperalign_dspy.lm.connect import slug
     from hyperalign_dspy.report.table import result_table
 
     found = find_run(run)
@@ -132,9 +121,9 @@ def _confirmed(run: Run, number: int, caps: tuple[str, ...]) -> Run:
             f"{run.run_id} is part of a contest, which confirms one program of each.",
             fix="Give `hyperalign compile` the same options: the points of that run can be confirmed.",
         )
-    limits, names = limits_of(caps), {point["point"]: point["name"] for point in pareto}
+    limits, names = options.limits_of(caps), {point["point"]: point["name"] for point in pareto}
     if number not in names or pareto_run(run, names[number]).result is None:
-        _again(run, Again(run.run_id, number, limits), [])
+        _again(run, Top(run=run.run_id, point=number, caps=limits), [])
     return pareto_run(run, names[number])
 
 
@@ -154,8 +143,8 @@ def _remove(run: str, as_json: bool) -> None:
     emit({"schema": "hyperalign/removed/1", "run": found.run_id}, f"Removed {found.run_id}.", as_json=as_json)
 
 
-def _again(run: Run, again: Again, more: list[str]) -> None:
-    """Give a run's own command once more; what was typed before the name of this one holds for it, too."""
+def _again(run: Run, again: Top, more: list[str]) -> None:
+    """Give a run's own command once more, with what was typed before the name of this one."""
     from hyperalign_dspy.cli.main import cli
 
     if not run.plan["command"]:
@@ -166,7 +155,7 @@ def _again(run: Run, again: Again, more: list[str]) -> None:
     before, command = _parted(run.plan["command"])
     say("hyperalign " + shlex.join([*before, *command]))
     root = click.get_current_context().find_root()
-    typed = option_words(root, lambda name: root.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+    typed = options.option_words(root, lambda name: root.get_parameter_source(name) is ParameterSource.COMMANDLINE)
     cli.main([*before, *typed, *command, *more], standalone_mode=False, obj=again)
 
 
@@ -188,10 +177,9 @@ def _summary(top: Top, run: Run) -> dict[str, Any]:
     # A matrix has no verdict.
     state = result.get("confirmation", {}).get("verdict", "measured") if result else "not done"
     # A result of an earlier version says nothing of money.
-    cost = (
-        {"calls": result["cost"]["calls"], "money": result["cost"].get("money", 0.0)} if result else _so_far(top, run)
-    )
-    return {"run": run.run_id, "model": plan["model"], "corpus": plan["source"], "state": state, **cost}
+    cost = {"money": 0.0, **result["cost"]} if result else _so_far(top, run)
+    known = {"run": run.run_id, "model": plan["model"], "corpus": plan["source"], "state": state}
+    return {**known, "calls": cost["calls"], "money": cost["money"]}
 
 
 def _so_far(top: Top, run: Run) -> dict[str, Any]:
@@ -219,7 +207,6 @@ def report_command(run: str, out: Path | None, show: bool, as_json: bool) -> Non
 
     Of a run that is not done it holds what is there so far. The page holds people's texts.
     """
-    quiet()
     from hyperalign_dspy.report.page import run_page
     from hyperalign_dspy.report.run_view import Story
 

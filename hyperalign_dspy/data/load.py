@@ -8,6 +8,7 @@ import difflib
 import io
 import json
 import re
+import tomllib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -30,6 +31,10 @@ USUAL = {
 _SAME_BEGINNING = 200
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?(?:@[\w.-]+)?")
+_ROLES = ("user", "text", "request", "group")
+_CORPUS_FILE = (
+    'A corpus file begins with schema = 1 and source = "...", and may have user, text, request, group, mask, [where].'
+)
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,13 @@ def load_corpus(source: str, columns: Columns | None = None, *, words: int = 80)
 
 
 def _masked(corpus: Corpus, columns: Columns) -> Corpus:
-    """The corpus without what is to be taken out of its texts; another corpus, then, than the one with it."""
+    """The corpus without what is to be taken out of its texts: another corpus."""
     users = mask(corpus.users, columns.masks)
     return replace(corpus, users=users, digest=digest_of(users)) if columns.masks else corpus
 
 
 def _texts(folder: Path) -> list[Path]:
-    """The texts in one folder a user; a hidden folder, or one that holds files of rows, is no user."""
+    """The texts in one folder a user; one that is hidden, or holds files of rows, is no user."""
     users = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     people = [p for p in users if not any(file.suffix.lower() in _READERS for file in p.iterdir())]
     return [text for end in ("*.txt", "*.md") for person in people for text in sorted(person.glob(end))]
@@ -140,7 +145,7 @@ def _json_lines(path: Path) -> Iterator[_Row]:
 
 
 def _loaded(text: str) -> Any:
-    """What JSON says. It can spell half a character, which no file could hold and no model read: that becomes a ?."""
+    """What JSON says. Half a character, which it can spell and no file could hold, becomes a ?."""
     value = json.loads(text)
     if not _ESCAPED_HALF.search(text):
         return value
@@ -213,7 +218,7 @@ def _refuse_zero(path: Path, data: bytes) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what a library says, or of what made it say so, cut to a screen's width or two."""
+    """The first line of what a library says, and of its cause, cut to a screen's width or two."""
     said = f"{error}".strip() or type(error).__name__
     cause = f": {error.__cause__}" if error.__cause__ else ""
     return f"{said}{cause}".splitlines()[0][:200]
@@ -242,16 +247,13 @@ def _absent(source: str, path: Path) -> DataError:
     folder = path.parent
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=3)
-    fix = f"Did you mean {' or '.join(str(folder / n) for n in near)}?" if near else "Give a file, folder or hub name."
+    meant = " or ".join(str(folder / name) for name in near)
+    fix = f"Did you mean {meant}?" if near else "Give a file, folder or hub name."
     return DataError(f"There is no {source}.", fix=fix)
 
 
 def _found(row: _Row, columns: Columns, wanted: Iterable[str], source: str) -> dict[str, str]:
-    """The column of each wanted meaning.
-
-    Raises:
-        DataError: naming the columns there are, and the option to type.
-    """
+    """The column of each wanted meaning; the error for a missing one names those there are."""
     found = {}
     for meaning in wanted:
         given = getattr(columns, meaning)
@@ -307,3 +309,64 @@ def _sample(row: _Row, text: str, names: Mapping[str, str], words: int) -> Sampl
 def _string(value: Any) -> str:
     """A cell as trimmed text. Only a missing cell is empty: 0 is a name like any other."""
     return "" if value is None else unicodedata.normalize("NFC", str(value)).strip()
+
+
+def described(source: str, columns: Columns) -> tuple[str, Columns]:
+    """The source and columns that a TOML file says, as options would have said them; any other source as it is:
+
+        schema = 1
+        source = "letters.jsonl"   # beside this file; or bundled, or a hub data set's name
+        user = "author"            # the columns; those that go by a usual name need not be named
+        text = "body"
+        request = "title"
+        group = "book"
+        mask = ["names"]
+        [where]
+        kind = "sample"
+
+    ``columns`` are what is given beside the file: each wins over the file's own, and rows have to pass both ``where``.
+
+    Raises:
+        DataError: the file cannot be read, or describes no corpus.
+    """
+    path = Path(source).expanduser()
+    if path.suffix.lower() != ".toml":
+        return source, columns
+    said = _described_in(path)
+    names = {role: getattr(columns, role) or said.get(role, "") for role in _ROLES}
+    where = tuple((column, str(value)) for column, value in said.get("where", {}).items())
+    masks = columns.masks or tuple(said.get("mask", ()))
+    return _located(said["source"], path.parent), Columns(**names, where=where + columns.where, masks=masks)
+
+
+def _described_in(path: Path) -> dict[str, Any]:
+    try:
+        said = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", fix=_CORPUS_FILE) from error
+    except ValueError as error:
+        raise DataError(f"{path} is not valid TOML: {error}.", fix=_CORPUS_FILE) from error
+    if not said.get("source"):
+        raise DataError(f"{path} names no source.", fix=_CORPUS_FILE)
+    for key, value in {"schema": None, **said}.items():
+        if not _fits(key, value):
+            raise DataError(f"{path}: {key} is {value!r}, which a corpus file does not have.", fix=_CORPUS_FILE)
+    return said
+
+
+def _fits(key: str, value: Any) -> bool:
+    """Whether a corpus file may have this; rows are kept by a text or a whole number."""
+    if key == "schema":
+        return type(value) is int and value == 1
+    if key == "mask":
+        return isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if key == "where":
+        return isinstance(value, dict) and all(type(each) in (str, int) for each in value.values())
+    return key in ("source", *_ROLES) and isinstance(value, str)
+
+
+def _located(source: str, folder: Path) -> str:
+    """A source as an option would name it: by its path where it lies beside the file."""
+    beside = folder / Path(source).expanduser()
+    on_hub = _HUB.fullmatch(source) and Path(source).suffix not in _READERS
+    return source if source == BUNDLED or (on_hub and not beside.exists()) else str(beside)

@@ -52,14 +52,6 @@ def _without_names(texts: Sequence[str]) -> list[str]:
     return [_WORD.sub(lambda found: _NAME if _stem(found[0]) in names else found[0], text) for text in texts]
 
 
-def _without_quotes(texts: Sequence[str]) -> list[str]:
-    """Without quoted lines, sentences that hold quoted lines, header fields and addresses of mail."""
-    return [_own(text) for text in texts]
-
-
-_MASKS: Mapping[str, _Masker] = {"quotes": _without_quotes, "names": _without_names}
-
-
 def _names(texts: Sequence[str]) -> set[str]:
     large: Counter[str] = Counter()
     small: Counter[str] = Counter()
@@ -78,8 +70,15 @@ def _stem(word: str) -> str:
     return re.split(r"['’]", word)[0]
 
 
-def _own(text: str) -> str:
+def _without_quotes(text: str) -> str:
+    """Without quoted lines, sentences that hold some, header fields and addresses of mail."""
     for pattern in (_QUOTED_LINE, _MARK, _HEADER, _ADDRESS):
         text = pattern.sub(" ", text)
     kept = [piece for piece in _SENTENCE.findall(text) if "> " not in piece]
     return re.sub(r"[ \t]{2,}", " ", "".join(kept))
+
+
+_MASKS: Mapping[str, _Masker] = {
+    "quotes": lambda texts: [_without_quotes(text) for text in texts],
+    "names": _without_names,
+}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +57,10 @@ def load_requests(source: str) -> Requests:
         DataError: no such columns, a label that means nothing here, or requests of one kind only.
     """
     if source == BUNDLED:
-        return _bundled()
+        return _corpus(BUNDLED, read_rows(_FILE))
     path = Path(source).expanduser()
     rows = list(read_rows(path)) if path.is_file() else _from_hub(source, path)
     return _corpus(path.stem or source, rows)
-
-
-@lru_cache(maxsize=1)
-def _bundled() -> Requests:
-    return _corpus(BUNDLED, [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()])
 
 
 def _from_hub(source: str, path: Path) -> list[Mapping[str, Any]]:

@@ -18,7 +18,7 @@ _EVALUATED = 0.2
 
 @dataclass(frozen=True)
 class Needs:
-    """How many samples a user must have at least for each purpose, and how many users there must be."""
+    """How many samples a user must have for each purpose, and how many users there must be."""
 
     shown: int = 4
     evaluated: int = 2
@@ -32,8 +32,8 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Portions:
-    """One user's samples: those that prompts may show, those whose requests are answered, and the judge's."""
+class _Portions:
+    """One user's samples: what prompts may show, whose requests are answered, and the judge's."""
 
     shown: tuple[Sample, ...]
     evaluated: tuple[Sample, ...]
@@ -41,7 +41,7 @@ class Portions:
 
 
 @dataclass(frozen=True)
-class Split:
+class _Split:
     """Users by what they are for. ``digest`` is the SHA-256 of the three lists of ids and the seed."""
 
     train: tuple[User, ...]
@@ -51,8 +51,8 @@ class Split:
     digest: str
 
 
-def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
-    """Split by user: half sealed, about a third validation, the rest train; each part in a seeded order.
+def split_users(corpus: Corpus, needs: Needs, seed: int) -> _Split:
+    """_Split by user: half sealed, about a third validation, the rest train; each part in a seeded order.
 
     Users with too few samples (or too few groups of them) are left out.
 
@@ -75,12 +75,11 @@ def split_users(corpus: Corpus, needs: Needs, seed: int) -> Split:
     parts = (able[sealed + validation :], able[sealed : sealed + validation], able[:sealed])
     text = json.dumps([[user.user_id for user in part] for part in parts] + [seed])
     train, middle, rest = (tuple(part) for part in parts)
-    return Split(train, middle, rest, seed, hashlib.sha256(text.encode()).hexdigest())
+    return _Split(train, middle, rest, seed, hashlib.sha256(text.encode()).hexdigest())
 
 
-def portion(users: Iterable[User], needs: Needs, seed: int) -> dict[str, Portions]:
-    """The samples of every user who has enough, by user, seeded by the user's id; who has many gives a fifth of them to
-    be evaluated.
+def portion(users: Iterable[User], needs: Needs, seed: int) -> dict[str, _Portions]:
+    """The samples of every user who has enough, by user; who has many gives a fifth of them to be evaluated.
 
     No group has samples both on the side of prompts (shown, evaluated) and on the judge's.
     """
@@ -88,7 +87,7 @@ def portion(users: Iterable[User], needs: Needs, seed: int) -> dict[str, Portion
     return {user_id: portions for user_id, portions in found.items() if portions}
 
 
-def _portions(user: User, needs: Needs, seed: int) -> Portions | None:
+def _portions(user: User, needs: Needs, seed: int) -> _Portions | None:
     # A sample of two groups ties them together; where that leaves too few groups, such samples are left out.
     for samples in (user.samples, [s for s in user.samples if len(s.group.split()) < 2]):
         groups = _groups(user.user_id, samples, seed)
@@ -97,12 +96,12 @@ def _portions(user: User, needs: Needs, seed: int) -> Portions | None:
             prompts, left = _take(groups, count)
             verifier = [sample for group in left for sample in group]
             if len(prompts) == count and len(verifier) >= needs.verifier:
-                return Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
+                return _Portions(tuple(prompts[: needs.shown]), tuple(prompts[needs.shown :]), tuple(verifier))
     return None
 
 
 def _take(groups: Sequence[list[Sample]], count: int) -> tuple[list[Sample], list[list[Sample]]]:
-    """Samples from whole groups until there are enough; what is over of the last group serves nothing else."""
+    """Samples of whole groups until there are enough; what is over of the last serves nothing."""
     taken: list[Sample] = []
     for place, group in enumerate(groups):
         if len(taken) >= count:

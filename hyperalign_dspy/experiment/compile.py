@@ -23,8 +23,9 @@ from hyperalign_dspy.experiment.sealed_counts import terms_of
 from hyperalign_dspy.experiment.session import Session, counter, identity_of
 from hyperalign_dspy.files import write_json
 from hyperalign_dspy.judges.llm_judge import LLMJudge
-from hyperalign_dspy.lm.connect import connect, describe_model, slug
+from hyperalign_dspy.lm.connect import connect, describe_model
 from hyperalign_dspy.lm.limits import Limits
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.optimize.loop import SearchConfig, VisitResult, max_in_flight, search
 from hyperalign_dspy.optimize.objectives import check_measures
 from hyperalign_dspy.optimize.pools import Pools
@@ -68,7 +69,7 @@ class Compiler:
         self.pools = Pools(job, self.space.baseline, model)
         check_measures(job.recipe.objectives, job.recipe.constraints)
         self._check_objectives()
-        self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)().prepare(job)
+        self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)(job)
         self.blocks = make_blocks(self.task_data.validation, job.recipe.block_users, job.seed, job.recipe.rounds)
         # Visited by the pilot already: what the recipe would begin with, else the least that it could change.
         starts = [self.space.configuration(self.space.params(changes)) for changes in job.recipe.start]

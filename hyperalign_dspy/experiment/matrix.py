@@ -55,7 +55,7 @@ class Matrix:
 
     def __init__(self, job: Job, programs: Mapping[str, Frozen], watcher: Watcher, command: Sequence[str]) -> None:
         self.job, self.programs, self.watcher, self.command = job, programs, watcher, list(command)
-        self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)().prepare(job)
+        self.task_data: TaskData = registry.resolve("task", job.program.task, TASKS)(job)
         _refuse_several_splits(programs, self.task_data.facts)
         for frozen in programs.values():
             check_sealed(frozen, self.task_data.facts)

@@ -7,10 +7,9 @@ from concurrent.futures import Executor
 from dataclasses import fields, replace
 from typing import Any
 
-from hyperalign_dspy.data.corpus_file import described
-from hyperalign_dspy.data.load import Columns
+from hyperalign_dspy.data.load import Columns, described
 from hyperalign_dspy.experiment.compile import Compiler
-from hyperalign_dspy.lm.connect import check_name
+from hyperalign_dspy.lm.models import check_name
 from hyperalign_dspy.program.specs import RecipeSpec, load_program, load_recipe
 from hyperalign_dspy.registry import unknown
 from hyperalign_dspy.tasks.protocol import Job

@@ -26,7 +26,7 @@ from hyperalign_dspy.optimize.study import Space
 from hyperalign_dspy.program.configuration import Configuration
 from hyperalign_dspy.program.infer import cut
 from hyperalign_dspy.runs import home
-from hyperalign_dspy.tasks.authorship import AuthorshipData, AuthorshipTask
+from hyperalign_dspy.tasks.authorship import AuthorshipData
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import Arm, Job, TaskData
 from hyperalign_dspy.types import Watcher
@@ -72,7 +72,7 @@ def panel_power(job: Job, model: str, confirmed: tuple[int, int], watcher: Watch
     """Let a model write for all sealed instances of an authorship job, and say what each verifier sees in the
     texts (see `measure_power`). The calls are recorded beside the runs, and so is what later plans go by.
     """
-    task_data: Any = AuthorshipTask().prepare(job)
+    task_data: Any = AuthorshipData(job)
     baseline = Space(job.program, job.recipe).baseline
     with Ledger(judge_folder() / "calls.jsonl", prices=job.prices) as ledger:
         lm = connect(model, ledger=ledger, max_tokens=job.recipe.max_tokens)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from hyperalign_dspy.errors import TooManyFailures
 from hyperalign_dspy.files import digest, write_guard
-from hyperalign_dspy.judges.pairwise import Grader, GradingJudge, PairwiseJudge
+from hyperalign_dspy.judges.pairwise import GradingJudge, PairwiseJudge
 from hyperalign_dspy.judges.tally import JudgedPair, Tally
 from hyperalign_dspy.lm.connect import concurrency_of, connect, describe_model
 from hyperalign_dspy.lm.ledger import Ledger
@@ -28,8 +28,7 @@ _LEAST_TRIED = 20
 # A pair is judged in both orders; where helpfulness is at stake, both texts are graded as well.
 CALLS = 4
 JudgeForm = Literal["pairs", "grades"]
-# The adapter and the words to which texts are cut, as a judge is asked for its opinion: a trial in another form tells
-# nothing of this one.
+# The adapter, and the words to which texts are cut: a trial in another form tells nothing of this one.
 _GATING_FORM = ("turns", 150)
 
 
@@ -96,9 +95,8 @@ class JudgeResult:
     """A model judge's verdicts on pairs (compiled, baseline at equal drafts).
 
     ``agreement`` is with people, on the pairs that it was tried on for this purpose; None where it never was.
-    ``qualified`` says that it may gate. ``same_family``: judge and generator seem to be of one family, and judges
-    favour their own. ``grades`` is the mean grade of the compiled texts, 0 to 10, and ``grade_gap`` the paired
-    difference; None for another purpose than helpfulness. ``grader_qualified`` is for these.
+    ``qualified`` says that it may gate. ``same_family``: judge and generator seem to be of one. ``grades`` is the mean
+    grade of the compiled texts, 0 to 10, and ``grade_gap`` the paired difference; None but for helpfulness.
     """
 
     model: str
@@ -149,11 +147,13 @@ class LLMJudge:
 
     def _grades(self, pairs: Sequence[TextPair]) -> list[tuple[float, float, str]]:
         """Both grades and the user, of every pair of which both texts got a grade."""
-        grader = Grader(*_GATING_FORM)
+        judge = GradingJudge(*_GATING_FORM)
 
         def one(pair: TextPair) -> tuple[float | None, float | None]:
-            first, second = (grader(request=pair.request, answer=text).grade for text in (pair.first, pair.second))
-            return first, second
+            grades: tuple[float | None, float | None] = judge(
+                first=pair.first, second=pair.second, request=pair.request
+            ).grades
+            return grades
 
         found = run_in_threads(one, pairs, self.lm, concurrency_of(self.lm), lambda: None)
         graded = [(g, pair.user_id) for g, pair in zip(found, pairs, strict=True) if isinstance(g, tuple)]

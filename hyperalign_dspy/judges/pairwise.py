@@ -12,7 +12,7 @@ from hyperalign_dspy.program.infer import cut, speaking
 from hyperalign_dspy.types import Purpose
 
 
-class SameWriter(dspy.Signature):
+class _SameWriter(dspy.Signature):
     """One of two texts is by the person who wrote the samples. Look at how they write and not at what about. Answer A
     or B, or ? if you cannot tell.
     """
@@ -24,13 +24,13 @@ class SameWriter(dspy.Signature):
     choice: str = dspy.OutputField(desc="A, B or ?")
 
 
-class SameStyle(SameWriter):
+class _SameStyle(_SameWriter):
     """One of two texts is written in the style of the sample: the same spelling, the same formality. Answer A or B, or
     ? if you cannot tell.
     """
 
 
-class PreferAnswer(dspy.Signature):
+class _PreferAnswer(dspy.Signature):
     """Two texts answer a request. Which does better what was asked for? Length and politeness count for nothing. Answer
     A or B, or ? if you cannot tell.
     """
@@ -42,7 +42,7 @@ class PreferAnswer(dspy.Signature):
     choice: str = dspy.OutputField(desc="A, B or ?")
 
 
-class GradeAnswer(dspy.Signature):
+class _GradeAnswer(dspy.Signature):
     """Grade how well an answer helps the person who asks, from 0 to 10. 0: it refuses, or speaks of something else. 3:
     it touches what was asked and leaves the person where they were. 5: a part of what they need, or all with errors. 8:
     what they need, with small gaps. 10: complete, correct, and they can act on it. Length and politeness count for
@@ -55,7 +55,7 @@ class GradeAnswer(dspy.Signature):
     grade: str = dspy.OutputField(desc="a whole number from 0 to 10")
 
 
-_SIGNATURES: dict[Purpose, Any] = {"authorship": SameWriter, "style": SameStyle, "helpfulness": PreferAnswer}
+_SIGNATURES: dict[Purpose, Any] = {"authorship": _SameWriter, "style": _SameStyle, "helpfulness": _PreferAnswer}
 # Questions come last, so that even a model that reads the last line only knows what is asked.
 _WHICH = "Which one: A or B?"
 _WHAT_GRADE = "Which grade, from 0 to 10?"
@@ -80,8 +80,7 @@ class PairwiseJudge(_Asking):
     """Says which of two texts is better for a purpose. It sees no hypotheses: else it would grade obedience.
 
     Returns a prediction with ``winner`` (first, second, tie or abstain) and ``votes`` (what each order gave: first,
-    second, or abstain). Orders that disagree are a tie; so is one answer beside one abstention. An ordinary DSPy
-    module: its instruction and demonstrations can be optimised like any other's. Two calls, never more.
+    second, or abstain). Orders that disagree are a tie; so is one answer beside one abstention. Two calls.
     """
 
     def __init__(self, purpose: Purpose = "authorship", adapter: str = "turns", words: int = 150) -> None:
@@ -100,16 +99,12 @@ class PairwiseJudge(_Asking):
         return dspy.Prediction(winner=votes[0] if votes[0] == votes[1] else "tie", votes=votes)
 
 
-class Grader(_Asking):
-    """Grades one answer for helpfulness. Returns a prediction with ``grade``, 0 to 10, or None where it gave none.
-
-    It sees the request and the answer and nothing else. The rubric is its instruction, so it can be optimised like any
-    other module's. One call.
-    """
+class _Grader(_Asking):
+    """Grades one answer for helpfulness by one call. Returns a prediction with ``grade``, 0 to 10, or None."""
 
     def __init__(self, adapter: str = "turns", words: int = 150) -> None:
         super().__init__(adapter, words)
-        self.grade = dspy.Predict(GradeAnswer)
+        self.grade = dspy.Predict(_GradeAnswer)
 
     def forward(self, request: str, answer: str) -> dspy.Prediction:
         """Grade an answer, cut to the grader's words."""
@@ -120,16 +115,16 @@ class Grader(_Asking):
 
 
 class GradingJudge(dspy.Module):
-    """Judges a pair by grading each text alone: so a grader can be tried on pairs of which people know the better.
+    """Judges a pair as `PairwiseJudge` does, by a grade of each text alone: there is no order that could matter.
 
-    The interface of `PairwiseJudge`; there is no order that could matter. Two calls.
+    The prediction has ``grades``, too, each from 0 to 10, or None where the model gave none. Two calls.
     """
 
     purpose: Purpose = "helpfulness"
 
     def __init__(self, adapter: str = "turns", words: int = 150) -> None:
         super().__init__()
-        self.grader = Grader(adapter, words)
+        self.grader = _Grader(adapter, words)
 
     def forward(self, first: str, second: str, request: str = "", samples: Sequence[str] = ()) -> dspy.Prediction:
         """Judge two answers to a request; ``samples`` are not looked at."""

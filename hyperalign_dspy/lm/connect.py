@@ -8,35 +8,22 @@ import os
 import re
 from concurrent.futures import Executor
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import dspy
 from dspy.lm15 import Request, Response
 from dspy.utils.exceptions import LMError
 
-from hyperalign_dspy.errors import MissingKey, ModelError, UsageError
+from hyperalign_dspy.errors import ModelError, UsageError
 from hyperalign_dspy.lm.engine import Engine, EngineWrapper, TokenCallback, key_of, token_callback
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, SCRIPTED, in_process, local_path, sha256
+from hyperalign_dspy.lm.models import EMBEDDED, GGUF, LOCAL, SCRIPTED, check_name, in_process, local_path, sha256
 from hyperalign_dspy.lm.rate_limit import RateLimit
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.registry import unknown
 
 # Calls in flight where the engine does not say how many it takes well.
 REMOTE_CONCURRENCY = 8
-KEYS = {
-    "openai": "OPENAI_API_KEY",
-    "anthropic": "ANTHROPIC_API_KEY",
-    "gemini": "GEMINI_API_KEY",
-    "mistral": "MISTRAL_API_KEY",
-    "groq": "GROQ_API_KEY",
-    "deepseek": "DEEPSEEK_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-    "together_ai": "TOGETHERAI_API_KEY",
-    "xai": "XAI_API_KEY",
-}
 
 
 class _RemoteEngine(Engine):
@@ -52,8 +39,6 @@ class _RemoteEngine(Engine):
         self.supported_params = frozenset(self._lm.supported_params)
 
     def complete(self, request: Request) -> Response:
-        """The provider's answer, told to whoever listens. Raises: see `RateLimit.through`."""
-
         def send() -> Response:
             with dspy.context(disable_history=True):
                 tell = token_callback()
@@ -62,7 +47,6 @@ class _RemoteEngine(Engine):
         return self._patience.through(send, key_of(self._model, request))
 
     def waited(self) -> float:
-        """See `RateLimit.waited`."""
         return self._patience.waited()
 
 
@@ -74,7 +58,6 @@ class _Elsewhere(EngineWrapper):
         self._model, self._executor, self.concurrency = model, executor, concurrency
 
     def complete(self, request: Request) -> Response:
-        """The answer. What fails elsewhere is raised here."""
         return self._executor.submit(answer, self._model, request).result()
 
 
@@ -104,9 +87,8 @@ def connect(
     """A `dspy.LM` for the name: ``local``, ``gguf:PATH``, ``scripted[:LETTER|:delay=MS]``, or ``provider/name``.
 
     Calls pass through ``ledger`` (a new one in memory if none is given); DSPy's own cache is off.
-    ``concurrency`` calls are in flight at once, None: as many as the engine takes well, which is the most that one in
-    this process takes. ``executor`` makes the calls, one `answer` each, wherever it likes; without one the threads that
-    ask do.
+    ``concurrency`` calls are in flight at once, None: as many as the engine takes well; one in this process takes no
+    more. ``executor`` makes the calls, one `answer` each; without one the threads that ask do.
 
     Raises:
         UnknownName: a name of no kind. MissingKey, MissingWeights: with what to type.
@@ -124,38 +106,8 @@ def connect(
 
 
 def concurrency_of(lm: Any) -> int:
-    """How many calls to have in flight: what the engine takes well, or a fair number for a server."""
+    """How many calls to have in flight: what the engine takes well, or a fair number."""
     return (lm.engine.concurrency if isinstance(lm.engine, Engine) else 0) or REMOTE_CONCURRENCY
-
-
-def check_name(model: str) -> None:
-    """Refuse a name that cannot work, before any call.
-
-    Raises:
-        UnknownName, MissingKey.
-    """
-    if in_process(model):
-        return
-    provider, slash, rest = model.partition("/")
-    if not slash or not rest:
-        raise unknown("model", model, [LOCAL, "gguf:PATH", SCRIPTED, "openai/NAME", "ollama_chat/NAME"])
-    key = KEYS.get(provider)
-    if key and not os.environ.get(key):
-        raise MissingKey(
-            f"{model} wants a key, and {key} is not set.",
-            fix=f"export {key}=...   (or put it in .env); `--model local` needs none.",
-        )
-
-
-def _provider_of(model: str) -> str:
-    """Who serves a remote model."""
-    return model.partition("/")[0]
-
-
-def slug(model: str) -> str:
-    """The folder name of a model: letters, digits, dots and dashes; a file's begins with "gguf-"."""
-    name = f"gguf-{Path(model.removeprefix(GGUF)).stem}" if model.startswith(GGUF) else model
-    return re.sub(r"[^a-z0-9.]+", "-", name.replace("/", "--").lower()).strip("-.") or "model"
 
 
 def describe_model(model: str) -> dict[str, str]:
@@ -169,7 +121,7 @@ def describe_model(model: str) -> dict[str, str]:
         path = local_path(model)
         return {"weights": path.name, "weights_sha256": sha256(path), "runtime": _runtime()}
     # The environment may set a server in place of the provider's own: another server may be another model.
-    provider = _provider_of(model).upper().replace("-", "_")
+    provider = model.partition("/")[0].upper().replace("-", "_")
     names = [name for end in ("API_BASE", "BASE_URL") if (name := f"{provider}_{end}") in os.environ]
     address = os.environ[names[0]] if names else ""
     return {"server": hashlib.sha256(address.encode()).hexdigest()[:12]} if address else {}
@@ -185,7 +137,7 @@ def _engine_of(model: str, ledger: Ledger) -> Engine:
         return LocalEngine(local_path(model), model)
     if in_process(model):
         return _scripted_engine(model)
-    return _RemoteEngine(model, ledger.patience(_provider_of(model)))
+    return _RemoteEngine(model, ledger.patience(model.partition("/")[0]))
 
 
 def _told(lm: Any, request: Request, tell: TokenCallback) -> Response:

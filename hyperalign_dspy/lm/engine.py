@@ -48,7 +48,7 @@ class Engine:
         raise NotImplementedError
 
     def drafts(self, request: Request) -> int:
-        """How many answers it makes at once for this request, for seeds in a row: see `n_completions`."""
+        """How many answers it makes at once, for seeds in a row: see `n_completions`."""
         return 1
 
     def waited(self) -> float:
@@ -64,7 +64,8 @@ class EngineWrapper(Engine):
 
     def __init__(self, inner: Engine) -> None:
         self.inner, self.concurrency = inner, inner.concurrency
-        self.supports_response_schema, self.supported_params = inner.supports_response_schema, inner.supported_params
+        self.supports_response_schema = inner.supports_response_schema
+        self.supported_params = inner.supported_params
 
     def __deepcopy__(self, memo: dict[int, Any]) -> EngineWrapper:
         # A copied program speaks through the same ledger: the record is one.

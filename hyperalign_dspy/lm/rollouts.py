@@ -67,24 +67,19 @@ class StopSignal:
                 self._changed.notify_all()
 
     def settle(self) -> None:
-        """Wait for the calls under way: one that another had to wait for may only now ask for its share of a cap."""
+        """Wait for the calls under way: one may only now ask for its share of a cap."""
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way)
 
 
 class _RolloutEngine(EngineWrapper):
-    """Speaks through a recording engine under the name of a phase, from whatever thread, until the end."""
+    """Speaks through a recording engine under a phase's name, from whatever thread, until the end."""
 
     def __init__(self, inner: Engine, ledger: Ledger, phase: str, end: StopSignal) -> None:
         super().__init__(inner)
         self._ledger, self._phase, self._end = ledger, phase, end
 
     def complete(self, request: Request) -> Response:
-        """The recorded or a new answer.
-
-        Raises:
-            Stopped: a cap, or anything else that is not about this one call; at once in every later call.
-        """
         try:
             with self._end.call(), self._ledger.phase(self._phase):
                 return self.inner.complete(_rolled(request))
@@ -107,13 +102,12 @@ class RolloutLM(dspy.LM):
     def of(cls, lm: Any, ledger: Ledger, phase: str, end: StopSignal, max_tokens: int) -> RolloutLM:
         """A connected model, spoken to under the name of a phase until the end; its calls go on record in ``ledger``.
 
-        A call raises `Stopped` at a cap or anything else that is not about this one call, and so does every later one.
+        At a cap, or anything else that is not about one call, it and every later call raise `Stopped`.
         """
         engine = _RolloutEngine(lm.engine, ledger, phase, end)
         return cls(lm.model, engine=engine, cache=False, max_tokens=max_tokens, temperature=None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As of any `dspy.LM`."""
         rollout = kwargs.get("rollout_id") or self.kwargs.get("rollout_id") or 0
         with context_value(_ROLLOUT, (int(rollout), itertools.count())):
             return super().__call__(*args, **kwargs)

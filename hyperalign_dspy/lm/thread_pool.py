@@ -21,7 +21,7 @@ _Answer = TypeVar("_Answer")
 
 
 def attempt(call: Callable[[], _Answer]) -> _Answer | Exception:
-    """What a call gives, or what it raised, where it may be anybody's code and raise anything."""
+    """What a call gives or raises, where it may be anybody's code and raise anything."""
     try:
         return call()
     except Exception as error:
@@ -106,7 +106,7 @@ def run_in_threads(
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """What really went wrong: DSPy wraps an engine's errors, and the cause is what a user can act on."""
+    """What really went wrong, which a user can act on: DSPy wraps an engine's errors."""
     chain = list(causes(error))
     for link in chain:
         if isinstance(link, HyperalignError):

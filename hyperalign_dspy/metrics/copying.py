@@ -20,18 +20,18 @@ def longest_shared_run(a: str, b: str) -> int:
 
 def longest_run_among(text: str, samples: Iterable[str]) -> int:
     """The longest run of words that a text shares with any of many others, 0 where it is shorter than `_GRAM`."""
-    mine = set(_grams(text, _GRAM))
-    near = (sample for sample in samples if not mine.isdisjoint(_grams(sample, _GRAM)))
+    mine = set(_grams(text))
+    near = (sample for sample in samples if not mine.isdisjoint(_grams(sample)))
     return max((longest_shared_run(text, sample) for sample in near), default=0)
 
 
-def overlap(text: str, samples: Iterable[str], n: int = _GRAM) -> float:
-    """The share of a text's word n-grams that some sample holds; 0 for a text shorter than n words."""
-    mine = _grams(text, n)
-    theirs = {gram for sample in samples for gram in _grams(sample, n)}
+def overlap(text: str, samples: Iterable[str]) -> float:
+    """The share of a text's four-word phrases that some sample holds; 0 for a shorter text."""
+    mine = _grams(text)
+    theirs = {gram for sample in samples for gram in _grams(sample)}
     return sum(gram in theirs for gram in mine) / len(mine) if mine else 0.0
 
 
-def _grams(text: str, n: int) -> list[tuple[str, ...]]:
+def _grams(text: str) -> list[tuple[str, ...]]:
     words = _WORD.findall(text.casefold())
-    return [tuple(words[place : place + n]) for place in range(len(words) - n + 1)]
+    return [tuple(words[place : place + _GRAM]) for place in range(len(words) - _GRAM + 1)]

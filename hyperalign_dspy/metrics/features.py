@@ -15,7 +15,7 @@ from hyperalign_dspy.types import Facet, Hypothesis
 
 _WORD = re.compile(r"[A-Za-z0-9']+")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
-_CONTRACTION = re.compile(r"\b[A-Za-z]+(?:'(?:s|t|re|ve|ll|d|m)|n't)\b", re.IGNORECASE)
+_CONTRACTION = r"\b[A-Za-z]+(?:'(?:s|t|re|ve|ll|d|m)|n't)\b"
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class _Feature:
     unit: str
     measure: Callable[[str], float]
 
-
-def _words(text: str) -> list[str]:
-    """The words of a text, apostrophes kept."""
-    return _WORD.findall(text)
+    def says(self, degree: str, value: float, other: float) -> str:
+        """The claim to a degree, with two values to hold against each other."""
+        claim = self.claim[0].upper() + self.claim[1:]
+        return f"{claim} {degree} ({_number(value)} against {_number(other)} {self.unit})."
 
 
 def _sentences(text: str) -> list[str]:
@@ -41,7 +41,7 @@ def _sentences(text: str) -> list[str]:
 
 def _per_100(pattern: str, flags: int = 0) -> Callable[[str], float]:
     compiled = re.compile(pattern, flags)
-    return lambda text: 100.0 * len(compiled.findall(text)) / max(1, len(_words(text)))
+    return lambda text: 100.0 * len(compiled.findall(text)) / max(1, len(_WORD.findall(text)))
 
 
 def _share_of_sentences(holds: Callable[[str], bool]) -> Callable[[str], float]:
@@ -53,20 +53,12 @@ def _share_of_sentences(holds: Callable[[str], bool]) -> Callable[[str], float]:
 
 
 def _sentence_length(text: str) -> float:
-    return len(_words(text)) / max(1, len(_sentences(text)))
+    return len(_WORD.findall(text)) / max(1, len(_sentences(text)))
 
 
 def _word_length(text: str) -> float:
-    found = _words(text)
+    found = _WORD.findall(text)
     return sum(map(len, found)) / max(1, len(found))
-
-
-def _contractions(text: str) -> float:
-    return 100.0 * len(_CONTRACTION.findall(text)) / max(1, len(_words(text)))
-
-
-def _starts_low(sentence: str) -> bool:
-    return sentence.lstrip("\"'(*- ")[:1].islower()
 
 
 _HUNDRED = "per 100 words"
@@ -86,16 +78,22 @@ _FEATURES = (
         "style",
         "writes sentences of four words or fewer",
         "of all sentences",
-        _share_of_sentences(lambda sentence: len(_words(sentence)) <= 4),
+        _share_of_sentences(lambda sentence: len(_WORD.findall(sentence)) <= 4),
     ),
     _Feature("word_length", "style", "uses long words", "letters a word", _word_length),
-    _Feature("contractions", "communication", "contracts words (don't, it's)", _HUNDRED, _contractions),
+    _Feature(
+        "contractions",
+        "communication",
+        "contracts words (don't, it's)",
+        _HUNDRED,
+        _per_100(_CONTRACTION, re.IGNORECASE),
+    ),
     _Feature(
         "lower_case",
         "style",
         "starts sentences in lower case",
         "of all sentences",
-        _share_of_sentences(_starts_low),
+        _share_of_sentences(lambda sentence: sentence.lstrip("\"'(*- ")[:1].islower()),
     ),
     _Feature("capitals", "personality", "writes words in capitals", _HUNDRED, _per_100(r"\b[A-Z]{2,}\b")),
     _Feature("digits", "style", "writes numbers as digits", _HUNDRED, _per_100(r"\b\d+")),
@@ -168,12 +166,10 @@ def measured_hypotheses(samples: Sequence[str], background: Background) -> list[
 def reward(text: str, hypotheses: Sequence[Hypothesis]) -> float:
     """How well a text meets the measured hypotheses: minus the mean distance, in standard deviations, clipped.
 
-    0 where nothing was measured. It knows only what the hypotheses hold, that is, the samples shown.
+    0 where nothing was measured.
     """
-    measured = [h for h in hypotheses if h.kind == "measured" and h.feature in FEATURES]
-    if not measured:
-        return 0.0
-    return -fmean(min(_CLIP, abs(FEATURES[h.feature].measure(text) - h.value) / h.spread) for h in measured)
+    gaps = [min(_CLIP, abs(gap) / h.spread) for h, gap in _gaps(text, hypotheses)]
+    return -fmean(gaps) if gaps else 0.0
 
 
 def feature_gaps(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list[str]:
@@ -181,17 +177,18 @@ def feature_gaps(text: str, hypotheses: Sequence[Hypothesis], most: int) -> list
 
     At most ``most`` of them, and none that lies within `_SAME` standard deviations.
     """
+    far = [(h, gap) for h, gap in _gaps(text, hypotheses) if abs(gap) > _SAME * h.spread]
+    far.sort(key=lambda pair: -abs(pair[1]) / pair[0].spread)
+    return [
+        FEATURES[h.feature].says(f"{'more' if gap > 0 else 'less'} than this person does", h.value + gap, h.value)
+        for h, gap in far[:most]
+    ]
+
+
+def _gaps(text: str, hypotheses: Sequence[Hypothesis]) -> list[tuple[Hypothesis, float]]:
+    """How far above its user's a text lies in every measured habit."""
     measured = [h for h in hypotheses if h.kind == "measured" and h.feature in FEATURES]
-    gaps = {h.feature: FEATURES[h.feature].measure(text) - h.value for h in measured}
-    far = [h for h in measured if abs(gaps[h.feature]) > _SAME * h.spread]
-    far.sort(key=lambda h: -abs(gaps[h.feature]) / h.spread)
-    return [_gap(FEATURES[h.feature], h.value + gaps[h.feature], h.value) for h in far[:most]]
-
-
-def _gap(feature: _Feature, found: float, own: float) -> str:
-    claim = feature.claim[0].upper() + feature.claim[1:]
-    degree = "more" if found > own else "less"
-    return f"{claim} {degree} than this person does ({_number(found)} against {_number(own)} {feature.unit})."
+    return [(h, FEATURES[h.feature].measure(text) - h.value) for h in measured]
 
 
 def _hypothesis(feature: _Feature, value: float, background: Background) -> Hypothesis:
@@ -200,7 +197,7 @@ def _hypothesis(feature: _Feature, value: float, background: Background) -> Hypo
     if abs(value - typical) > _SAME * spread:
         direction = "more" if value > typical else "less"
     return Hypothesis(
-        text=_sentence(feature, value, typical, direction),
+        text=feature.says(_degree(value, typical, direction), value, typical),
         facet=feature.facet,
         kind="measured",
         feature=feature.name,
@@ -211,17 +208,13 @@ def _hypothesis(feature: _Feature, value: float, background: Background) -> Hypo
     )
 
 
-def _sentence(feature: _Feature, value: float, typical: float, direction: str) -> str:
-    numbers = f"({_number(value)} against {_number(typical)} {feature.unit})"
-    claim = feature.claim[0].upper() + feature.claim[1:]
+def _degree(value: float, typical: float, direction: str) -> str:
     if direction == "same":
-        return f"{claim} about as much as others {numbers}."
+        return "about as much as others"
     if direction == "less":
-        degree = "never, unlike others" if value == 0 else "less than others"
-        return f"{claim} {degree} {numbers}."
+        return "never, unlike others" if value == 0 else "less than others"
     ratio = value / typical if typical > 0 else 0.0
-    degree = f"{ratio:.1f} times as much as others" if 1.5 <= ratio < 20 else "more than others"
-    return f"{claim} {degree} {numbers}."
+    return f"{ratio:.1f} times as much as others" if 1.5 <= ratio < 20 else "more than others"
 
 
 def _number(value: float) -> str:

@@ -83,10 +83,8 @@ def agreement(first: Sequence[float], second: Sequence[float], users: Sequence[s
 
 
 def verdict(estimate: Estimate, harm: Estimate | None = None, level: float = LEVEL) -> Verdict:
-    """Gain or loss where the interval excludes 0, and no gain otherwise.
-
-    ``harm`` is the rise of what should not be, where there is such a thing: unless its interval ends below ten
-    points, a gain is "harm not excluded". ``level`` is that of both intervals.
+    """Gain or loss where the interval excludes 0, and no gain otherwise; unless the interval of ``harm``, the rise of
+    what should not be, ends below ten points, a gain is "harm not excluded". ``level`` is that of both intervals.
     """
     if estimate.low > 0:
         excluded = harm is None or widened(harm, level).high < _MOST_HARM

@@ -61,9 +61,7 @@ class HumanValidation:
 
 
 class StyleVerifier:
-    """Tells whose a text is among the users that it was fitted on: a fitted classifier with the line, slope and offset,
-    that makes log-odds of its evidence.
-    """
+    """Tells whose a text is among known users: a fitted classifier and the line that makes its log-odds."""
 
     def __init__(self, name: str, classifier: Any, line: tuple[float, float]) -> None:
         self.name, self._classifier, self._line = name, classifier, line
@@ -118,16 +116,16 @@ def _claims(odds: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.
     return special.expit(claimed), np.repeat([True, False], n_texts)
 
 
-def _chunks(text: str, size: int = _CHUNK_WORDS) -> list[str]:
-    """A text cut into pieces of about ``size`` words, whitespace kept; a short one stays whole."""
+def _chunks(text: str) -> list[str]:
+    """A text cut into pieces of about so many words, whitespace kept; a short one stays whole."""
     spans = [match.end() for match in re.finditer(r"\S+", text)]
-    count = max(1, round(len(spans) / size))
+    count = max(1, round(len(spans) / _CHUNK_WORDS))
     edges = [0, *(spans[round(len(spans) * k / count) - 1] for k in range(1, count)), len(text)]
     return [text[start:end].strip() for start, end in pairwise(edges)]
 
 
 def fit(name: str, classifier: Any, texts_by_user: Mapping[str, Sequence[str]], seed: int) -> StyleVerifier:
-    """Fit a ``classifier`` of texts by user (scikit-learn's interface, with a ``decision_function``) and calibrate it.
+    """Fit a ``classifier`` of texts by user (with a ``decision_function``, as in scikit-learn) and calibrate it.
 
     Every user needs two texts at least.
     """
@@ -151,9 +149,7 @@ def centred(scores: Any) -> Floats:
 
 
 def _pieces(texts: Sequence[str], seed: int) -> list[tuple[int, str]]:
-    """Pieces, each with the number of the text that it comes from; where there are many, as many of each text as can be
-    had.
-    """
+    """Pieces, each with its text's number; of too many, as many of each text as can be had."""
     rng, found = random.Random(seed), list[tuple[int, float, int, str]]()
     for number, text in enumerate(texts):
         cut = _chunks(text)

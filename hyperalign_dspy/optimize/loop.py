@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -38,11 +38,10 @@ class SearchConfig:
     """How far a search goes: so many visits, ``start`` first, then the leader on every block, until whoever leads has
     seen them all, at most so many ``finalists``.
 
-    ``known`` configurations have been visited already; what came of it is told before anything is asked, and what
-    ``start`` says of them is done. ``max_in_flight`` visits are in flight together: a decision rests on visits that
-    began so many places before it or earlier, whatever has come in meanwhile, so that a deterministic model gives the
-    same search whoever is slow. ``affords`` says whether the budget has room for a configuration's next blocks: where
-    calls are ``counted``, once nothing is in flight. ``begins``, ``ended`` and ``failed`` are told.
+    ``known`` configurations have been visited already, and are told before anything is asked. ``max_in_flight`` visits
+    are in flight together: a decision rests on visits that began so many places before it or earlier, so that a
+    deterministic model gives the same search whoever is slow. ``affords`` says whether the budget has room for a
+    configuration's next blocks: where calls are ``counted``, once nothing is in flight.
     """
 
     visits: int
@@ -113,7 +112,11 @@ def _visit(study: Study, visits: Visits, config: SearchConfig, flying: deque[_Fl
             break
         number, configuration = asked
         if config.counted:
-            _wait(flying)
+            for *_, begun in flying:
+                # Who cannot answer is out when the visit ends.
+                with suppress(TooManyFailures):
+                    begun.rival()
+                    begun.mine()
         if not config.affords(configuration, 1):
             study.drop(number)
             reason = "the budget leaves no room for another visit"
@@ -123,15 +126,6 @@ def _visit(study: Study, visits: Visits, config: SearchConfig, flying: deque[_Fl
     while flying:
         end_oldest()
     return reason
-
-
-def _wait(flying: Iterable[_Flying]) -> None:
-    """Wait for visits that are told of later."""
-    for *_, begun in flying:
-        # Who cannot answer is out when the visit ends.
-        with suppress(TooManyFailures):
-            begun.rival()
-            begun.mine()
 
 
 def _ask(study: Study, visits: Visits) -> tuple[int, Configuration] | None:

@@ -144,8 +144,7 @@ class Pools:
     ) -> None:
         """Let every proposer make its candidates, and write them to the run's candidates.json.
 
-        ``affords`` says whether so many more calls leave the confirmation whole: else one is passed over. ``say`` hears
-        a line for each.
+        ``affords`` says whether so many more calls leave the confirmation whole: else one is passed over.
         """
         self.made, self.dropped = {}, {}
         ledger = context.evaluator.ledger
@@ -243,7 +242,6 @@ class Pools:
 
 
 def _line(proposal: _ProposalRequest, kept: int, dropped: Sequence[_Dropped], calls: int) -> str:
-    """What became of a proposal."""
     reasons = Counter(why for _, why in dropped)
     why = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     left = "" if kept else "; the library stays as it is"

@@ -86,7 +86,7 @@ def _tried(run: Run, program: ProgramSpec) -> Iterator[_PastCandidate]:
                 )
 
 
-class ProposeInstruction(dspy.Signature):
+class _ProposeInstruction(dspy.Signature):
     """You write instructions for a language model. Write a better instruction for one step of a program. It serves all
     users alike, so it names no person and no topic. At most three short sentences. Say the instruction only.
     """
@@ -100,7 +100,7 @@ class ProposeInstruction(dspy.Signature):
     proposal: str = dspy.OutputField(desc="the new instruction")
 
 
-class MendInstruction(dspy.Signature):
+class _MendInstruction(dspy.Signature):
     """You write instructions for a language model. One step of a program went wrong as shown. Write an instruction that
     mends it. It serves all users alike, so it names no person, no topic and no number of one user's. At most three
     short sentences. Say the instruction only.
@@ -118,8 +118,7 @@ class MendInstruction(dspy.Signature):
 class ProposalContext:
     """What a proposer goes by, for one predictor of the baseline; it looks at no sealed instance of ``task_data``.
 
-    ``first`` are the baseline's outcomes on the first validation block, ``history`` what earlier runs tried. ``lm`` is
-    compiled for, ``prompt_lm`` proposes. ``phase`` names its calls in the ledger.
+    ``first`` are the baseline's outcomes on the first validation block. ``lm`` is compiled for, ``prompt_lm`` proposes.
     """
 
     program: ProgramSpec
@@ -174,7 +173,6 @@ class _Grounded:
     part, embeds, whole, asks = INSTRUCTION, False, False, True
 
     def make(self, context: ProposalContext, count: int) -> Sequence[str | ModelError]:
-        """One call an instruction."""
         earlier = [t for t in context.history if t.slot == f"{context.predictor}.{self.part}"]
         best = sorted(earlier, key=lambda t: (-t.gain, t.text))[:_EARLIER]
         shown = []
@@ -183,7 +181,7 @@ class _Grounded:
             wanted = f"\nWanted: {cut(asked.reference, _EXCERPT)}" if asked.reference else ""
             shown.append(cut(asked.request, _EXCERPT) + wanted)
         tried = [f"{t.text} (gain {t.gain:+.2f} over {t.users} users)" for t in best]
-        return _proposals(context, ProposeInstruction, {**context.step(), "asked": shown, "tried": tried}, count)
+        return _proposals(context, _ProposeInstruction, {**context.step(), "asked": shown, "tried": tried}, count)
 
 
 class _Reflective:
@@ -192,10 +190,9 @@ class _Reflective:
     part, embeds, whole, asks = INSTRUCTION, False, False, True
 
     def make(self, context: ProposalContext, count: int) -> Sequence[str | ModelError]:
-        """One call an instruction."""
         worst = _one_a_user((outcome for outcome in context.first if outcome.score), 1)[:_FAILURES]
         failures = [_failure(context.task_data, outcome) for outcome in worst]
-        return _proposals(context, MendInstruction, {**context.step(), "failures": failures}, count)
+        return _proposals(context, _MendInstruction, {**context.step(), "failures": failures}, count)
 
 
 def _failure(task_data: TaskData, outcome: Outcome) -> str:
@@ -236,10 +233,8 @@ def _proposals(
             said = propose(**given, advice=_ADVICE[number % len(_ADVICE)], config=config)
         return str(said.proposal)
 
-    def tick() -> None:
-        context.evaluator.tick("propose")
-
-    return run_in_threads(one, range(count), context.prompt_lm, concurrency_of(context.prompt_lm), tick)
+    lm = context.prompt_lm
+    return run_in_threads(one, range(count), lm, concurrency_of(lm), lambda: context.evaluator.tick("propose"))
 
 
 class _Bootstrap:

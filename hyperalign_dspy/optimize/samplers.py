@@ -45,8 +45,8 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
     """Visits what is expected to tell most about the best choice, for what it costs (the knowledge gradient).
 
     It chooses among whole configurations of the categorical parameters, by `LinearMixedModel`; any other parameter is
-    drawn at random. ``cost`` says what a visit costs: of what a cheap and a dear configuration share it learns from the
-    cheap one. The first four visits are as unlike as can be. Visits under way count as if they ended as expected.
+    drawn at random. ``cost`` says what a visit costs. The first four visits are as unlike as can be. Visits under way
+    count as if they ended as expected.
     """
 
     def __init__(self, seed: int | None = None, cost: Callable[[Mapping[str, Any]], float] | None = None) -> None:
@@ -63,11 +63,7 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """The categorical parameters that all trials so far have."""
         found = self._intersection.calculate(study)
-        return {
-            name: distribution
-            for name, distribution in found.items()
-            if isinstance(distribution, CategoricalDistribution) and not distribution.single()
-        }
+        return {n: d for n, d in found.items() if isinstance(d, CategoricalDistribution) and not d.single()}
 
     def sample_independent(self, study: optuna.Study, trial: FrozenTrial, name: str, distribution: Any) -> Any:
         """What is no slot, or of which nothing is known yet: at random."""
@@ -80,7 +76,8 @@ class KnowledgeSampler(optuna.samplers.BaseSampler):
         """The next configuration, or nothing where no visit has ended yet."""
         self._single(study)
         slots = {name: d for name, d in search_space.items() if isinstance(d, CategoricalDistribution)}
-        others = {n: self.sample_independent(study, trial, n, d) for n, d in search_space.items() if n not in slots}
+        rest = {name: d for name, d in search_space.items() if name not in slots}
+        others = {name: self.sample_independent(study, trial, name, d) for name, d in rest.items()}
         visits = _visits(study, slots)
         if not slots or not visits:
             return others
@@ -139,7 +136,12 @@ def _pool(space: _Space, met: Sequence[Levels], rng: np.random.Generator) -> lis
     choices = [space[name].choices for name in sorted(space)]
     if math.prod(len(c) for c in choices) <= _MOST:
         return list(product(*choices))
-    near = [(*levels[:n], c, *levels[n + 1 :]) for levels in met for n in range(len(choices)) for c in choices[n]]
+    near = [
+        (*levels[:place], candidate, *levels[place + 1 :])
+        for levels in met
+        for place, candidates in enumerate(choices)
+        for candidate in candidates
+    ]
     some = [tuple(c[rng.integers(len(c))] for c in choices) for _ in range(_MOST)]
     return list(dict.fromkeys([*met, *near, *some]))[: 2 * _MOST]
 

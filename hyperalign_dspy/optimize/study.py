@@ -49,12 +49,12 @@ class Space:
                 )
 
     def distributions(self) -> dict[str, optuna.distributions.BaseDistribution]:
-        """The slots as Optuna sees them."""
+        """See `_Pool`."""
         return {slot: optuna.distributions.CategoricalDistribution(c) for slot, c in self.slots.items()}
 
     def configuration(self, params: Mapping[str, Value]) -> Configuration:
         """The baseline with the suggested candidates put in."""
-        return Configuration.of({**self.baseline.as_dict(), **params})
+        return self.baseline.changed(**params)
 
     def neighbour(self) -> Configuration | None:
         """The baseline with another candidate in the first slot that has one; None where there is nothing to search."""
@@ -96,8 +96,7 @@ class Study:
     """Ask for a configuration, tell how its visit went. Seeds derive from (run seed, visit number).
 
     ``path`` is the journal's file; None keeps the study in memory. ``sampler`` is a name, or what makes an Optuna
-    sampler of a seed: a new one is made for every visit, and reads the study. ``cost`` says what a visit to a
-    configuration costs, for a `KnowledgeSampler`. ``objectives`` are to be lessened while the value is raised.
+    sampler of a seed. ``cost`` says what a visit costs, for a `KnowledgeSampler`. ``objectives`` are to be lessened.
     """
 
     def __init__(
@@ -190,7 +189,6 @@ class _Journal(JournalFileBackend):
         self._path, self._guard = path, FileLock(f"{path}.lock")
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """One line each."""
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
         with self._guard.acquire(poll_interval=0.002):
             drop_torn_line(self._path)

@@ -36,10 +36,8 @@ DSPY_OPTIMIZERS: Mapping[str, str] = {
     "bootstrap-optuna": "hyperalign_dspy.optimize.teleprompters:_SeededBootstrapOptuna",
     "copro": "dspy.teleprompt:COPRO",
 }
-# Those that are only as good as the model that writes their proposals.
 _REFLECTING = ("miprov2", "gepa", "simba", "copro")
-# Those that put texts of users into prompts, and which arguments have to be 0 lest they do. Of one that is not known it
-# shows only afterwards.
+# Those that put texts of users into prompts, and which arguments have to be 0 lest they do.
 _DEMONSTRATING: Mapping[str, tuple[str, ...]] = {
     "miprov2": ("max_bootstrapped_demos", "max_labeled_demos"),
     "simba": ("max_demos",),
@@ -260,8 +258,7 @@ class Listener(BaseCallback):
 
 @dataclass(frozen=True)
 class _Evaluated:
-    """A program that was evaluated: its predictors' states, and its mean score, in percent, on so many different
-    examples."""
+    """An evaluated program: its predictors' states, and its mean score, in percent, on so many different examples."""
 
     states: tuple[dict[str, Any], ...]
     score: float
@@ -271,8 +268,7 @@ class _Evaluated:
 class Evaluations(BaseCallback):
     """Hears every `dspy.Evaluate`, and keeps the best program that was evaluated to the end.
 
-    Programs are compared on the largest number of examples only, since luck on a few would beat any score on all; of
-    equals the first is kept. ``count`` is how many different ones have been compared.
+    Programs are compared on the largest number of examples only: luck on a few would beat any score on all.
     """
 
     def __init__(self, student: Any, end: StopSignal) -> None:

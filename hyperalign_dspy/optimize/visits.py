@@ -34,18 +34,22 @@ class Answering(Protocol):
 def make_blocks(instances: Sequence[HasUser], users: int, seed: int, rounds: int = 1) -> list[list[HasUser]]:
     """Deal instances into blocks of up to ``users`` users, that every configuration meets in the same order.
 
-    In each of ``rounds`` every user is met once, with an equal part of their instances, since users differ more than
-    requests do. Whoever has fewer instances than there are rounds is missing from the last ones.
+    In each of ``rounds`` every user is met once, with an equal part of their instances; whoever has too few is missing
+    from the last ones.
     """
     ids = sorted({instance.user_id for instance in instances})
     random.Random(f"{seed}:blocks").shuffle(ids)
     own = {user: [i for i in instances if i.user_id == user] for user in ids}
-    dealt = [{user: own[user][turn::rounds] for user in ids if own[user][turn::rounds]} for turn in range(rounds)]
-    return [[i for user in group for i in parts[user]] for parts in dealt for group in _groups(list(parts), users)]
+    blocks = []
+    for turn in range(rounds):
+        present = [user for user in ids if own[user][turn::rounds]]
+        for group in _groups(present, users):
+            blocks.append([i for user in group for i in own[user][turn::rounds]])
+    return blocks
 
 
 def _groups(ids: Sequence[str], users: int) -> Iterator[Sequence[str]]:
-    """So many at a time; what is left is a group of its own, or joins the last where it is less than half of one."""
+    """So many at a time; what is left joins the last where it is less than half of one."""
     starts = list(range(0, len(ids), users))
     if len(starts) > 1 and 2 * (len(ids) - starts[-1]) < users:
         starts.pop()
@@ -54,9 +58,8 @@ def _groups(ids: Sequence[str], users: int) -> Iterator[Sequence[str]]:
 
 @dataclass(frozen=True)
 class _ConfigurationSummary:
-    """What is known of one configuration: its paired differences to the baseline so far, and how far above it the model
-    of all visits believes it to lie (see `hyperalign_dspy.optimize.surrogate`); ``rises`` is what each objective beside
-    the value has risen by over the baseline; less is better.
+    """One configuration's paired differences to the baseline so far, and how far above it the model believes it to lie;
+    ``rises`` is what each objective beside the value has risen by over the baseline.
     """
 
     configuration: Configuration
@@ -194,10 +197,7 @@ class Visits:
         return [s for s, point in zip(allowed, points, strict=True) if not beaten(point)]
 
     def winner(self) -> Configuration:
-        """The most promising that meets every constraint, where it is believed better than the baseline, else that one.
-
-        This only nominates: whether it is better is for the confirmation to say.
-        """
+        """The most promising that meets every constraint, where it is believed better than the baseline, else that."""
         return next((s.configuration for s in self._contenders() if s.shrunk > 0), self.baseline)
 
     def _believed(self) -> dict[Configuration, float]:
@@ -211,8 +211,8 @@ class Visits:
 
     def excess(self, configuration: Configuration) -> str:
         """The constraints that a configuration has not met so far, for the end of a line; empty where all are met."""
-        found = exceeded(self._written(configuration), self.constraints)
-        return "".join(f"  ({name} {value:.3g}, at most {self.constraints[name]:.3g})" for name, value in found.items())
+        found = exceeded(self._written(configuration), self.constraints).items()
+        return "".join(f"  ({name} {value:.3g}, at most {self.constraints[name]:.3g})" for name, value in found)
 
     def _rises(self, configuration: Configuration) -> dict[str, float]:
         """What each objective beside the value rose by over the baseline, on all that a configuration has seen."""
@@ -229,9 +229,8 @@ class Visits:
         return [m.value for m in met], [m.user for m in met]
 
     def _seen(self, levels: Mapping[Configuration, Levels]) -> list[Observation]:
-        """Every configuration's mean on each user of a block (or on the block), as the model takes them.
-
-        The baseline is one more, whose difference to itself is 0: its luck on a block all others have in common.
+        """Every configuration's mean on each user of a block (or on the block), as the model takes them; the baseline's
+        is 0.
         """
         fine = len({(m.user, m.block) for m in self._met}) <= _MOST_GROUPS
         groups: dict[tuple[Configuration, Hashable], list[float]] = {}

@@ -37,7 +37,7 @@ _ADAPTERS: Mapping[str, str] = {
 }
 # Bounds of one listed sentence, in words: long enough to say one thing, short enough never to meet max_tokens.
 _SENTENCE = (1, 22)
-# Held to a schema, a small model says one thing over and over unless repeating costs something.
+# Held to a schema, a small model repeats itself unless that costs something.
 FREQUENCY_PENALTY = 0.6
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
 
@@ -70,7 +70,6 @@ class TurnsAdapter(Adapter):
         demos: list[dict[str, Any]],
         inputs: dict[str, Any],
     ) -> list[dict[str, Any]]:
-        """Format, call and parse, holding the model to a schema where the answer has several parts."""
         if is_structured(signature) and lm.supports_response_schema:
             lm_kwargs = {**lm_kwargs, "response_format": self.response_format(signature)}
             if "frequency_penalty" in lm.supported_params:
@@ -151,20 +150,20 @@ class TurnsAdapter(Adapter):
 
 
 def _as_field(field: Any, value: Any) -> Any:
-    values = value if isinstance(value, list) else [value] if value else []
-    texts = [" ".join(str(item).split()) for item in values if str(item).strip()]
+    texts = sentences_of(value)
     return texts if _is_list(field) else " ".join(texts)
+
+
+def sentences_of(value: Any) -> list[str]:
+    """The sentences of an answered list, or of one text, each on one line, without blank ones."""
+    values = value if isinstance(value, list) else [value] if value else []
+    return [text for text in (" ".join(str(item).split()) for item in values) if text]
 
 
 def is_structured(signature: Any) -> bool:
     """Whether the answer has parts: several output fields, or a list."""
     fields = list(signature.output_fields.values())
     return len(fields) > 1 or any(_is_list(field) for field in fields)
-
-
-def turns(pairs: Sequence[tuple[str, str]], *, asked: str, answered: str) -> dspy.History:
-    """Earlier turns as a DSPy history: each pair is a request and the text that answered it."""
-    return dspy.History(messages=[{asked: request, answered: text} for request, text in pairs])
 
 
 def _asked(name: str, field: Any) -> str:
@@ -229,8 +228,6 @@ def from_lines(completion: str, names: Sequence[str]) -> Mapping[str, list[str]]
 
 
 class _Guarded:
-    """Looks at every text of the inputs and demonstrations before it is put into a message."""
-
     def format(self, signature: Any, demos: list[dict[str, Any]], inputs: dict[str, Any]) -> list[dict[str, Any]]:
         """The messages.
 
@@ -262,7 +259,6 @@ class _Xml(_Guarded, dspy.XMLAdapter):
         super().__init__(use_json_adapter_fallback=False)
 
     def marks(self, signature: Any) -> tuple[str, ...]:
-        """The tags of its fields."""
         return tuple(f"{head}{name}>" for name in signature.fields for head in ("<", "</"))
 
 

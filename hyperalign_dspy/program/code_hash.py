@@ -44,9 +44,7 @@ def _code_of(named: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def own_code(program: ProgramSpec, recipe: RecipeSpec | None = None, optimizer: str = "") -> dict[str, dict[str, str]]:
-    """Part of what a run is only where it is made with code of one's own: the program's, and where they have a part in
-    the run, that of a recipe or of an optimiser.
-    """
+    """What a run's plan says of code of one's own: the program's, a recipe's or an optimiser's; empty without any."""
     adapters = {program.baseline.get("adapter", ""), *(recipe.slots.get("adapter", ()) if recipe else ())}
     named = [("task", program.task), ("module", program.module), ("metric", program.metric), ("optimizer", optimizer)]
     named += [("adapter", name) for name in sorted(map(str, adapters))]

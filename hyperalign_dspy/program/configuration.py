@@ -16,7 +16,6 @@ from hyperalign_dspy.program.adapters import adapter
 from hyperalign_dspy.program.infer import speaking
 from hyperalign_dspy.program.settings import Bounded, SettingsParameter
 from hyperalign_dspy.program.specs import ProgramSpec, Value
-from hyperalign_dspy.registry import unknown
 
 SEED = "seed"
 # The slot that says which optimiser made the instructions and demonstrations: only the program itself holds these.
@@ -71,7 +70,7 @@ def build(program: ProgramSpec, configuration: Configuration) -> Any:
         if part not in (INSTRUCTION, DEMOS):
             continue
         if name not in predictors:
-            raise unknown("predictor", name, predictors)
+            raise registry.unknown("predictor", name, predictors)
         if part == INSTRUCTION and value != SEED:
             made = _chosen("instruction", program.instructions.get(name, {}), str(value))
             predictors[name].signature = predictors[name].signature.with_instructions(made)
@@ -111,11 +110,7 @@ def new_module(path: str) -> Any:
 
 
 def adjust(module: Any, settings: Mapping[str, Value]) -> None:
-    """Change some settings of a module.
-
-    Raises:
-        UsageError: no such setting, or a value that makes no sense.
-    """
+    """Change some settings of a module. Raises: UsageError: no such setting, or a value that makes no sense."""
     module.settings.value = module.settings.value.changed(**settings)
 
 
@@ -130,7 +125,7 @@ def settings_of(configuration: Mapping[str, Value]) -> dict[str, Value]:
 
 def _chosen(kind: str, library: Mapping[str, Any], choice: str) -> Any:
     if choice not in library:
-        raise unknown(kind, choice, [SEED, *library])
+        raise registry.unknown(kind, choice, [SEED, *library])
     return library[choice]
 
 
@@ -143,7 +138,10 @@ class _PlainSettings(Bounded):
     max_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        self.within(**({} if self.max_tokens is None else {"max_tokens": (1, 100_000)}))
+        if self.max_tokens is None:
+            self.within(self.temperature)
+        else:
+            self.within(self.temperature, max_tokens=(1, 100_000))
 
 
 class Plain(dspy.Module):

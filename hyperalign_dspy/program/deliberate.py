@@ -23,7 +23,7 @@ ASKER_OPENINGS = {
 _UserContext = Literal["nothing", "attributes", "hypotheses", "both"]
 
 
-class SupposeAsker(dspy.Signature):
+class _SupposeAsker(dspy.Signature):
     """Read who asks and what. Say in one sentence each who this person is and why they most likely ask."""
 
     samples: list[str] = dspy.InputField(desc="texts that the person wrote")
@@ -33,7 +33,7 @@ class SupposeAsker(dspy.Signature):
     purpose: list[str] = dspy.OutputField(desc="why they ask")
 
 
-class WeighRequest(dspy.Signature):
+class _WeighRequest(dspy.Signature):
     """Before answering, say in one sentence each what would help this person and what could do harm."""
 
     hypotheses: list[str] = dspy.InputField(desc="who asks and why")
@@ -42,7 +42,7 @@ class WeighRequest(dspy.Signature):
     harm: list[str] = dspy.OutputField(desc="what could do harm")
 
 
-class AnswerRequest(dspy.Signature):
+class _AnswerRequest(dspy.Signature):
     """Answer the request."""
 
     hypotheses: list[str] = dspy.InputField(desc="who asks and why")
@@ -55,9 +55,8 @@ class AnswerRequest(dspy.Signature):
 class DeliberateSettings(Bounded):
     """What the program does besides its instructions and demonstrations.
 
-    user_context: what the answer is told of who asks: nothing, their attributes, hypotheses inferred from attributes
-    and samples, or both. deliberate: whether what helps and harms is weighed first. sample_words: a longer sample is
-    cut. temperature and max_tokens are of the answer; what comes before it is greedy.
+    user_context: what the answer is told of who asks. deliberate: whether what helps and harms is weighed first.
+    sample_words: a longer sample is cut. temperature and max_tokens are of the answer; what comes before it is greedy.
     """
 
     adapter: str = "turns"
@@ -68,7 +67,7 @@ class DeliberateSettings(Bounded):
     max_tokens: int = 80
 
     def __post_init__(self) -> None:
-        self.within(sample_words=(1, 10_000), max_tokens=(1, 100_000))
+        self.within(self.temperature, sample_words=(1, 10_000), max_tokens=(1, 100_000))
         if self.user_context not in ("nothing", "attributes", "hypotheses", "both"):
             raise UsageError(f"user_context is {self.user_context!r}; it is nothing, attributes, hypotheses or both.")
         if type(self.deliberate) is not bool:
@@ -91,9 +90,9 @@ class Deliberate(dspy.Module):
     def __init__(self, settings: DeliberateSettings | None = None) -> None:
         super().__init__()
         self.settings = SettingsParameter(settings or DeliberateSettings())
-        self.suppose = dspy.Predict(SupposeAsker)
-        self.weigh = dspy.Predict(WeighRequest)
-        self.answer = dspy.Predict(AnswerRequest)
+        self.suppose = dspy.Predict(_SupposeAsker)
+        self.weigh = dspy.Predict(_WeighRequest)
+        self.answer = dspy.Predict(_AnswerRequest)
 
     def forward(
         self,
@@ -147,7 +146,7 @@ class Deliberate(dspy.Module):
         config = {"temperature": 0.0, "max_tokens": TOKENS_PER_SENTENCE * len(names)}
         with speaking(self.settings.value.adapter, 1, ASKER_OPENINGS):
             answer = predictor(**inputs, config=config)
-        found = [getattr(answer, name, None) or [] for name in names]
+        found = [answer.get(name) or [] for name in names]
         return [" ".join(str(said).split()) for listed in found for said in listed[:1]]
 
 

@@ -10,7 +10,6 @@ import dspy
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.lm.engine import n_completions
 from hyperalign_dspy.metrics.features import reward
-from hyperalign_dspy.program.adapters import turns
 from hyperalign_dspy.program.infer import as_sample, cut, speaking
 from hyperalign_dspy.program.settings import Settings, SettingsParameter
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
@@ -33,8 +32,7 @@ class WriteAs(dspy.Signature):
 class Generate(dspy.Module):
     """Writes as the user would.
 
-    Returns a prediction with ``text`` (the draft kept) and ``drafts`` (all, in order; the first is what one draft
-    alone would have given). The draft kept best meets the measured hypotheses, which know only the samples shown.
+    Returns a prediction with ``text``, the draft that best meets the measured hypotheses, and all ``drafts`` in order.
     """
 
     def __init__(self, settings: SettingsParameter | None = None) -> None:
@@ -85,9 +83,7 @@ class Generate(dspy.Module):
 
 
 def chosen_hypotheses(hypotheses: Sequence[Hypothesis], choice: str, most: int) -> list[str]:
-    """The hypotheses that the prompt holds, as sentences: the inferred, ``most`` of the most notable measured, both or
-    none.
-    """
+    """What the prompt holds, as sentences: the inferred, ``most`` of the most notable measured, both or none."""
     inferred = [h.text for h in hypotheses if h.kind == "inferred"]
     measured = [h.text for h in hypotheses if h.kind == "measured" and h.strength >= _NOTABLE][:most]
     return {"inferred": inferred, "measured": measured, "both": inferred + measured, "none": []}[choice]
@@ -96,5 +92,9 @@ def chosen_hypotheses(hypotheses: Sequence[Hypothesis], choice: str, most: int) 
 def _shown(samples: Sequence[Sample | str], settings: Settings) -> dspy.History:
     """The first samples as earlier turns, each after the request that it answers; a blank one is no turn."""
     chosen = [sample for sample in map(as_sample, samples) if sample.text.strip()][: settings.samples]
-    pairs = [(sample.request or UNKNOWN_REQUEST, cut(sample.text, settings.sample_words)) for sample in chosen]
-    return turns(pairs, asked="request", answered="text")
+    return dspy.History(
+        messages=[
+            {"request": sample.request or UNKNOWN_REQUEST, "text": cut(sample.text, settings.sample_words)}
+            for sample in chosen
+        ]
+    )

@@ -40,11 +40,7 @@ class HyPerAlign(dspy.Module):
         hypotheses: Sequence[Hypothesis] | None = None,
         seed: int = 0,
     ) -> dspy.Prediction:
-        """Write as the author of the samples would.
-
-        Raises:
-            UsageError: no samples, or an empty request.
-        """
+        """Write as the author of the samples would. Raises: UsageError: no samples, or an empty request."""
         known = self.infer(samples=samples).hypotheses if hypotheses is None else list(hypotheses)
         written = self.generate(request=request, hypotheses=known, samples=samples, seed=seed)
         return dspy.Prediction(text=written.text, drafts=written.drafts, hypotheses=known)

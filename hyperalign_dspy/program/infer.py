@@ -11,7 +11,7 @@ import dspy
 
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.metrics.features import Background, measured_hypotheses
-from hyperalign_dspy.program.adapters import TurnsAdapter, adapter
+from hyperalign_dspy.program.adapters import TurnsAdapter, adapter, sentences_of
 from hyperalign_dspy.program.settings import Settings, SettingsParameter
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
@@ -32,13 +32,7 @@ class InferHypotheses(dspy.Signature):
 
 
 class BackgroundParameter(SettingsParameter):
-    """How others write, kept with the program: what "3 times as often as others" is measured against.
-
-    Without a value it is the bundled corpus', measured on first use: a program that is loaded brings its own.
-    """
-
-    def __init__(self, value: Background | None = None) -> None:
-        super().__init__(value)
+    """How others write, kept with the program; without a value it is the bundled corpus', measured on first use."""
 
     @property
     def value(self) -> Background:
@@ -58,8 +52,8 @@ class BackgroundParameter(SettingsParameter):
 class Infer(dspy.Module):
     """Infers hypotheses about a user from samples.
 
-    Returns a prediction with ``hypotheses``: a list of `Hypothesis`, the inferred ones first, then every measured
-    one, strongest first. Nothing is asked of the model when the settings tell it only what is measured, or nothing.
+    Returns a prediction with ``hypotheses``, the inferred first, then every measured, the strongest first. The model
+    is asked nothing where the settings want none inferred.
     """
 
     def __init__(
@@ -71,11 +65,7 @@ class Infer(dspy.Module):
         self.read = dspy.Predict(InferHypotheses)
 
     def forward(self, samples: Sequence[Sample | str]) -> dspy.Prediction:
-        """Infer from the first samples; a sample is a text, or a `Sample`.
-
-        Raises:
-            UsageError: no sample at all.
-        """
+        """Infer from the first samples; a sample is a text, or a `Sample`. Raises: UsageError: no sample at all."""
         texts = [as_sample(sample).text for sample in samples]
         if not any(text.strip() for text in texts):
             raise UsageError("There are no samples to infer anything from.")
@@ -113,7 +103,7 @@ class Infer(dspy.Module):
         claims = {
             claim: facet
             for facet in FACETS
-            for claim in claims_of(getattr(answer, facet, None))[: settings.hypotheses]
+            for claim in sentences_of(answer.get(facet))[: settings.hypotheses]
             if not claims_topic(claim, texts)
         }
         return [Hypothesis(claim, facet) for claim, facet in claims.items()]
@@ -122,8 +112,7 @@ class Infer(dspy.Module):
 def speaking(name: str, items: int, openings: Mapping[str, str] = OPENINGS) -> Any:
     """A DSPy context with the named adapter; an empty name leaves the one that is set.
 
-    ``items`` and ``openings`` are for an adapter that can hold a model to them: how many entries a listed answer has,
-    and what those of a field begin with.
+    ``items`` is how many entries a listed answer has, ``openings`` what those of a field begin with.
     """
     return dspy.context(adapter=speaker(name, items, openings)) if name else dspy.context()
 
@@ -154,12 +143,6 @@ def _bundled_background() -> Background:
     from hyperalign_dspy.data.voices import bundled_corpus
 
     return Background.of(sample.text for user in bundled_corpus().users for sample in user.samples)
-
-
-def claims_of(value: Any) -> list[str]:
-    """The sentences of an answered list, or of one text, without blank ones."""
-    values = value if isinstance(value, list) else [value] if value else []
-    return [text for text in (" ".join(str(item).split()) for item in values) if text]
 
 
 _CONTENT_WORD = re.compile(r"[a-z]{5,}")

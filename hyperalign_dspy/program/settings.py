@@ -18,18 +18,14 @@ class Bounded:
     """Settings that can be changed by name and know what makes sense."""
 
     def changed(self, **changes: Any) -> Self:
-        """A copy with some values changed.
-
-        Raises:
-            UsageError: no such setting, or a value out of range.
-        """
+        """A copy with some values changed. Raises: UsageError: no such setting, or a value out of range."""
         known = [field.name for field in fields(self)]
         strange = sorted(set(changes) - set(known))
         if strange:
             raise UsageError(f"There is no setting called {strange[0]!r}.", fix=f"There are {', '.join(known)}.")
         return replace(self, **changes)
 
-    def within(self, **ranges: tuple[int, int]) -> None:
+    def within(self, temperature: float | None, **ranges: tuple[int, int]) -> None:
         """Refuse whole numbers outside their range, and a temperature outside 0 to 2.
 
         Raises:
@@ -39,7 +35,6 @@ class Bounded:
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
                 raise UsageError(f"{name} is {value!r}; it is a whole number between {least} and {most}.")
-        temperature = getattr(self, "temperature", 0.0)
         if temperature is not None and (isinstance(temperature, (bool, str)) or not 0 <= temperature <= 2):
             raise UsageError(f"temperature is {temperature!r}; it lies between 0 and 2.")
 
@@ -67,6 +62,7 @@ class Settings(Bounded):
 
     def __post_init__(self) -> None:
         self.within(
+            self.temperature,
             hypotheses=(1, 8),
             infer_samples=(1, 64),
             samples=(0, 64),
@@ -81,7 +77,7 @@ class Settings(Bounded):
 class SettingsParameter(Parameter):
     """Settings (and any other plain data of a module) as a DSPy parameter, so that ``save`` and ``load`` hold them."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any = None) -> None:
         self.value = value
 
     def reset(self) -> None:
@@ -93,9 +89,5 @@ class SettingsParameter(Parameter):
         return asdict(self.value)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Take the settings from plain data.
-
-        Raises:
-            UsageError: a value that is no setting.
-        """
+        """Take the settings from plain data. Raises: UsageError: a value that is no setting."""
         self.value = type(self.value)().changed(**state)

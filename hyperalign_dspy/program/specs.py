@@ -59,13 +59,11 @@ class RecipeSpec:
     ``block_users`` and ``block_requests`` make a block, of ``search_users`` validation users at most (0: of all),
     who are all met again with other requests in each further one of ``rounds``; before one is chosen whoever leads is
     seen on every block, at most so many ``finalists``. ``confirm_users`` x ``confirm_requests`` sealed instances judge
-    it.
-    ``sampler`` says whom to visit next (see `strategy`). ``start`` are configurations to visit first, as changes to
-    the baseline. ``max_calls`` caps the calls of the whole run, 0 for no cap. ``constraints`` bounds what there should
-    be little of (see `hyperalign_dspy.optimize.objectives`): a configuration that exceeds it is not chosen,
-    and no gain. ``objectives`` are such things that the search is to lessen beside raising the value. ``candidates``
-    says how many more candidates each proposer is to add before the search, by predictor (see
-    `hyperalign_dspy.optimize.pools`).
+    it. ``sampler`` says whom to visit next. ``start`` are configurations to visit first, as changes to the baseline.
+    ``max_calls`` caps the whole run, 0 for no cap. ``constraints`` bounds measures of
+    `hyperalign_dspy.optimize.objectives`: a configuration that exceeds one is not chosen, and no gain. ``objectives``
+    are measures to lessen while the value is raised. ``candidates`` says how many each proposer is to add before the
+    search, by predictor.
     """
 
     name: str
@@ -89,9 +87,7 @@ class RecipeSpec:
 
     @property
     def strategy(self) -> str:
-        """The sampler that is named, or else the one that `hyperalign bench replay` finds best for one objective, and
-        TPE for several.
-        """
+        """The sampler that is named, else what `hyperalign bench replay` finds best, or TPE for several objectives."""
         return self.sampler or ("tpe" if self.objectives else "knowledge")
 
     @property
@@ -101,11 +97,7 @@ class RecipeSpec:
 
 
 def load_program(name: str) -> ProgramSpec:
-    """Read a program by name or path.
-
-    Raises:
-        UnknownName: no such program. UsageError: a file that is no program.
-    """
+    """Read a program by name or path. Raises: UnknownName: no such program. UsageError: a file that is no program."""
     path = find_file(PROGRAMS, name)
     values = _read(path)
     values["inputs"] = tuple(values.get("inputs", ()))

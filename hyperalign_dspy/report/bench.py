@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from hyperalign_dspy.report.format import columns, estimate
 from hyperalign_dspy.report.svg import curves
+
+if TYPE_CHECKING:
+    from hyperalign_dspy.experiment.bench.compare import Comparison
+    from hyperalign_dspy.experiment.bench.tables import ScoreTable
 
 
 def table_words(table: Mapping[str, Any]) -> str:
@@ -23,24 +28,20 @@ def table_words(table: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def comparison_words(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+def describe_comparison(compared: Comparison, table: ScoreTable) -> str:
     """Each searcher's end, its curve on a few points, and how it stands beside MIPROv2."""
+    found, about = asdict(compared), table.summary()
     head = (
         f"{found['seeds']} replays, each parting the {found['users']} users anew: half searched, half sealed. Gains "
-        f"are on sealed users, in {table['made']['unit']}; the best configuration of the pool has "
+        f"are on sealed users, in {about['made']['unit']}; the best configuration of the pool has "
         f"{found['best']:+.2f}. A call is paid once, whoever needs it. [95% intervals over seeds and users]"
     )
+    header = ["searcher", "calls", "gain at the end", "below the baseline", "gain after 10, 25, 50% of its calls"]
     ends = [
         [name, f"{curve['spent']:.0f}", estimate(curve["end"]), estimate(curve["below"], ".2f"), _path(curve)]
         for name, curve in found["curves"].items()
     ]
-    parts = [
-        table_words(table),
-        head,
-        columns(
-            ["searcher", "calls", "gain at the end", "below the baseline", "gain after 10, 25, 50% of its calls"], ends
-        ),
-    ]
+    parts = [table_words(about), head, columns(header, ends)]
     if found["against"]:
         beside = "Beside MIPROv2 at its light budget, at equal calls (everything and blind: at their end):"
         parts += [beside, _against(found["against"])]
@@ -49,8 +50,9 @@ def comparison_words(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def comparison_curves(found: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+def draw_comparison(compared: Comparison, table: ScoreTable) -> str:
     """Mean true gain against calls, a line with its band for each searcher, as SVG."""
+    found, made = asdict(compared), table.made
     series = {
         name: [
             (calls, gain["mean"], gain["low"], gain["high"])
@@ -58,8 +60,8 @@ def comparison_curves(found: Mapping[str, Any], table: Mapping[str, Any]) -> str
         ]
         for name, curve in found["curves"].items()
     }
-    title = f"{table['made']['corpus']}: gain on sealed users against calls, {found['seeds']} replays"
-    return curves(series, "calls", f"true gain, {table['made']['unit']}", title)
+    title = f"{made['corpus']}: gain on sealed users against calls, {found['seeds']} replays"
+    return curves(series, "calls", f"true gain, {made['unit']}", title)
 
 
 def _path(curve: Mapping[str, Any]) -> str:

@@ -88,6 +88,5 @@ def _notes(result: Mapping[str, Any]) -> str:
 
 def _cost(result: Mapping[str, Any]) -> str:
     cost = result["cost"]
-    paid = money(cost["money"])
     calls = f"Cost: {cost['calls']} calls recorded, {cost['recorded_calls']} answers reused in this session"
-    return "; ".join(part for part in (calls, paid, f"{result['seconds']:.0f} s.") if part)
+    return "; ".join(filter(None, (calls, money(cost["money"]), f"{result['seconds']:.0f} s.")))

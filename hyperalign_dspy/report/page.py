@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from hyperalign_dspy.experiment.confirm import COMPILED, EQUAL
+from hyperalign_dspy.experiment.result import Compiled
 from hyperalign_dspy.optimize.visits import describe_changes
 from hyperalign_dspy.report import svg
 from hyperalign_dspy.report.format import escaped, estimate, wins_words
@@ -70,16 +71,25 @@ def run_page(story: Story) -> str:
     )
 
 
-def draw_arms(result: Mapping[str, Any]) -> str:
-    """The arms of a finished run; ``result`` as in result.json."""
+def draw_result(compiled: Compiled) -> str:
+    """Every arm of the confirmation with its interval, around the baseline at equal drafts; as SVG."""
+    return _arms(compiled.as_dict())
+
+
+def draw_search(compiled: Compiled) -> str:
+    """Every visit of the search in its order, and the best so far; as SVG."""
+    return _course(Story(compiled.run))
+
+
+def _arms(result: Mapping[str, Any]) -> str:
     rows = result["confirmation"]["rows"]
     dots = [svg.Dot.of(row["name"], row["gap"], strong=row["name"] == COMPILED) for row in rows if row["name"] != EQUAL]
     return svg.intervals("Gap of every arm to baseline*", dots, f"gap to baseline*, {result['plan']['unit']}")
 
 
-def draw_visits(story: Story) -> str:
-    """The visits of a run, finished or not."""
-    points = [svg.Point(n, v["gap"], describe_changes(v["configuration"])) for n, v in enumerate(story.visits, start=1)]
+def _course(story: Story) -> str:
+    visits = enumerate(story.visits, start=1)
+    points = [svg.Point(n, visit["gap"], describe_changes(visit["configuration"])) for n, visit in visits]
     return svg.climb("Value of every visit, in order", points, "visit", story.counted("gap to the baseline"))
 
 
@@ -90,7 +100,7 @@ def _marked(value: Any) -> Markup:
 
 def _verdict(result: Mapping[str, Any]) -> dict[str, Any]:
     said, _, *more = verdict_words(result).splitlines()
-    row = _row(result, COMPILED)
+    row = result["confirmation"]["rows"][-1]
     figures = [
         (f"gap to baseline*, {result['plan']['unit']}", estimate(row["gap"])),
         ("win rate over baseline*", estimate(row["wins"], ".2f")),
@@ -110,7 +120,7 @@ def _confirmation(result: Mapping[str, Any]) -> dict[str, Any]:
     risen = [svg.Dot.of(row["name"], row["harm_rise"]) for row in rows if row["harm_rise"] and row["name"] != EQUAL]
     rise = svg.intervals("Rise of harm of every arm over baseline*", risen, "rise of harm over baseline*")
     return {
-        "arms": Markup(draw_arms(result)),
+        "arms": Markup(_arms(result)),
         "rise": Markup(rise) if risen else "",
         "table": _Table(header[:split], [row[:split] for row in cells], bold),
         "costs": _Table(["", *header[split:]], costs, bold),
@@ -134,7 +144,8 @@ def _margins(result: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _judges(result: Mapping[str, Any]) -> dict[str, Any]:
-    confirmation, others = result["confirmation"], _row(result, COMPILED)["others"]
+    confirmation = result["confirmation"]
+    others = confirmation["rows"][-1]["others"]
     rows = [
         [
             name,
@@ -159,7 +170,7 @@ def _search(story: Story) -> dict[str, Any]:
     ]
     header = ["changes to the baseline", "blocks", "gap", "gap, drawn to the mean"]
     return {
-        "drawing": Markup(draw_visits(story)),
+        "drawing": Markup(_course(story)),
         "table": _Table(["visit", "gap", "changes to the baseline"], rows),
         "standings": _Table(header, best) if best else None,
     }
@@ -232,11 +243,6 @@ def _front(result: Mapping[str, Any]) -> dict[str, Any] | None:
 def _changes(story: Story, result: Mapping[str, Any]) -> _Table | None:
     rows = [[slot, story.baseline_of(slot), str(value)] for slot, value in result["changes"].items()]
     return _Table(["slot", "baseline", "compiled"], rows) if rows else None
-
-
-def _row(result: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = next(row for row in result["confirmation"]["rows"] if row["name"] == name)
-    return found
 
 
 def _visits(count: int) -> str:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from hyperalign_dspy.experiment.compile import Compiler
 from hyperalign_dspy.lm.limits import Limits
 from hyperalign_dspy.report.format import estimate, money
+
+
+def describe_plan(compiler: Compiler) -> str:
+    """What a compile will do, may cost and can show, before its first call."""
+    return plan_words(asdict(compiler.plan()), compiler.task_data.facts, compiler.limits)
 
 
 def plan_words(plan: Mapping[str, Any], facts: Mapping[str, Any], limits: Limits) -> str:

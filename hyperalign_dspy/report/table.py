@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.artifacts.card import VERDICTS, compiled_row, unit_of
+from hyperalign_dspy.artifacts.card import VERDICTS, unit_of
 from hyperalign_dspy.errors import UsageError
 from hyperalign_dspy.experiment.confirm import Terms
+from hyperalign_dspy.experiment.result import Compiled
 from hyperalign_dspy.optimize.visits import describe_changes
 from hyperalign_dspy.report.format import columns, estimate, money, wins_words
 from hyperalign_dspy.report.judge import llm_judge_words
@@ -30,6 +31,11 @@ _SHOWN = ("", "n", "drafts", "value", "gap to baseline*", "wins*", "harm", "harm
 _ASKED = ("raw k-shot", "wrong user")
 
 
+def describe_result(compiled: Compiled) -> str:
+    """Table, margins, verdict and cost of a compile, as the command prints them."""
+    return result_table(compiled.as_dict())
+
+
 def result_table(result: Mapping[str, Any]) -> str:
     """Table, margins, verdict and cost of a finished run; ``result`` as in result.json."""
     confirmation = result["confirmation"]
@@ -39,10 +45,17 @@ def result_table(result: Mapping[str, Any]) -> str:
         f"{_USERS[result.get('on', 'sealed')]}: {n['n_users']}; instances: {n['n_instances']}; value: "
         f"{result['plan']['unit']}; [95% intervals over users]"
     )
-    parts = [head, columns(*cells_of(result))]
-    parts += [_margins(confirmation["margins"]), _agreement(confirmation["agreement"], rows[-1])]
-    parts += [llm_judge_words(confirmation["llm_judge"]) if confirmation.get("llm_judge") else ""]
-    parts += [verdict_words(result), _CAPPED if result.get("capped") else "", _pareto_table(result), _cost(result)]
+    parts = [
+        head,
+        columns(*cells_of(result)),
+        _margins(confirmation["margins"]),
+        _agreement(confirmation["agreement"], rows[-1]),
+        llm_judge_words(confirmation["llm_judge"]) if confirmation.get("llm_judge") else "",
+        verdict_words(result),
+        _CAPPED if result.get("capped") else "",
+        _pareto_table(result),
+        _cost(result),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -55,7 +68,7 @@ def cells_of(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 def verdict_words(result: Mapping[str, Any]) -> str:
     """The verdict, never saying more than the numbers bear."""
     verdict = result["confirmation"]["verdict"]
-    gap = next(row for row in result["confirmation"]["rows"] if row["name"] == "compiled")
+    gap = result["confirmation"]["rows"][-1]
     figures = f"{estimate(gap['gap'])} {result['plan']['unit']}, {wins_words(gap['wins'], gap.get('answered'))}"
     if "harm" in result["facts"]:
         figures += "\n  " + _change(result)
@@ -273,7 +286,7 @@ def renewed(text: str, manifest_of: Callable[[str, str], Mapping[str, Any]]) -> 
 
 def _measured_block(manifest: Mapping[str, Any]) -> str:
     """The table of a confirmation with its verdict, as the terminal shows it, in a block of Markdown."""
-    measured, row = manifest["measured"], compiled_row(manifest)
+    measured, row = manifest["measured"], manifest["measured"]["rows"][-1]
     header, cells = cells_of({"facts": manifest["data"], "confirmation": measured})
     places = [place for place, name in enumerate(header) if name in _SHOWN]
     table = columns([header[p] for p in places], [[line[p] for p in places] for line in cells])

@@ -36,20 +36,12 @@ _LOGISTIC = 4.0
 _MOST_SAID = 4
 
 
-class AuthorshipTask:
-    """The task of `programs/authorship`; options: ``columns`` (`Columns`) and ``words`` (a request's word budget)."""
-
-    def prepare(self, job: Job) -> AuthorshipData:
-        """Read, split and portion the corpus, and train the judges on texts that no prompt shows.
-
-        Raises:
-            DataError: a corpus that cannot be read. NotEnoughData: too few users or samples, with the numbers needed.
-        """
-        return AuthorshipData(job)
-
-
 class AuthorshipData(TaskData):
-    """See `TaskData`."""
+    """The task of `programs/authorship`; options: ``columns`` (`Columns`) and ``words`` (a request's word budget).
+
+    Raises:
+        DataError: a corpus that cannot be read. NotEnoughData: too few users or samples, with the numbers needed.
+    """
 
     unit = "log-odds"
     validation: tuple[Instance, ...]
@@ -123,7 +115,6 @@ class AuthorshipData(TaskData):
 
     @property
     def texts(self) -> Sequence[str]:
-        """Every sample of every user."""
         return [sample.text for user in self.corpus.users for sample in user.samples]
 
     def extend(self, program: ProgramSpec) -> None:
@@ -183,7 +174,6 @@ class AuthorshipData(TaskData):
         return float(self.search_judge.log_odds(*self._references(self.validation)).mean())
 
     def asked(self, instance: Instance) -> Asked:
-        """The request, and what the user wrote for it."""
         return Asked(instance.request, instance.reference)
 
     def pair(self, instance: Instance, mine: str, rival: str) -> TextPair:
@@ -255,7 +245,6 @@ class AuthorshipData(TaskData):
         return tuple(found)
 
     def _stranger(self, instance: Instance) -> Instance:
-        """An instance of the next user in the same list."""
         pool = self.sealed if any(i.user_id == instance.user_id for i in self.sealed) else self.validation
         ids = list(dict.fromkeys(i.user_id for i in pool))
         other = ids[(ids.index(instance.user_id) + 1) % len(ids)]

@@ -1,13 +1,13 @@
-"""Lets configurations answer instances, scores what came, and keeps a record, so that a run that goes on does not score
-anew. Of code of one's own nobody knows what it reads: it is scored again, from recorded calls.
+"""Lets configurations answer instances, scores what came, and keeps a record, so that a run that goes on scores none
+anew. What code of one's own reads nobody knows: it is scored again, from recorded calls.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -129,14 +129,10 @@ class OutcomeRecord:
             return
 
 
-@contextmanager
-def outcomes_of(run: Run, program: ProgramSpec) -> Iterator[OutcomeRecord | None]:
+def outcomes_of(run: Run, program: ProgramSpec) -> AbstractContextManager[OutcomeRecord | None]:
     """A run's record, open; None where the program has code of one's own. Raises: MissingFolder."""
-    if not all(map(is_ours, (program.task, program.module, program.metric))):
-        yield None
-        return
-    with OutcomeRecord(run.path("outcomes.jsonl")) as record:
-        yield record
+    ours = all(map(is_ours, (program.task, program.module, program.metric)))
+    return OutcomeRecord(run.path("outcomes.jsonl")) if ours else nullcontext()
 
 
 def _scored(row: Mapping[str, Any]) -> _Scored:
@@ -211,9 +207,8 @@ class Evaluator(ThreadPool):
         return self.given.get(arm.configuration) or self.task_data.module(arm.configuration)
 
     def _name(self, module: Any, arm: Arm, *, sealed: bool) -> str:
-        """What the arm's outcomes are recorded by; empty where they are not: an adapter may be anybody's code.
-
-        It stands for all that they depend on within a run but the instance; the arm's own name keeps equal arms apart.
+        """What the arm's outcomes are recorded by: all that they depend on within a run but the instance; the arm's own
+        name keeps equal arms apart. Empty where they are not recorded: an adapter may be anybody's code.
         """
         if not self.record or not is_ours(str(arm.configuration.as_dict().get("adapter", ""))):
             return ""

@@ -31,29 +31,23 @@ class _ExampleInstance:
     row: Mapping[str, Any]
 
 
-class ExamplesTask:
-    """The task of programs that bring their own module and metric; the option ``columns`` may name the user column."""
+class _ExamplesData(TaskData):
+    """The task of programs that bring their own module and metric; the option ``columns`` may name the user column.
 
-    def prepare(self, job: Job) -> _ExamplesData:
-        """Read and split the rows.
+    There is no user to be wrong about, so no control; a metric of one's own may end anywhere.
 
-        Raises:
-            UsageError: a program.toml without metric or inputs. DataError: a row without an input field.
-            NotEnoughData: fewer than twelve users or rows.
-        """
+    Raises:
+        UsageError: a program.toml without metric or inputs. DataError: a row without an input field.
+        NotEnoughData: fewer than twelve users or rows.
+    """
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
         if not job.program.metric or not job.program.inputs:
             raise UsageError(
                 f"The program {job.program.name!r} names no metric or no inputs.",
                 fix='Add `metric = "module:function"` and `inputs = [...]` to its program.toml.',
             )
-        return _ExamplesData(job)
-
-
-class _ExamplesData(TaskData):
-    """See `TaskData`. There is no user to be wrong about, so no control; a metric of one's own may end anywhere."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
         self._metric: Callable[[dspy.Example, dspy.Prediction], float] = registry.resolve(
             "metric", job.program.metric, {}
         )
@@ -71,12 +65,10 @@ class _ExamplesData(TaskData):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over rows and seed."""
         return digest([self._rows, self.job.seed])
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Counts."""
         return {
             "corpus": Path(self.job.source).name,
             "corpus_digest": digest(self._rows),
@@ -87,11 +79,9 @@ class _ExamplesData(TaskData):
 
     @property
     def texts(self) -> Sequence[str]:
-        """Every text in a row."""
         return [value for row in self._rows for value in row.values() if isinstance(value, str)]
 
     def inputs(self, instance: _ExampleInstance) -> dict[str, Any]:
-        """The row's input columns."""
         return {name: instance.row[name] for name in self.job.program.inputs}
 
     def answer(self, module: Any, instance: _ExampleInstance, *, context: Context = "own") -> Answer:
@@ -100,7 +90,6 @@ class _ExamplesData(TaskData):
         return Answer(_json(module(**self.inputs(instance)).toDict()))
 
     def score(self, answers: Sequence[Answer], instances: Sequence[_ExampleInstance], *, sealed: bool) -> list[Score]:
-        """The metric of each prediction against its row."""
         del sealed
         pairs = zip(answers, instances, strict=True)
         return [Score(self._value(self.example(i), dspy.Prediction(**json.loads(a.text)))) for a, i in pairs]
@@ -125,7 +114,6 @@ class _ExamplesData(TaskData):
         return Asked(_json(self.inputs(instance)), _json(others) if others else "")
 
     def pair(self, instance: _ExampleInstance, mine: str, rival: str) -> TextPair:
-        """Which output does better what the inputs ask for."""
         return TextPair("helpfulness", instance.user_id, mine, rival, None, self.asked(instance).request)
 
     def calls(self, configuration: Configuration) -> int:

@@ -14,12 +14,11 @@ from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import ProgramSpec, RecipeSpec
 from hyperalign_dspy.types import TextPair
 
-# Classes whose `prepare(job)` lays a job out as `TaskData`: it reads the corpus, splits it, makes the judges ready, and
-# calls no model.
+# What lays a job out as `TaskData`: it reads the corpus, splits it, makes the judges ready, and calls no model.
 TASKS: Mapping[str, str] = {
-    "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipTask",
-    "deliberative": "hyperalign_dspy.tasks.deliberative:DeliberativeTask",
-    "examples": "hyperalign_dspy.tasks.examples:ExamplesTask",
+    "authorship": "hyperalign_dspy.tasks.authorship:AuthorshipData",
+    "deliberative": "hyperalign_dspy.tasks.deliberative:_DeliberativeData",
+    "examples": "hyperalign_dspy.tasks.examples:_ExamplesData",
 }
 Context = Literal["own", "other", "none"]
 # Names an instance among the labels of its example.
@@ -33,11 +32,10 @@ class Job:
     """What is to be compiled: a program by a recipe on a corpus, seeded.
 
     ``judge`` names a model that gives its opinion on the confirmation; ``force``: search even where the pilot leaves no
-    hope of showing a gain; ``notify`` hears of slow steps. ``limits`` cap what it costs, and ``prices`` say what tokens
-    cost. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the model that is compiled
-    for does. ``allow_private_demos`` lets a frozen program hold texts of a corpus that is not public. ``shelve``: what
-    comes of it goes on the shelf, too. ``concurrency`` calls are in flight at once, None for as many as the engine
-    takes well. ``on`` "validation", the users that a search may see take the place of the sealed ones.
+    hope of showing a gain. ``prompt_model`` makes the candidates that the recipe asks for; where it is empty, the model
+    that is compiled for does. ``allow_private_demos`` lets a frozen program hold texts of a corpus that is not public.
+    ``shelve``: what comes of it goes on the shelf, too. ``concurrency`` calls are in flight at once, None for as many
+    as the engine takes well. ``on`` "validation", the users that a search may see take the place of the sealed ones.
     """
 
     program: ProgramSpec

@@ -95,7 +95,8 @@ def test_what_is_private_stays_in_its_room() -> None:
 
 
 def test_strings_that_stand_for_objects_point_at_nothing_above() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["name"] == "Rooms import downwards only")
     height = {room.strip(): -place for place, rooms in enumerate(layers) for room in rooms.split("|")}
     upward = [

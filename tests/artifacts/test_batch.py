@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hyperalign_dspy import HyPerAlign, Profile, Settings
-from hyperalign_dspy.artifacts.batch import AnswerCount, Batch, answer_all, read_lines
-from hyperalign_dspy.cli.progress import Silent
+from hyperalign_dspy.artifacts.batch import Batch, read_lines
+from hyperalign_dspy.cli.progress import following
 from hyperalign_dspy.data.voices import bundled_corpus
 from hyperalign_dspy.errors import (
     BudgetReached,
@@ -94,9 +94,11 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     return made
 
 
-def answer(source: Path, out: Path, module: Any = None, model: str = "scripted") -> AnswerCount:
+def answer(source: Path, out: Path, module: Any = None, model: str = "scripted") -> Any:
     module = module or HyPerAlign(Settings(drafts=1))
-    return answer_all(Batch(read_lines(source), module, "authorship", model, out), Prices(), Silent())
+    batch = Batch(read_lines(source), module, "authorship", model, out)
+    with following("none") as nobody:
+        return batch.answer_all(Prices(), nobody)
 
 
 def answered(out: Path) -> list[dict[str, Any]]:

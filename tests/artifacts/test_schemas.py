@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from hyperalign_dspy.artifacts.frozen import freeze, read_manifest
-from hyperalign_dspy.cli.init import init_command
+from hyperalign_dspy.cli.programs import init_command
 from hyperalign_dspy.errors import FrozenMismatch, UsageError
 from hyperalign_dspy.files import dump, write_json
 from hyperalign_dspy.program.configuration import Configuration, build
@@ -98,7 +98,7 @@ def test_what_is_frozen_meets_its_schema_and_so_with_a_lineage(tmp_path: Path) -
         {"visist": 3},
         {"slots": {"shown_hypotheses": []}},
         {"candidates": {"generate.write": {"grounded": 0}}},
-        {"schema": 2},
+        {"schema": 3},
     ],
     ids=str,
 )

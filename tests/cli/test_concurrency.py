@@ -26,9 +26,9 @@ def test_a_run_has_as_many_calls_in_flight_as_are_asked_for_and_is_the_same_run(
         reply = inside("--concurrency", "20", *REMOTE, "--max", "calls=2000", cwd=small, **server.environment)
         assert reply.returncode == 0, reply.stderr
         assert 8 < server.most <= 20
-        run = next(small.glob(".hyperalign/runs/*/lag.json")).parent
+        run = next(small.glob(".hyperalign/runs/*/max_in_flight.json")).parent
         # Six visits leave room for two at a time, also under a cap: the same decisions are made without it.
-        assert (run / "lag.json").read_text().strip() == "2"
+        assert (run / "max_in_flight.json").read_text().strip() == "2"
         assert "--concurrency 20" in " ".join(json.loads((run / "plan.json").read_text())["command"])
         asked, server.most = server.requests, 0
         again = inside(*REMOTE, cwd=small, **server.environment)

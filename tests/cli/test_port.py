@@ -18,8 +18,8 @@ from dspy.lm15 import Request
 from hyperalign_dspy.artifacts.frozen import Provenance, freeze, load_frozen
 from hyperalign_dspy.experiment.confirm import COMPILED
 from hyperalign_dspy.lm import connect as connecting
-from hyperalign_dspy.lm.connect import slug
 from hyperalign_dspy.lm.engine import messages_of
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.pools import Candidate
 from hyperalign_dspy.program.configuration import Configuration, build, with_candidates

@@ -29,6 +29,17 @@ def test_what_a_provider_refuses_is_said_without_a_traceback(
     assert "Traceback" not in reply.stderr
 
 
+def test_a_name_that_no_file_can_have_is_said(tmp_path: Path, inside: Inside) -> None:
+    long = "a" * 300
+    for words in (
+        ("compile", "--data", long),
+        ("judge", "qualify", "--data", long),
+        ("run", "--samples", long, "--request", "x"),
+    ):
+        reply = inside(*words, cwd=tmp_path)
+        assert (reply.returncode, "longer than a file's name" in reply.stderr) == (2, True), words
+
+
 def test_an_answer_that_cannot_be_read_is_said(tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.resume.server.text_of", lambda body: "")
     with Server() as server:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hyperalign_dspy.data.corpus_file import described
-from hyperalign_dspy.data.load import Columns, load_corpus
+from hyperalign_dspy.data.load import Columns, described, load_corpus
 from hyperalign_dspy.errors import DataError
 from hyperalign_dspy.experiment.prepare import prepare
 from tests.cli.test_main_job import Inside, inside, small

@@ -24,7 +24,7 @@ from hyperalign_dspy.optimize.study import Space, Study
 from hyperalign_dspy.optimize.visits import Visits, make_blocks
 from hyperalign_dspy.program.configuration import Configuration, build
 from hyperalign_dspy.program.specs import load_program, load_recipe
-from hyperalign_dspy.tasks.authorship import AuthorshipTask
+from hyperalign_dspy.tasks.authorship import AuthorshipData
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import Answer, Arm, Context, Job, Score
 
@@ -297,9 +297,7 @@ def test_a_recipe_that_cannot_work_is_refused_before_anything_is_paid(
 
 def test_the_sealed_users_of_one_recipe_are_sealed_for_every_other() -> None:
     program = load_program("authorship")
-    quick, full = (
-        AuthorshipTask().prepare(Job(program, load_recipe(r, "authorship"), "bundled")) for r in ("quick", "full")
-    )
+    quick, full = (AuthorshipData(Job(program, load_recipe(r, "authorship"), "bundled")) for r in ("quick", "full"))
     assert quick.facts["split_digest"] == full.facts["split_digest"]
     searched = {i.user_id for task_data in (quick, full) for i in task_data.validation}
     sealed = {i.user_id for task_data in (quick, full) for i in task_data.sealed}
@@ -308,7 +306,7 @@ def test_the_sealed_users_of_one_recipe_are_sealed_for_every_other() -> None:
 
 
 def test_who_copies_a_strangers_sample_is_caught_too() -> None:
-    task_data = AuthorshipTask().prepare(Job(load_program("authorship"), load_recipe("quick", "authorship"), "bundled"))
+    task_data = AuthorshipData(Job(load_program("authorship"), load_recipe("quick", "authorship"), "bundled"))
     mine, other = task_data.sealed[0], next(i for i in task_data.sealed if i.user_id != task_data.sealed[0].user_id)
     taken = Answer(other.shown[0].text, tuple(s.text for s in other.shown))
     honest = Answer("Nothing of anybody's.", tuple(s.text for s in other.shown))

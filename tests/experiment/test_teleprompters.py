@@ -14,6 +14,7 @@ import dspy
 import pytest
 from dspy.lm15 import Request
 
+from hyperalign_dspy import registry
 from hyperalign_dspy.artifacts.frozen import load_frozen
 from hyperalign_dspy.cli.main import cli
 from hyperalign_dspy.data.voices import bundled_corpus
@@ -29,9 +30,8 @@ from hyperalign_dspy.lm.scripted import ScriptedEngine
 from hyperalign_dspy.optimize.teleprompters import DSPY_OPTIMIZERS, Optimizer
 from hyperalign_dspy.program.configuration import probe_messages
 from hyperalign_dspy.program.specs import load_program, load_recipe
-from hyperalign_dspy.tasks.authorship import AuthorshipData, AuthorshipTask
-from hyperalign_dspy.tasks.deliberative import DeliberativeTask
-from hyperalign_dspy.tasks.protocol import LABEL, Job
+from hyperalign_dspy.tasks.authorship import AuthorshipData
+from hyperalign_dspy.tasks.protocol import LABEL, TASKS, Job
 from hyperalign_dspy.types import Cost
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -140,16 +140,15 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def judges_once(monkeypatch: pytest.MonkeyPatch, judges: dict[str, Any]) -> None:
     """The same judges for the same corpus: fitting them is what takes long here."""
-    prepare = AuthorshipTask.prepare
+    prepare = AuthorshipData.__init__
 
-    def prepared(task: AuthorshipTask, job: Job) -> AuthorshipData:
-        task_data = prepare(task, job)
+    def prepared(task_data: AuthorshipData, job: Job) -> None:
+        prepare(task_data, job)
         fitted = judges.setdefault(task_data.digest, {})
         for name in ("search_judge", "sealed_judge", "panel"):
             task_data.__dict__[name] = fitted.get(name) or fitted.setdefault(name, getattr(task_data, name))
-        return task_data
 
-    monkeypatch.setattr(AuthorshipTask, "prepare", prepared)
+    monkeypatch.setattr(AuthorshipData, "__init__", prepared)
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +264,8 @@ def test_an_example_holds_exactly_what_an_answer_gives_the_module() -> None:
 
 def deliberative() -> Any:
     program = load_program("deliberative")
-    return DeliberativeTask().prepare(Job(program, load_recipe("quick", "deliberative"), program.data))
+    recipe = load_recipe("quick", "deliberative")
+    return registry.resolve("task", program.task, TASKS)(Job(program, recipe, program.data))
 
 
 def test_the_metric_lies_between_0_and_1_and_a_copy_gets_nothing() -> None:

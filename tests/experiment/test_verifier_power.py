@@ -27,7 +27,7 @@ from hyperalign_dspy.metrics.panel import PRIMARY
 from hyperalign_dspy.metrics.style import _pieces
 from hyperalign_dspy.optimize.study import Space
 from hyperalign_dspy.program.specs import load_program, load_recipe
-from hyperalign_dspy.tasks.authorship import AuthorshipTask
+from hyperalign_dspy.tasks.authorship import AuthorshipData
 from hyperalign_dspy.tasks.evaluate import Evaluator
 from hyperalign_dspy.tasks.protocol import Job
 
@@ -118,7 +118,7 @@ def test_it_sees_more_than_what_decided_before_and_nothing_in_another_users_samp
     source, columns = sources[name]
     recipe = replace(load_recipe("quick", "authorship"), confirm_users=10**6, confirm_requests=4, max_tokens=72)
     job = Job(load_program("authorship"), recipe, source, {"columns": columns, "words": 54}, on="validation")
-    task_data: Any = AuthorshipTask().prepare(job)
+    task_data: Any = AuthorshipData(job)
     with Ledger() as ledger:
         lm = connect("local", ledger=ledger, max_tokens=recipe.max_tokens)
         with Evaluator(task_data, lm, ledger, concurrency_of(lm)) as evaluator:

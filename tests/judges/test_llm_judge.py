@@ -11,7 +11,7 @@ import pytest
 
 from hyperalign_dspy.experiment.confirm import COMPILED, Terms, confirm, verdict_arms
 from hyperalign_dspy.judges.llm_judge import JudgeResult, last_qualification, record_qualification
-from hyperalign_dspy.judges.pairwise import Grader, GradingJudge
+from hyperalign_dspy.judges.pairwise import GradingJudge
 from hyperalign_dspy.judges.tally import JudgedPair, Tally
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
@@ -62,7 +62,7 @@ def speaking(says: Any) -> Any:
 def test_a_grade_is_a_number_on_the_scale_or_none(said: str, grade: float | None) -> None:
     context, _ = speaking(lambda request: said)
     with context:
-        assert Grader()(request="How?", answer="So.").grade == grade
+        assert GradingJudge()(first="So.", second="So.", request="How?").grades == (grade, grade)
 
 
 def test_two_grades_are_a_verdict_for_two_calls() -> None:

@@ -136,9 +136,10 @@ def test_a_torn_last_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
 
 def test_a_malformed_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
-    path.write_text('{"key": "a"\n{"key": "b"}\n')
-    with pytest.raises(DataError, match="Line 1"):
-        Ledger(path)
+    for line in ('{"key": "a"', '{"key": "b"}', '{"key": "b", "request": 1}', "[1]"):
+        path.write_text(f'{{"key": "a", "failed": "ModelError: no"}}\n{line}\n{{"key": "b"}}\n')
+        with pytest.raises(DataError, match=r"Line 2 of .*calls\.jsonl"):
+            Ledger(path)
 
 
 def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:

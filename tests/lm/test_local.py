@@ -23,10 +23,10 @@ from dspy.lm15 import Config, ContextLengthError, Message, Request
 
 from hyperalign_dspy.errors import BadWeights, MissingKey, MissingWeights, UnknownName, UsageError
 from hyperalign_dspy.lm import models
-from hyperalign_dspy.lm.connect import check_name, connect, describe_model, slug
+from hyperalign_dspy.lm.connect import connect, describe_model
 from hyperalign_dspy.lm.engine import n_completions
 from hyperalign_dspy.lm.local import LocalEngine
-from hyperalign_dspy.lm.models import local_path
+from hyperalign_dspy.lm.models import check_name, local_path, slug
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ from dspy.lm15 import Config, Message, Request
 from hyperalign_dspy.lm.local import LocalEngine, _server
 path = Path(sys.argv[1])
 LocalEngine(path, "local").complete(Request("local", (Message.user("Hi."),), config=Config(max_tokens=4)))
-print(_server(str(path)).listening_address, flush=True)
+print(_server(path).listening_address, flush=True)
 sys.stdin.read()
 """
 

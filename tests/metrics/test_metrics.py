@@ -88,7 +88,7 @@ def test_of_a_prolific_user_every_text_is_learnt_from() -> None:
 
 def test_chunks_lose_nothing() -> None:
     text = " ".join(f"w{n}" for n in range(333))
-    pieces = _chunks(text, 100)
+    pieces = _chunks(text)
     assert " ".join(pieces) == text
     assert [len(piece.split()) for piece in pieces] == [111, 111, 111]
 

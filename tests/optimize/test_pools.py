@@ -305,8 +305,8 @@ def test_a_prompt_model_that_fails_is_told_with_its_reason(tmp_path: Path, model
 
 def test_the_command_that_gives_a_run_again_holds_the_new_options() -> None:
     words = ["authorship", "--allow-private-demos", "--prompt-model", "scripted"]
-    with compile_command.make_context("compile", list(words)) as context:
-        again = command_of(context)
+    with compile_command.make_context("compile", list(words)):
+        again = command_of()
     assert "--allow-private-demos" in again
     assert "True" not in again
     assert again[again.index("--prompt-model") + 1] == "scripted"

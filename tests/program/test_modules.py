@@ -17,7 +17,7 @@ from hyperalign_dspy.lm.connect import connect
 from hyperalign_dspy.lm.engine import messages_of
 from hyperalign_dspy.lm.ledger import Ledger
 from hyperalign_dspy.lm.scripted import ScriptedEngine
-from hyperalign_dspy.program.adapters import TurnsAdapter, adapter, turns
+from hyperalign_dspy.program.adapters import TurnsAdapter, adapter
 from hyperalign_dspy.program.generate import WriteAs
 from hyperalign_dspy.program.infer import InferHypotheses, claims_topic
 from hyperalign_dspy.program.settings import SettingsParameter
@@ -124,7 +124,7 @@ def test_settings_out_of_range_are_refused() -> None:
 def test_every_adapter_carries_the_request(name: str) -> None:
     inputs = {
         "hypotheses": ["Writes short."],
-        "samples": turns([], asked="request", answered="text"),
+        "samples": dspy.History(messages=[]),
         "request": REQUEST,
     }
     rendered = adapter(name).format(WriteAs, [], inputs)

@@ -13,7 +13,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hyperalign_dspy.program.adapters import from_json, from_lines
+from hyperalign_dspy.program.adapters import from_json, from_lines, sentences_of
 
 _HEADER = re.compile(r"\[\[ ## (\w+) ## \]\]")
 
@@ -32,8 +32,7 @@ def read_answer(parser: Mapping[str, Any], completion: str) -> dict[str, Any]:
 
 def _as_field(value: Any, listed: bool, kind: str) -> Any:
     if kind == "turns":
-        values = value if isinstance(value, list) else [value] if value else []
-        texts = [" ".join(str(item).split()) for item in values if str(item).strip()]
+        texts = sentences_of(value)
         return texts if listed else " ".join(texts)
     if not listed:
         return str(value)

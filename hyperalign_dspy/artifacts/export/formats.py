@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from jinja2 import Environment, StrictUndefined
+
 from hyperalign_dspy import registry
 from hyperalign_dspy.artifacts.card import card
 from hyperalign_dspy.artifacts.export.bundle import flatten
@@ -17,7 +19,7 @@ from hyperalign_dspy.artifacts.export.document import document_of
 from hyperalign_dspy.artifacts.frozen import Frozen
 from hyperalign_dspy.errors import GateFailed, MissingKey, ModelError, UsageError
 from hyperalign_dspy.files import dump, write_folder, write_text
-from hyperalign_dspy.lm.connect import slug
+from hyperalign_dspy.lm.models import slug
 from hyperalign_dspy.program.configuration import Plain
 
 # Every format holds it in one of its files: what was exported here once, and may be replaced.
@@ -177,30 +179,25 @@ def _plain_dspy(frozen: Frozen) -> dict[str, str]:
 
 
 def _readme(module: Any, manifest: Mapping[str, Any]) -> str:
-    place, _, name = manifest["module"].partition(":")
-    lines = ["import dspy", f"from {place} import {name}", "", f"program = {name}()", 'program.load("program.json")']
-    if isinstance(module, Plain):
-        settings = module.settings.value
-        lines.insert(1, "from hyperalign_dspy.program.adapters import adapter")
-        set_ = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
-        options = "".join(f", {key}={value!r}" for key, value in set_.items() if value is not None)
-        lines.append(f'with dspy.context(lm=dspy.LM("PROVIDER/NAME"{options}), adapter=adapter("{settings.adapter}")):')
-        lines.append(f"    answer = program({', '.join(f'{field}=...' for field in manifest['inputs'])})")
-        note = "The adapter, temperature and length are not in DSPy's state: they are set as below."
+    plain, settings = isinstance(module, Plain), module.settings.value
+    options = ""
+    if plain:
+        own = {"temperature": settings.temperature, "max_tokens": settings.max_tokens}
+        options = "".join(f", {key}={value!r}" for key, value in own.items() if value is not None)
+        given = ", ".join(f"{field}=..." for field in manifest["inputs"])
     else:
         given = 'samples=["..."], request="..."' if manifest["task"] == "authorship" else 'request="..."'
-        lines.append('with dspy.context(lm=dspy.LM("PROVIDER/NAME", cache=False)):')
-        lines.append(f"    text = program({given}).text")
-        note = "Adapter, temperature, drafts and the rest are parameters of this module, and so in the state."
-    code = "\n".join(lines)
-    return (
-        f"# {manifest['program']} for {manifest['model']['name']}, as DSPy state\n\n{manifest['summary']}\n\n{note} "
-        f"It was made with dspy {manifest['versions']['dspy']}.\n\n```python\n{code}\n```\n\n"
-        "DSPy loads a state into any module with as many fields, without a word: load it into this one.\n\n"
-        "measured.json is the manifest of the frozen program that this state was taken from: what it is, and what was "
-        "measured. Its hashes are those of the frozen program's files; `hyperalign verify` checks these, where they "
-        "lie, and not this folder.\n"
+    place, _, name = manifest["module"].partition(":")
+    told = {"plain": plain, "settings": settings, "options": options, "given": given, "place": place, "name": name}
+    return _filled("readme.md", m=manifest, **told)
+
+
+def _filled(name: str, /, **values: Any) -> str:
+    """A text that lies beside this file."""
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
     )
+    return environment.from_string(Path(__file__).with_name(name).read_text(encoding="utf-8")).render(values)
 
 
 def _promptfoo(frozen: Frozen) -> dict[str, str]:
@@ -219,32 +216,13 @@ def _config(program: Mapping[str, Any], runtime: _Runtime) -> str:
     settings = dict(program["stages"][runtime.stage]["settings"])
     if settings.get("temperature"):
         settings["seed"] = 0
-    lines = [
-        "# yaml-language-server: $schema=https://promptfoo.dev/config-schema.json",
-        "# OPENAI_BASE_URL and OPENAI_API_KEY name the server. One draft is tested here, and what earlier stages infer",
-        "# is given as variables: the choice among drafts and the earlier stages are in the script export.",
-        f"description: {text(program['program'] + ' for ' + model, ensure_ascii=False)}",
-        "prompts:",
-        "  - file://prompt.py:messages",
-        "providers:",
-        f"  - id: {text(_provider(model))}",
-        f"    config: {text(settings)}",
-        "env:",
-        "  # Braces in a user's text are braces, and no template. promptfoo still fills {{ env.NAME }} in this file as",
-        "  # it reads it, unless this is set in its own environment too.",
-        '  PROMPTFOO_DISABLE_TEMPLATING: "true"',
-        "defaultTest:",
-        "  options:",
-        "    # A list is one variable, and not as many tests.",
-        "    disableVarExpansion: true",
-        "tests:",
-        "  # Inside `input` a text is never taken for a file to read.",
-        f"  - vars: {text({'input': runtime.variables}, ensure_ascii=False)}",
-        "    assert:",
-        "      - type: javascript",
-        "        value: output.trim().length > 0",
-    ]
-    return "\n".join(lines) + "\n"
+    return _filled(
+        "promptfooconfig.yaml",
+        description=text(f"{program['program']} for {model}", ensure_ascii=False),
+        provider=text(_provider(model)),
+        settings=text(settings),
+        vars=text({"input": runtime.variables}, ensure_ascii=False),
+    )
 
 
 def _provider(model: str) -> str:

@@ -23,9 +23,10 @@ from hyperalign_dspy.artifacts.export.answers import read_answer
 from hyperalign_dspy.data.load import USUAL
 from hyperalign_dspy.lm.escape import escape_labels, on_one_line
 from hyperalign_dspy.metrics.features import Background, measured_hypotheses, reward
+from hyperalign_dspy.program.adapters import sentences_of
 from hyperalign_dspy.program.deliberate import asker_description
 from hyperalign_dspy.program.generate import UNKNOWN_REQUEST, chosen_hypotheses
-from hyperalign_dspy.program.infer import claims_of, claims_topic, cut
+from hyperalign_dspy.program.infer import claims_topic, cut
 from hyperalign_dspy.types import FACETS, Hypothesis, Sample
 
 # One call: the stage, what its template is filled with, and the seed (None: the stage is greedy).
@@ -120,7 +121,7 @@ def _inferred(program: Mapping[str, Any], ask: Ask, texts: Sequence[str], settin
     claims = {
         claim: facet
         for facet in FACETS
-        for claim in claims_of(answer.get(facet))[: settings.hypotheses]
+        for claim in sentences_of(answer.get(facet))[: settings.hypotheses]
         if not claims_topic(claim, texts)
     }
     return [Hypothesis(claim, facet) for claim, facet in claims.items()]

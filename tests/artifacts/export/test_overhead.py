@@ -17,9 +17,8 @@ def test_all_three_ways_make_the_same_calls(name: str, calls: int) -> None:
     frozen = load_frozen(PROGRAMS / name / "frozen" / "local")
     found = serving(frozen, 4, 0.01)
     assert found.calls == calls
+    # What each takes is for a machine that does nothing else: see the tests below.
     assert found.bare.mean > 10 * calls
-    assert found.program_ratio.low > 1
-    assert found.script_ratio.mean < found.program_ratio.mean
 
 
 @pytest.mark.evidence
@@ -38,4 +37,5 @@ def test_a_program_costs_little_beside_a_bare_client(latency: float) -> None:
     ratios = (("the program", found.program_ratio), ("its script", found.script_ratio))
     said = ", ".join(f"{name} {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}] times" for name, r in ratios)
     print(f"\n{1000 * latency:.0f} ms a call: a bare client takes {found.bare.mean:.1f} ms, {said}")
+    assert found.script_ratio.mean < found.program_ratio.mean
     assert not latency or found.program_ratio.high < 1.3
