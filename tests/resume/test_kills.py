@@ -58,10 +58,10 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, calm: Calm, for
     with Server(delay=DELAY) as server:
         project = Project(small_project(tmp_path / "project"), server, forks)
         process = project.start()
-        assert server.wait_for(90, process.is_alive)
+        assert server.wait_for(calm.answered.total() // 2, process.is_alive)
         process.kill()
         process.join()
-        assert 60 < len(project.recorded) < calm.answered.total()
+        assert 0.3 < len(project.recorded) / calm.answered.total() < 1
         assert project.compile() == 0, project.said
         check(project, calm, 1)
 
